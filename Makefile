@@ -1,0 +1,169 @@
+# What one does with this checkout. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# The first Python of 3.11 or newer on the PATH; `make PYTHON=python3.13 ...` takes another.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+LIGHT := .venv-light
+BIN := $(VENV)/bin
+
+# Programs that tests start and pip does not have: Debian's package for each.
+DEBIAN_PACKAGES := chromium
+
+.PHONY: help
+help: ## this list
+	@echo "qad-dl: find the queue that went wrong, in the tick it went wrong. Targets:"
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "The environment is made in $(VENV) by whichever target needs it first; PYTHON=... picks the interpreter."
+
+# --- environments -------------------------------------------------------------------------------------------------
+
+.PHONY: env
+env: $(VENV)/.installed ## everything, in .venv (again only when pyproject.toml or constraints.txt changed)
+
+.PHONY: env-light
+env-light: $(LIGHT)/.installed ## what a collector's host has, and pytest, in .venv-light: no torch
+
+$(VENV)/.installed: extras := all
+$(LIGHT)/.installed: extras := test
+$(VENV)/.installed $(LIGHT)/.installed: pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "no Python of 3.11 or newer found: install one, or name it with make PYTHON=/path/to/python" >&2; exit 2; }
+	@echo "Making $(@D); the first time this takes some minutes."
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(extras)]'
+	touch $@
+
+.PHONY: system
+system: ## the Debian packages that tests need, where root and apt-get are at hand
+	@missing=""; for p in $(DEBIAN_PACKAGES); do \
+		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then echo "Debian packages are there: $(DEBIAN_PACKAGES)"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "not root, or no apt-get: tests that need these will skip:$$missing"; fi
+
+# --- the main job, shown ------------------------------------------------------------------------------------------
+
+DEMO := checkpoints/demo
+START := 2026-01-05
+SPLIT := 2026-01-19
+END := 2026-01-26
+
+# $(call step,NAME,COMMAND): say it, run it, note the time it took.
+define step
+@printf '\n\033[1m%s\033[0m  %s\n' '$(1)' '$(2)'
+@start=$$(date +%s); $(2); printf '%-10s %5d s\n' '$(1)' $$(($$(date +%s) - start)) >>$(DEMO)/times.txt
+endef
+
+.PHONY: demo
+demo: env ## simulate, import, train, backtest, evaluate, review: 10 minutes on 2 cores
+	@rm -rf $(DEMO); mkdir -p $(DEMO)
+	$(call step,simulate,$(BIN)/qad simulate $(DEMO)/world --queues 100 --days 21 --start $(START))
+	$(call step,import,$(BIN)/qad import $(DEMO)/store --jobs $(DEMO)/world/jobs.parquet \
+		--cric $(DEMO)/world/cric.json --downtimes $(DEMO)/world/downtimes.csv)
+	$(call step,train,$(BIN)/python -m training.train store=$(DEMO)/store bundle=$(DEMO)/bundle \
+		data.start=$(START) data.end=$(SPLIT))
+	$(call step,backtest,$(BIN)/qad backtest $(DEMO)/store --bundle $(DEMO)/bundle --start $(SPLIT) --end $(END) \
+		--out $(DEMO)/scores.parquet)
+	$(call step,evaluate,$(BIN)/qad evaluate $(DEMO)/scores.parquet --store $(DEMO)/store \
+		--incidents $(DEMO)/world/incidents.csv --downtimes $(DEMO)/world/downtimes.csv \
+		--format json >$(DEMO)/evaluation.json)
+	$(call step,review,$(BIN)/qad review $(DEMO)/store --bundle $(DEMO)/bundle --start $(SPLIT) --end $(END) \
+		--out $(DEMO)/review.html)
+	@echo; $(BIN)/qad evaluate $(DEMO)/scores.parquet --store $(DEMO)/store \
+		--incidents $(DEMO)/world/incidents.csv --downtimes $(DEMO)/world/downtimes.csv
+	@echo; cat $(DEMO)/times.txt
+	@echo; echo "Open the page in a browser: $(DEMO)/review.html"
+
+$(DEMO)/review.html:
+	$(MAKE) demo
+
+# --- checks -------------------------------------------------------------------------------------------------------
+
+# What the light tests find where torch is not: a bundle trained where it is, its history, its scores.
+TRAINED := checkpoints/trained
+
+.PHONY: trained
+trained: env
+	@rm -rf $(TRAINED)
+	$(BIN)/qad simulate $(TRAINED) --queues 8 --days 8 --start $(START)
+	$(BIN)/qad import $(TRAINED)/store --jobs $(TRAINED)/jobs.parquet --cric $(TRAINED)/cric.json
+	$(BIN)/python -m training.train store=$(TRAINED)/store bundle=$(TRAINED)/bundle data.end=2026-01-12 trainer=smoke
+	$(BIN)/qad backtest $(TRAINED)/store --bundle $(TRAINED)/bundle --start 2026-01-12 --end 2026-01-12T06:00 \
+		--out $(TRAINED)/scores.parquet
+
+.PHONY: test
+test: export QAD_TEST_BUNDLE := $(TRAINED)
+test: lint trained test-light system ## lint, the light tests without torch, then every test
+	$(BIN)/python -m pytest
+
+.PHONY: test-light
+test-light: env-light ## the light tests, where torch is not installed
+	@$(LIGHT)/bin/python -c "import importlib.util as u, sys; sys.exit('torch is in $(LIGHT)' if u.find_spec('torch') else 0)"
+	$(LIGHT)/bin/python -m pytest tests/light
+
+.PHONY: lint
+lint: env ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# --- acceptance ---------------------------------------------------------------------------------------------------
+# Each row of the acceptance table is one target; `make accept` runs them all and closes with a table.
+
+ROWS := 1 2 3 4 5 6 7 8 9 10
+ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
+DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
+
+.PHONY: accept
+accept: env system ## every acceptance row in full, and a table of what holds
+	@mkdir -p checkpoints/accept; : >checkpoints/accept/results.txt; failed=0; \
+	for row in $(ROWS); do \
+		start=$$(date +%s); said=holds; \
+		CI=true $(MAKE) --no-print-directory accept-$$row || { said=FAILS; failed=1; }; \
+		printf '%4s  %-6s %6d s  %s\n' $$row $$said $$(($$(date +%s) - start)) \
+			"$$(sed -nE "s/^accept-$$row:.*## //p" $(firstword $(MAKEFILE_LIST)))" >>checkpoints/accept/results.txt; \
+	done; \
+	echo; echo ' row  result    took  what'; cat checkpoints/accept/results.txt; exit $$failed
+
+.PHONY: $(ROWS:%=accept-%)
+accept-1: demo system ## the demo: time, shares seen, areas, delays, a page with plots
+	$(ACCEPT) tests/accept/test_demo.py
+
+accept-2: test ## make test, and the light tests where torch is not installed
+
+accept-3: env ## a real batch system: RICC
+	$(ACCEPT) tests/accept/test_ricc.py
+
+accept-4: env ## the chain on a real CRIC dump, with both models
+	$(ACCEPT) tests/accept/test_real_cric.py
+
+accept-5: $(DEMO)/review.html ## qad score equals the backtest
+	$(ACCEPT) tests/accept/test_score_is_backtest.py
+
+accept-6: $(DEMO)/review.html ## the same scores without the future, for one queue, from other starts
+	$(ACCEPT) tests/accept/test_same_scores.py
+
+accept-7: env ## what is refused, and what is accepted
+	$(ACCEPT) $(DOORS) $(filter-out tests/apps/test_readme.py,$(wildcard tests/apps/test_*.py))
+
+accept-8: env ## killed a hundred times and more during import
+	QAD_KILLS=200 $(ACCEPT) tests/light/test_import_crash.py
+
+accept-9: env ## README, command by command
+	$(ACCEPT) tests/apps/test_readme.py
+
+accept-10: $(DEMO)/review.html ## the metadata embeddings work
+	$(ACCEPT) tests/accept/test_embeddings.py
+
+.PHONY: clean
+clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay
+	rm -rf $(VENV) $(LIGHT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache checkpoints/demo checkpoints/trained checkpoints/accept
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,134 @@
+"""Score a range, or the newest tick, of a store: one code for both, so that they cannot differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qad_dl.errors import ConfigError, InputError
+from qad_dl.grid import Grid, build_grid, series_before
+from qad_dl.timeparse import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from qad_dl.metadata import Metadata
+    from qad_dl.preprocess import Preprocess
+    from qad_dl.results import Results
+    from qad_dl.scorer import Scorer
+    from qad_dl.store import Store
+
+
+def run_backtest(
+    store: Store,
+    scorer: Scorer,
+    start: np.datetime64,
+    end: np.datetime64,
+    budget: float | None = None,
+    details: bool = False,
+    queues: Sequence[str] = (),
+) -> Results:
+    """Score every tick of [start, end) as the collector would have at that tick.
+
+    Args:
+        store: history and metadata.
+        scorer: a loaded bundle.
+        start: first tick; ceiled to the grid.
+        end: one past the last.
+        budget: false alarm episodes per series and day.
+        details: also give the per-state arrays.
+        queues: give only these (see `chosen_series`); the scores are the same.
+
+    Raises:
+        InputError: the store has no tick in the range.
+        ConfigError: the range is empty, or a queue is not known.
+    """
+    times = store.tick.range(start, end)
+    if not times.size:
+        msg = f"the range {format_time(start)} to {format_time(end)} holds no tick: give --start before --end"
+        raise ConfigError(msg)
+    _check_range(store, times[0], times[-1])
+    metadata = store.metadata()
+    grid = read_grid(store, scorer.bundle.preprocess, times[0], end, metadata)
+    first = len(grid.times) - len(times)
+    return scorer.score_grid(grid, metadata, first, budget, details, chosen_series(grid, queues))
+
+
+def score_tick(
+    store: Store,
+    scorer: Scorer,
+    at: np.datetime64 | None = None,
+    budget: float | None = None,
+    details: bool = False,
+    queues: Sequence[str] = (),
+) -> Results:
+    """Score one tick, the newest of the store unless `at` says otherwise (floored)."""
+    tick = newest_tick(store) if at is None else store.tick.floor(at)
+    return run_backtest(store, scorer, tick, tick + store.tick.delta, budget, details, queues)
+
+
+def newest_tick(store: Store) -> np.datetime64:
+    """The newest tick of the store.
+
+    Raises:
+        InputError: the store has none.
+    """
+    span = store.span()
+    if span is None:
+        msg = f"{store.path}: the store has no job history: run `qad import {store.path} --jobs FILE` first"
+        raise InputError(msg)
+    return span[1]
+
+
+def read_grid(
+    store: Store, preprocess: Preprocess, start: np.datetime64, end: np.datetime64, metadata: Metadata
+) -> Grid:
+    """The grid that a bundle needs to score [start, end): from one lookback before `start`."""
+    plan = preprocess.plan
+    before = start - plan.lookback * store.tick.delta
+    # The store knows the series of whole days only; those of the day in which the lookback begins are in its rows.
+    day = before.astype("datetime64[D]").astype("datetime64[s]")
+    rows = store.read(day, end)
+    return build_grid(
+        rows,
+        store.tick.range(before, end),
+        store.tick,
+        metadata,
+        preprocess.entity,
+        preprocess.select,
+        store.downtimes(),
+        store.known_series(before) | series_before(rows, before),
+    )
+
+
+def chosen_series(grid: Grid, queues: Sequence[str]) -> NDArray[np.int64]:
+    """Positions of the series that are asked for, all where none is named.
+
+    A name is a queue where queues are part of the entity, else a value of the entity's first field.
+
+    Raises:
+        ConfigError: a name that is no series of the grid.
+    """
+    if not queues:
+        return np.arange(len(grid.series))
+    field = "panda_queue" if "panda_queue" in grid.entity else grid.entity[0]
+    names = [key[grid.entity.index(field)] for key in grid.series]
+    for queue in queues:
+        if queue not in names:
+            msg = f"--queue {queue!r}: no such {field} in the history up to this time; its names are case-sensitive"
+            raise ConfigError(msg)
+    return np.flatnonzero([name in set(queues) for name in names])
+
+
+def _check_range(store: Store, first: np.datetime64, last: np.datetime64) -> None:
+    newest = newest_tick(store)
+    oldest = (store.span() or (newest, newest))[0]
+    if last < oldest or first > newest:
+        msg = (
+            f"{store.path}: no history between {format_time(first)} and {format_time(last)}; the store holds "
+            f"{format_time(oldest)} to {format_time(newest)}: choose a time in it"
+        )
+        raise InputError(msg)

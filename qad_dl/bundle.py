@@ -1,0 +1,159 @@
+"""The frozen artefact: a folder with the model and all that was learned beside it, verified when it is read.
+
+```
+model.onnx         the network                       calibration.json   errors to probabilities
+preprocess.json    ticks to windows                  detection.json     budget to threshold
+manifest.json      format version, hash of every file, training period, commit, versions, resolved config
+manifest.sha256    hash of manifest.json
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from qad_dl.atomic import replace_directory
+from qad_dl.calibration import Calibration
+from qad_dl.detection import Detection
+from qad_dl.errors import BundleError
+from qad_dl.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMAT_VERSION: Final = 1
+
+MODEL: Final = "model.onnx"
+PARTS: Final = ("preprocess.json", "calibration.json", "detection.json")
+MANIFEST: Final = "manifest.json"
+SEAL: Final = "manifest.sha256"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle in memory.
+
+    Attributes:
+        model: the ONNX file's bytes.
+        preprocess: ticks to windows.
+        calibration: errors to probabilities.
+        detection: budget to threshold.
+        manifest: as in `manifest.json`.
+        name: short hash of the manifest, written into every score file.
+    """
+
+    model: bytes
+    preprocess: Preprocess
+    calibration: Calibration
+    detection: Detection
+    manifest: Mapping[str, Any]
+    name: str
+
+    @property
+    def display_horizon(self) -> int:
+        """Index of the horizon that people are shown: the one that hides most and so follows an anomaly last."""
+        horizons = list(self.manifest["horizons"])
+        return int(horizons.index(max(horizons)))
+
+
+def write_bundle(
+    path: Path,
+    model: bytes,
+    preprocess: Preprocess,
+    calibration: Calibration,
+    detection: Detection,
+    about: Mapping[str, Any],
+) -> str:
+    """Write a whole bundle as `path`, in place of one that may be there, and return its name.
+
+    Args:
+        path: folder of the bundle.
+        model: bytes of the ONNX file.
+        preprocess: fitted.
+        calibration: fitted on held-out time with the errors of `model`.
+        detection: fitted likewise.
+        about: goes into the manifest: `horizons`, training period, versions, config, ...
+    """
+    parts = (preprocess.to_json(), calibration.to_json(), detection.to_json())
+    contents = {MODEL: model, **{name: _json(part) for name, part in zip(PARTS, parts, strict=True)}}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents[MANIFEST] = _json({"format_version": FORMAT_VERSION, "files": hashes, **about})
+    seal = hashlib.sha256(contents[MANIFEST]).hexdigest()
+    contents[SEAL] = f"{seal}\n".encode()
+    with replace_directory(path) as folder:
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+    return seal[:12]
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and verify a bundle.
+
+    Raises:
+        BundleError: no bundle there, another format version, or a file that is missing or not as it was written; the
+            file is named.
+    """
+    manifest_bytes = _read(path, MANIFEST)
+    manifest = _parse(path, MANIFEST, manifest_bytes)
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        msg = f"{path / MANIFEST}: format version {version!r}, wanted {FORMAT_VERSION}: train the bundle again"
+        raise BundleError(msg)
+    seal = hashlib.sha256(manifest_bytes).hexdigest()
+    if _read(path, SEAL) != f"{seal}\n".encode():
+        raise BundleError(_changed(path / MANIFEST, f"its hash is not the one in {SEAL}"))
+    contents = {name: _verified(path, name, manifest) for name in (MODEL, *PARTS)}
+    try:
+        preprocess, calibration, detection = (json.loads(contents[name]) for name in PARTS)
+        return Bundle(
+            model=contents[MODEL],
+            preprocess=Preprocess.from_json(preprocess),
+            calibration=Calibration.from_json(calibration),
+            detection=Detection.from_json(detection),
+            manifest=manifest,
+            name=seal[:12],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{path}: its parts are whole but cannot be understood ({error!r}): train the bundle again"
+        raise BundleError(msg) from error
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        what = "is missing" if path.is_dir() else "there is no bundle"
+        msg = f"{path / name}: {what}; give the folder that training wrote (bundle=DIR)"
+        raise BundleError(msg) from None
+    except OSError as error:
+        msg = f"{path / name}: cannot be read ({error.strerror}); give a bundle that this user may read"
+        raise BundleError(msg) from error
+
+
+def _parse(path: Path, name: str, content: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(content)
+    except ValueError:
+        raise BundleError(_changed(path / name, "it is not JSON")) from None
+    if not isinstance(data, dict):
+        raise BundleError(_changed(path / name, "it is not a JSON object"))
+    return data
+
+
+def _verified(path: Path, name: str, manifest: Mapping[str, Any]) -> bytes:
+    content = _read(path, name)
+    if hashlib.sha256(content).hexdigest() != manifest["files"].get(name):
+        raise BundleError(_changed(path / name, f"its hash is not the one in {MANIFEST}"))
+    return content
+
+
+def _changed(file: Path, how: str) -> str:
+    return f"{file}: was changed after the bundle was written ({how}); restore the bundle or train it again"

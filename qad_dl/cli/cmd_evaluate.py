@@ -1,0 +1,145 @@
+"""Hold the scores of a backtest against known incidents, beside QMonit's rule.
+
+Healthy time is all but incidents, declared downtimes (those of the store and of --downtimes) and the 24 h after either.
+An episode is a run of alarm on one queue, gaps of up to 3 ticks joined, cut every 24 h; it is false if it begins in
+healthy time. At each budget, one threshold for all queues lets at most that many false episodes per healthy queue-day
+through; an incident is seen if an episode begins on a queue that it hits, inside it or within 1 h after it.
+
+Only incidents that begin in the range of the scores and hit a queue of it, outside its downtimes, count as seen or not
+seen. One that began earlier is left out of these, but its ticks, and the 24 h after it, are not healthy.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from qad_dl.evaluation import Evaluation
+    from qad_dl.metrics.budget import AtBudget
+    from qad_dl.metrics.truth import Truth
+
+UNDEFINED = "-"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("scores", type=Path, metavar="scores.parquet", help="what `qad backtest` wrote")
+    parser.add_argument("--store", type=Path, required=True, help="the store that was backtested")
+    parser.add_argument("--incidents", type=Path, required=True, metavar="FILE", help="CSV of the incidents")
+    parser.add_argument("--downtimes", type=Path, metavar="FILE", help="CSV of downtimes, beside those in the store")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print."""
+    from qad_dl.evaluation import evaluate_files
+
+    result, truth = evaluate_files(args.scores, args.store, args.incidents, args.downtimes)
+    if args.format == "json":
+        print(json.dumps(result.as_json(), indent=2, allow_nan=False))
+    else:
+        print(table(result, truth))
+    return 0
+
+
+def table(result: Evaluation, truth: Truth) -> str:
+    """The figures for people: model and rule side by side, budget by budget."""
+    parts = [_heading(result, truth), _areas(result), _budgets(result, truth), _realised(result), _downtime(result)]
+    return "\n\n".join(parts)
+
+
+def _heading(result: Evaluation, truth: Truth) -> str:
+    from qad_dl.timeparse import format_time
+
+    end = format_time(truth.times[-1] + truth.tick.delta)
+    unscored = UNDEFINED if result.model.unscored is None else f"{100 * result.model.unscored:.2f} %"
+    lines = [
+        ("Scores", f"{len(truth.healthy)} series, {format_time(truth.times[0])} to {end}"),
+        ("Healthy time", f"{result.model.queue_days:.1f} queue-days with a score; {unscored} of the ticks have none"),
+        ("Incidents", f"{result.model.incidents} that begin in the range"),
+    ]
+    return "\n".join(f"{name:<14}{text}" for name, text in lines)
+
+
+def _areas(result: Evaluation) -> str:
+    rows = [
+        ("", "model", "rule"),
+        ("AUC-PR", _area(result.model.auc_pr), _area(result.rule.auc_pr)),
+        ("VUS-PR", _area(result.model.vus_pr), _area(result.rule.vus_pr)),
+    ]
+    return _aligned(rows)
+
+
+def _budgets(result: Evaluation, truth: Truth) -> str:
+    """One column for model and rule at each budget; a last block of rows has the incidents seen by kind."""
+    columns = [at for pair in zip(result.model.budgets, result.rule.budgets, strict=True) for at in pair]
+    kinds = sorted({window.kind for window in truth.windows})
+    number = {kind: sum(window.kind == kind for window in truth.windows) for kind in kinds}
+    rows = [
+        ("false episodes a queue-day", *(_budget(at, i) for i, at in enumerate(columns))),
+        ("", *("rule" if i % 2 else "model" for i, _ in enumerate(columns))),
+        _row("threshold", columns, lambda at: UNDEFINED if at.threshold is None else f"{at.threshold:.4g}"),
+        _row("false episodes", columns, lambda at: UNDEFINED if at.false_episodes is None else str(at.false_episodes)),
+        _row("incidents seen", columns, lambda at: _share(at.seen)),
+        _row("median delay, minutes", columns, lambda at: _minutes(at.median_delay_min)),
+        *((f"  {k} ({number[k]})", *(_share(at.seen_by_kind.get(k)) for at in columns)) for k in kinds),
+    ]
+    return _aligned(rows)
+
+
+def _row(name: str, columns: Sequence[AtBudget], cell: Callable[[AtBudget], str]) -> tuple[str, ...]:
+    return (name, *(cell(at) for at in columns))
+
+
+def _budget(at: AtBudget, column: int) -> str:
+    return "" if column % 2 else f"{at.budget:g}"
+
+
+def _realised(result: Evaluation) -> str:
+    budget, rate = result.realised.budget, result.realised.rate
+    got = UNDEFINED if rate is None else f"{rate:.4g}"
+    if budget is None:
+        asked = "; the file does not name its budget"
+    elif rate is None or not budget:
+        asked = f"; its budget is {budget:g}"
+    else:
+        asked = f", {rate / budget:.2f} times its budget of {budget:g}"
+    return f"Realised      {got} false episodes a queue-day by `flagged`{asked}"
+
+
+def _downtime(result: Evaluation) -> str:
+    """Downtimes have no target: what a detector says there is told, and left out of all of the above."""
+    line = result.downtime
+    model, rule = (" | ".join(UNDEFINED if n is None else str(n) for n in d.values()) for d in (line.model, line.rule))
+    budgets = " | ".join(f"{b:g}" for b in line.model)
+    return (
+        f"Downtime      {line.queue_days:.1f} queue-days, the 24 h after included, that are in nothing above;\n"
+        f"              episodes there: model {model}, rule {rule} (at {budgets}), flagged {line.flagged}"
+    )
+
+
+def _area(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{100 * value:.0f} %"
+
+
+def _minutes(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.0f}"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell: the first to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,149 @@
+"""Read job history, CRIC metadata and downtimes into a store; the store is made if there is none.
+
+All files are read and checked before anything is stored: a file that is refused leaves the store as it was. Rows
+merge by time, series and state, and the last one counts, so that importing a file twice changes nothing.
+
+  qad import STORE --jobs jobs.parquet --cric pandaqueue.json.gz --downtimes downtimes.csv
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    import numpy as np
+    import pyarrow as pa
+
+    from qad_dl.schema import Tick
+    from qad_dl.store import Store
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `qad import`."""
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
+    parser.add_argument(
+        "--jobs", type=Path, nargs="+", default=[], metavar="FILE", help="job history: .parquet, .csv or .csv.gz"
+    )
+    parser.add_argument("--cric", type=Path, metavar="FILE", help="CRIC's pandaqueue dump, JSON, plain or .gz")
+    parser.add_argument(
+        "--cric-time",
+        metavar="T",
+        help="time from which the dump holds (ISO 8601, UTC if no zone is given); "
+        "default: the first tick imported with it, or now if it is imported alone",
+    )
+    parser.add_argument("--downtimes", type=Path, metavar="FILE", help="CSV: panda_queue,start,end,status")
+    parser.add_argument(
+        "--tick", type=int, metavar="MINUTES", help="length of a tick of a new store; default 10, must divide a day"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything, then store everything."""
+    from qad_dl.downtimes import read_downtimes
+    from qad_dl.metadata import read_cric
+    from qad_dl.schema import Tick
+    from qad_dl.store import Store
+
+    cric_time = _check(args)
+    wanted = None if args.tick is None else _tick(args.tick)
+    found = Store.find(args.store, wanted)
+    rows = _read_jobs(args.jobs, found.tick if found else wanted or Tick())
+    queues = read_cric(args.cric) if args.cric else None
+    downtimes = read_downtimes(args.downtimes) if args.downtimes else None
+
+    store = Store.create(args.store, wanted)
+    if queues is not None:
+        time = cric_time if cric_time is not None else _first_time(rows)
+        changed = store.add_metadata(queues, time)
+        print(f"metadata: {len(queues):,} queues from {time}Z on; {_changed(changed)}")
+    if downtimes is not None:
+        print(f"downtimes: {len(downtimes):,} read; {_changed(store.add_downtimes(downtimes))}")
+    if rows is not None:
+        days = _put(store, rows)
+        print(f"jobs: {_summary(rows)}; {days:,} {'day' if days == 1 else 'days'} changed")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> np.datetime64 | None:
+    """Refuse arguments that do not go together; returns the time of `--cric-time`."""
+    from qad_dl.errors import ConfigError
+    from qad_dl.timeparse import parse_time
+
+    if not (args.jobs or args.cric or args.downtimes):
+        msg = "nothing to import; give --jobs, --cric or --downtimes"
+        raise ConfigError(msg)
+    if args.cric_time is None:
+        return None
+    if args.cric is None:
+        msg = "--cric-time says from when a dump holds; give the dump with --cric"
+        raise ConfigError(msg)
+    return parse_time(args.cric_time, "--cric-time")
+
+
+def _tick(minutes: int) -> Tick:
+    """A tick of that length."""
+    from qad_dl.errors import ConfigError
+    from qad_dl.schema import Tick
+
+    try:
+        return Tick(minutes)
+    except ValueError as error:
+        msg = f"--tick: {error}; give a number of minutes like 5, 10 or 30"
+        raise ConfigError(msg) from error
+
+
+def _read_jobs(paths: list[Path], tick: Tick) -> pa.Table | None:
+    """All history files, one after the other; None if there are none."""
+    from qad_dl.history import load_jobs
+    from qad_dl.progress import progress
+    from qad_dl.rows import concat_rows
+
+    if not paths:
+        return None
+    return concat_rows([load_jobs(path, tick) for path in progress(paths, "reading", unit="file")])
+
+
+def _first_time(rows: pa.Table | None) -> np.datetime64:
+    """The first tick of `rows`, or now where there are none."""
+    from datetime import UTC, datetime
+
+    import numpy as np
+
+    from qad_dl.rows import seconds_of
+
+    if rows is None:
+        return np.datetime64(datetime.now(UTC).replace(tzinfo=None), "s")
+    return np.datetime64(int(seconds_of(rows).min()), "s")
+
+
+def _put(store: Store, rows: pa.Table) -> int:
+    """Store rows day by day; returns the number of days that changed."""
+    from qad_dl.progress import progress
+    from qad_dl.rows import split_days
+
+    return sum(store.put(part) for _, part in progress(list(split_days(rows)), "storing", unit="day"))
+
+
+def _summary(rows: pa.Table) -> str:
+    """Rows, ticks, queues, states and span of a table, in words."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    from qad_dl.rows import seconds_of
+    from qad_dl.timeparse import format_time
+
+    ticks = np.unique(seconds_of(rows)).view("datetime64[s]")
+    queues, states = (pc.count_distinct(rows.column(name).cast("string")).as_py() for name in _COUNTED)
+    span = f"{format_time(ticks[0])} to {format_time(ticks[-1])}"
+    return f"{rows.num_rows:,} rows, {len(ticks):,} ticks, {queues:,} queues, {states:,} states, {span}"
+
+
+_COUNTED = ("panda_queue", "job_status")
+
+
+def _changed(changed: bool) -> str:
+    """How to say it."""
+    return "stored" if changed else "nothing new"

@@ -1,0 +1,56 @@
+"""Build the page on which people look at the queues: one HTML file that needs no server and asks nobody for anything.
+
+Scores every tick of the range as the collector would have, and draws for each queue what was observed, what the model
+expected, what each state adds to the score, and the score. Open the file in any browser of 2023 or newer.
+
+  qad review STORE --bundle DIR --start 2026-01-05 --end 2026-01-12 --out review.html
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `qad review`."""
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="the trained bundle")
+    parser.add_argument("--start", required=True, metavar="T", help="first tick (ISO 8601, UTC if no zone is given)")
+    parser.add_argument("--end", required=True, metavar="T", help="end of the range, which is not part of it")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page to write: review.html")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score the range, build the page, write it whole or not at all."""
+    from qad_dl.atomic import replace_file
+    from qad_dl.backtest import run_backtest
+    from qad_dl.review.page import build_page, load_uplot
+    from qad_dl.scorer import Scorer
+    from qad_dl.store import Store
+    from qad_dl.timeparse import parse_time
+
+    start, end = parse_time(args.start, "--start"), parse_time(args.end, "--end")
+    _check_out(args.out)
+    uplot = load_uplot()  # before the work of minutes, since the extra may be missing
+    store = Store.open(args.store)
+    results = run_backtest(store, Scorer.load(args.bundle), start, end, details=True)
+    title = "qad review · " + "/".join(args.store.resolve().parts[-2:])
+    page = build_page(results, store.metadata().at(end), store.downtimes(), title, *uplot)
+    content = page.encode("utf-8")
+    replace_file(args.out, content)
+    flagged = int(results.flagged.any(axis=1).sum())
+    print(f"{args.out}: {len(results.series):,} queues, {flagged:,} flagged, {len(content) / 1e6:.1f} MB")
+    return 0
+
+
+def _check_out(path: Path) -> None:
+    """Refuse a page that could not be written, before the work and not after it."""
+    from qad_dl.errors import ConfigError
+
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        msg = f"--out: {path} is a folder, or its folder does not exist; give the name of a file in a folder that does"
+        raise ConfigError(msg)

@@ -1,0 +1,35 @@
+"""One tree of errors. Every one of them is the user's to mend, so each carries one line: what, where, what to do.
+
+```
+QadError                 exit code 2 unless said otherwise
+├── InputError           a file or history that the doors of the product refuse
+├── StoreError           a store that cannot be read or written as asked
+├── ConfigError          a bad argument or setting
+└── BundleError          a bundle that is incomplete, changed, or of another format version
+```
+A fault of the program is any other exception, and exit code 1.
+"""
+
+from __future__ import annotations
+
+
+class QadError(Exception):
+    """Base of all errors that a user can mend; `str(error)` is the one line to show."""
+
+    exit_code = 2
+
+
+class InputError(QadError):
+    """A history, metadata, incident or score file that is refused; nothing of it was stored."""
+
+
+class StoreError(QadError):
+    """A store that does not exist, is of another format or tick length, or holds no data for what was asked."""
+
+
+class ConfigError(QadError):
+    """A bad argument, option or configuration value."""
+
+
+class BundleError(QadError):
+    """A bundle that is incomplete, was changed after it was written, or has another format version."""

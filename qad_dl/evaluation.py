@@ -1,0 +1,228 @@
+"""How good the alarms are: one score beside QMonit's rule, against incidents that are known (interfaces, section 8).
+
+`evaluate` works on arrays, so that a notebook can hold any [N, T] score against a `Truth`; `evaluate_files` is the
+command `qad evaluate`. Everything undefined is None, never a made-up number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qad_dl.baseline.rule import rule_scores
+from qad_dl.downtimes import read_downtimes
+from qad_dl.errors import InputError
+from qad_dl.grid import build_grid
+from qad_dl.incidents_file import read_incidents
+from qad_dl.metrics.budget import false_episodes
+from qad_dl.metrics.figures import BUDGETS, figures
+from qad_dl.metrics.hits import downtime_windows, incident_windows
+from qad_dl.metrics.scores import read_scores
+from qad_dl.metrics.truth import Truth, build_truth
+from qad_dl.progress import progress
+from qad_dl.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from qad_dl.metadata import Metadata
+    from qad_dl.metrics.budget import AtBudget
+    from qad_dl.metrics.figures import Figures
+    from qad_dl.metrics.scores import Scores
+
+END_OF_TIME: Final = np.datetime64("9999-01-01", "s")
+
+
+@dataclass(frozen=True)
+class Realised:
+    """How often `flagged` really raises a false episode.
+
+    Attributes:
+        budget: that it was set to, per healthy queue-day; None where the file does not say.
+        rate: false episodes per healthy queue-day; None without healthy time.
+    """
+
+    budget: float | None
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class DowntimeLine:
+    """What happens in downtimes and the 24 h after them, outside incidents and the 24 h after those.
+
+    Attributes:
+        queue_days: that time with a score, in days of series.
+        model: episodes that begin there, per budget, at the threshold of the main figures; None where there is none.
+        rule: the same for QMonit's rule.
+        flagged: episodes of `flagged` that begin there.
+    """
+
+    queue_days: float
+    model: dict[float, int | None]
+    rule: dict[float, int | None]
+    flagged: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that `qad evaluate` says."""
+
+    model: Figures
+    rule: Figures
+    realised: Realised
+    downtime: DowntimeLine
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `qad evaluate --format json`."""
+        return {
+            "queue_days": self.model.queue_days,
+            "unscored": self.model.unscored,
+            "model": _figures_json(self.model),
+            "rule": _figures_json(self.rule),
+            "realised": {"budget": self.realised.budget, "rate": self.realised.rate},
+            "downtime": {
+                "queue_days": self.downtime.queue_days,
+                "model": {budget_key(b): n for b, n in self.downtime.model.items()},
+                "rule": {budget_key(b): n for b, n in self.downtime.rule.items()},
+                "flagged": self.downtime.flagged,
+            },
+        }
+
+
+def evaluate(
+    scores: NDArray[np.float64],
+    flagged: NDArray[np.bool_],
+    rule: NDArray[np.float64],
+    truth: Truth,
+    budget: float | None,
+    budgets: Sequence[float] = BUDGETS,
+) -> Evaluation:
+    """Hold a score, its decision and the rule against what happened.
+
+    The rule is held against the healthy time in which the model has a score, so that both have the same denominator.
+
+    Args:
+        scores: [N, T] float64, NaN where unscored.
+        flagged: [N, T] bool, the decision.
+        rule: [N, T] float64, NaN where unscored.
+        truth: what happened, on the same grid.
+        budget: that `flagged` was set to.
+        budgets: false episodes per healthy queue-day at which model and rule are compared.
+    """
+    scored = ~np.isnan(scores)
+    model_figures = figures(scores, truth, budgets)
+    rule_figures = figures(rule, replace(truth, healthy=truth.healthy & scored), budgets)
+    healthy, down = truth.healthy & scored, truth.downtime & scored
+    days = truth.queue_days(healthy)
+    return Evaluation(
+        model=model_figures,
+        rule=rule_figures,
+        realised=Realised(budget, false_episodes(flagged, healthy, truth) / days if days else None),
+        downtime=DowntimeLine(
+            queue_days=truth.queue_days(down),
+            model=_episodes_in(scores, down, truth, model_figures),
+            rule=_episodes_in(rule, down, truth, rule_figures),
+            flagged=false_episodes(flagged, down, truth),
+        ),
+    )
+
+
+def evaluate_files(
+    scores: Path, store: Path, incidents: Path, downtimes: Path | None = None
+) -> tuple[Evaluation, Truth]:
+    """Evaluate a scores file against an incidents file, with the history and downtimes of a store.
+
+    Args:
+        scores: as `qad backtest` writes it.
+        store: the store that was backtested.
+        incidents: CSV of incidents.
+        downtimes: CSV of downtimes, beside those in the store.
+
+    Returns:
+        The evaluation, and what it was held against.
+
+    Raises:
+        InputError: a file is refused, or names queues or fields that the store does not have.
+        StoreError: the store cannot be opened or is damaged.
+    """
+    history = Store.open(store)
+    steps = iter(progress(("scores", "history", "figures"), "evaluate", unit="step"))
+    next(steps)
+    scored = read_scores(scores, history.tick)
+    listed = read_incidents(incidents)
+    declared = [*history.downtimes(), *(read_downtimes(downtimes) if downtimes else ())]
+    metadata = history.metadata()
+    known = history.known_series(END_OF_TIME)
+    queues = {key[0] for key in known} | {name for dump in metadata.dumps for name in dump}
+    end = scored.times[-1] + history.tick.delta
+    hits = incident_windows(listed, scored.entity, scored.series, metadata, queues, (scored.times[0], end))
+    truth = build_truth(
+        scored.times,
+        history.tick,
+        len(scored.series),
+        hits,
+        downtime_windows(declared, scored.entity, scored.series),
+        scored.present,
+    )
+    next(steps)
+    rule = _rule_of(history, scored, metadata, known, scores)
+    next(steps)
+    result = evaluate(scored.score, scored.flagged, rule, truth, scored.budget)
+    next(steps, None)
+    return result, truth
+
+
+def budget_key(budget: float) -> str:
+    """The name of a budget in JSON: 0.1, 0.01, 0.001."""
+    return f"{budget:g}"
+
+
+def _rule_of(
+    history: Store, scored: Scores, metadata: Metadata, known: set[tuple[str, str, str]], path: Path
+) -> NDArray[np.float64]:
+    """QMonit's rule for the series and ticks of a scores file, [N, T], from the history with the day before it."""
+    tick, end = history.tick, scored.times[-1] + history.tick.delta
+    times = tick.range(scored.times[0] - np.timedelta64(24, "h"), end)
+    rows = history.read(times[0], end)
+    grid = build_grid(rows, times, tick, metadata, scored.entity, known=known)
+    place = {key: row for row, key in enumerate(grid.series)}
+    absent = next((key for key in scored.series if key not in place), None)
+    if absent is not None:
+        msg = f"{path}: {'/'.join(scored.entity)} {'/'.join(absent)!r} is not in the store; give the one backtested"
+        raise InputError(msg)
+    chosen = np.array([place[key] for key in scored.series], np.int64)
+    return rule_scores(replace(grid, series=scored.series, counts=grid.counts[chosen]))[:, -len(scored.times) :]
+
+
+def _episodes_in(
+    scores: NDArray[np.float64], where: NDArray[np.bool_], truth: Truth, figures_: Figures
+) -> dict[float, int | None]:
+    """Episodes that begin in a mask at the threshold of each budget; 0 where no threshold keeps it."""
+    counts: dict[float, int | None] = {}
+    for at in figures_.budgets:
+        if at.false_episodes is None:
+            counts[at.budget] = None
+        else:
+            hot = scores >= (np.inf if at.threshold is None else at.threshold)
+            counts[at.budget] = false_episodes(hot, where, truth)
+    return counts
+
+
+def _figures_json(figures_: Figures) -> dict[str, Any]:
+    budgets = {budget_key(at.budget): _budget_json(at) for at in figures_.budgets}
+    return {"auc_pr": figures_.auc_pr, "vus_pr": figures_.vus_pr, "budgets": budgets}
+
+
+def _budget_json(at: AtBudget) -> dict[str, Any]:
+    return {
+        "threshold": at.threshold,
+        "false_episodes": at.false_episodes,
+        "seen": at.seen,
+        "seen_by_kind": at.seen_by_kind,
+        "median_delay_min": at.median_delay_min,
+    }

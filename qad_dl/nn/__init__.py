@@ -1,0 +1,1 @@
+"""The only room that may import torch, lightning and onnx."""

@@ -1,0 +1,116 @@
+"""Batches for training, cut by the same code that serves: `Preprocess.cut`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qad_dl.preprocess import Prepared, Preprocess
+
+Batch: TypeAlias = dict[str, Tensor]
+"""The inputs of the network by name, and `target` and `weight`, both [B, M, S]."""
+
+
+@dataclass(frozen=True)
+class Masking:
+    """What is hidden from the network in training, so that it learns to do without.
+
+    Attributes:
+        ticks: share of ticks of which every state is hidden (missing ticks).
+        cells: share of single (tick, state) cells.
+        ids: share of ids that are turned into the unknown one.
+    """
+
+    ticks: float = 0.03
+    cells: float = 0.03
+    ids: float = 0.05
+
+
+class WindowBatches(Dataset[Batch]):
+    """All windows of a time range as ready-made batches: item i is batch i.
+
+    In training every epoch cuts at new random places (seeded by `seed` and `epoch`); for validation `masking` is None
+    and the places are fixed, end to end.
+    """
+
+    def __init__(
+        self,
+        preprocess: Preprocess,
+        prepared: Prepared,
+        weight: NDArray[np.bool_],
+        span: tuple[int, int],
+        outputs: int,
+        batch_size: int,
+        masking: Masking | None,
+        seed: int = 0,
+    ) -> None:
+        """Describe the windows.
+
+        Args:
+            preprocess: how windows are cut.
+            prepared: the grid.
+            weight: [N, T] which ticks count in the loss.
+            span: first and one past the last grid position that may be reconstructed.
+            outputs: ticks reconstructed per window; all of the span where that is shorter.
+            batch_size: windows per batch.
+            masking: what to hide; None for validation.
+            seed: of places and masks.
+        """
+        self.preprocess, self.prepared, self.weight = preprocess, prepared, weight
+        self.span, self.outputs, self.batch_size = span, min(outputs, span[1] - span[0]), batch_size
+        self.masking, self.seed = masking, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the places of this epoch's windows."""
+        self.epoch = epoch
+        rng = np.random.default_rng([self.seed, epoch])
+        start, end = self.span
+        # At least one window fits after the shift, however short the span.
+        shift = int(rng.integers(min(self.outputs, end - start - self.outputs + 1))) if self.masking else 0
+        firsts = np.arange(start + shift, end - self.outputs + 1, self.outputs)
+        series, first = (a.ravel() for a in np.meshgrid(np.arange(len(self.weight)), firsts, indexing="ij"))
+        counted = self._counted(series, first)
+        order = rng.permutation(counted) if self.masking else counted
+        self.series, self.first = series[order], first[order]
+
+    def _counted(self, series: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Windows with at least one tick that counts."""
+        totals = np.pad(np.cumsum(self.weight, axis=1), ((0, 0), (1, 0)))
+        return np.flatnonzero(totals[series, first + self.outputs] > totals[series, first])
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self.series) // self.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Cut batch `index`."""
+        if index >= len(self):
+            raise IndexError(index)
+        at = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        series, first = self.series[at], self.first[at]
+        windows = self.preprocess.cut(self.prepared, series, first, self.outputs, self._hidden(index, len(series)))
+        batch = {name: torch.from_numpy(array) for name, array in windows.feeds().items()}
+        ticks = first[:, None] + np.arange(self.outputs)
+        target = self.prepared.values[series[:, None], ticks]
+        counts = self.weight[series[:, None], ticks][:, :, None] & np.isfinite(target)
+        batch["target"] = torch.from_numpy(np.where(counts, target, 0).astype(np.float32))
+        batch["weight"] = torch.from_numpy(counts.astype(np.float32))
+        return batch
+
+    def _hidden(self, index: int, size: int) -> NDArray[np.bool_] | None:
+        if self.masking is None:
+            return None
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        length = self.preprocess.plan.context + self.outputs
+        ticks = rng.random((size, length, 1), np.float32) < self.masking.ticks
+        cells = rng.random((size, length, len(self.preprocess.states)), np.float32) < self.masking.cells
+        return np.asarray(ticks | cells)

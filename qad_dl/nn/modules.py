@@ -1,0 +1,231 @@
+"""The networks: two causal masked autoencoders beside a linear highway.
+
+Both read a window and reconstruct each of its last ticks from what came before it, with the newest `h` ticks before
+and including it hidden, for several horizons `h`: a short one sees what just happened and is sharp; a long one has
+not yet followed an anomaly. An encoder that never sees a tick cannot copy it, which is what an unmasked autoencoder
+does with the very ticks that matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SPREAD_FLOOR = 0.05
+"""Smallest spread in standardised units: counts are integers, and no network may be surer than this."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network must know of its data; plain values, so that checkpoints load with `weights_only=True`.
+
+    Attributes:
+        states: number of job states S.
+        calendar: number of calendar channels K.
+        vocabulary: number of ids of each static field F, the series first.
+        context: ticks before the first reconstructed one.
+        day: ticks in a day.
+        horizons: how many of the newest ticks are hidden, one output each; H of them.
+        lags: ticks that the highway looks back, beyond the hidden ones.
+    """
+
+    states: int
+    calendar: int
+    vocabulary: tuple[int, ...]
+    context: int
+    day: int
+    horizons: tuple[int, ...]
+    lags: int
+
+    @property
+    def features(self) -> int:
+        """Inputs of the highway: all states at the lags and a day before, and a constant."""
+        return (self.lags + 1) * self.states + 1
+
+    def plain(self) -> dict[str, Any]:
+        """As keyword arguments of plain types."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Shape:
+        """Inverse of `plain`."""
+        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**cast("dict[str, Any]", lists))
+
+
+class Highway(nn.Module):
+    """A ridge autoregression per series, solved before training and kept: the peer that the network starts from.
+
+    `table[id, h]` are the weights [features, S] of series `id` at horizon `h`, row 0 the pooled ones; `spread[id, h]`
+    are the standard deviations [S] of its residuals.
+    """
+
+    table: Tensor
+    spread: Tensor
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        ids, h = shape.vocabulary[0], len(shape.horizons)
+        self.register_buffer("table", torch.zeros(ids, h, shape.features, shape.states))
+        self.register_buffer("spread", torch.ones(ids, h, shape.states))
+
+    def forward(self, values: Tensor, series: Tensor) -> tuple[Tensor, Tensor]:
+        """Linear prediction [B, M, H, S] and its spread [B, 1, H, S] for values [B, L, S] and series ids [B]."""
+        table = self.table[series]
+        out = [lag_features(values, h, self.shape) @ table[:, i] for i, h in enumerate(self.shape.horizons)]
+        return torch.stack(out, dim=2), self.spread[series].unsqueeze(1)
+
+
+def lag_features(values: Tensor, horizon: int, shape: Shape) -> Tensor:
+    """All states at lags horizon .. horizon + lags - 1 and a day before, and 1: [B, M, features] of [B, L, S]."""
+    outputs = values.shape[1] - shape.context
+    lags = [*range(horizon, horizon + shape.lags), shape.day]
+    pieces = [values[:, shape.context - lag : shape.context - lag + outputs] for lag in lags]
+    return torch.cat([*pieces, torch.ones_like(pieces[0][:, :, :1])], dim=2)
+
+
+class CausalBlock(nn.Module):
+    """Dilated causal convolution with a gate-free residual: [B, C, L] to [B, C, L]."""
+
+    def __init__(self, channels: int, kernel: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.pad = (kernel - 1) * dilation
+        self.conv = nn.Conv1d(channels, channels, kernel, dilation=dilation)
+        self.mix = nn.Conv1d(channels, channels, 1)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each output looks at its own tick and at earlier ones only."""
+        y = nn.functional.gelu(self.conv(nn.functional.pad(x, (self.pad, 0))))
+        out: Tensor = x + self.drop(self.mix(y))
+        return out
+
+
+class TcnEncoder(nn.Module):
+    """Temporal convolution: [B, L, I] to [B, L, D]."""
+
+    def __init__(self, inputs: int, latent: int, channels: int, levels: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.enter = nn.Conv1d(inputs, channels, 1)
+        self.blocks = nn.Sequential(*[CausalBlock(channels, kernel, 2**i, dropout) for i in range(levels)])
+        self.leave = nn.Conv1d(channels, latent, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Latent state after each tick."""
+        y: Tensor = self.leave(nn.functional.gelu(self.blocks(self.enter(x.transpose(1, 2)))))
+        return y.transpose(1, 2)
+
+
+class LstmEncoder(nn.Module):
+    """Long short-term memory: [B, L, I] to [B, L, D]."""
+
+    def __init__(self, inputs: int, latent: int, hidden: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, hidden)
+        self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.leave = nn.Linear(hidden, latent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Latent state after each tick."""
+        out: Tensor = self.leave(self.lstm(nn.functional.gelu(self.enter(x)))[0])
+        return out
+
+
+class Decoder(nn.Module):
+    """Reconstructs a hidden tick from the latent state before it: change of the linear prediction, and ln of spread."""
+
+    def __init__(self, inputs: int, hidden: int, states: int) -> None:
+        super().__init__()
+        self.states = states
+        leave = nn.Linear(hidden, 2 * states)
+        # Zero, so that training starts from the highway and not behind it.
+        nn.init.zeros_(leave.weight)
+        nn.init.zeros_(leave.bias)
+        self.net = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), leave)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [B, M, I] to a shift and a ln spread, each [B, M, S]."""
+        shift, log_spread = self.net(x).split(self.states, dim=-1)
+        return shift, log_spread
+
+
+class MaskedAutoencoder(nn.Module):
+    """Encoder, bottleneck, one decoder per horizon, metadata embeddings and the highway.
+
+    Args:
+        shape: sizes of the data.
+        encoder: `tcn` or `lstm`.
+        latent: width of the bottleneck.
+        hidden: width of the decoders.
+        embedding: largest width of an embedding; a field of n values gets min(embedding, (n + 1) // 2).
+        settings: further keyword arguments of the encoder.
+        highway: whether the linear highway is used; without it the network stands alone (for ablations).
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        encoder: str,
+        latent: int,
+        hidden: int,
+        embedding: int,
+        settings: Mapping[str, Any],
+        highway: bool = True,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.highway = Highway(shape)
+        self.use_highway = highway
+        widths = [min(embedding, (n + 1) // 2) for n in shape.vocabulary]
+        self.embeddings = nn.ModuleList(nn.Embedding(n, w) for n, w in zip(shape.vocabulary, widths, strict=True))
+        static = sum(widths) + 2 * shape.states
+        inputs = 2 * shape.states + shape.calendar + static
+        kind = {"tcn": TcnEncoder, "lstm": LstmEncoder}[encoder]
+        self.encoder = kind(inputs, latent, **settings)
+        after = latent + shape.calendar + static
+        self.decoders = nn.ModuleList(Decoder(after, hidden, shape.states) for _ in shape.horizons)
+
+    def forward(
+        self, values: Tensor, observed: Tensor, calendar: Tensor, static_cat: Tensor, static_num: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Reconstruct the ticks after the context.
+
+        Args:
+            values: [B, L, S] standardised, finite.
+            observed: [B, L, S] 1 or 0.
+            calendar: [B, L, K].
+            static_cat: [B, F] ids.
+            static_num: [B, 2 S].
+
+        Returns:
+            reconstruction and spread, [B, L - context, H, S], in standardised units.
+        """
+        static = torch.cat([e(static_cat[:, i]) for i, e in enumerate(self.embeddings)] + [static_num], dim=1)
+        across = static.unsqueeze(1).expand(-1, values.shape[1], -1)
+        latent = self.encoder(torch.cat([values, observed, calendar, across], dim=2))
+        linear, spread = self.highway(values, static_cat[:, 0])
+        if not self.use_highway:
+            linear = torch.zeros_like(linear)
+        decoded = [self._decode(i, latent, calendar, across) for i in range(len(self.shape.horizons))]
+        shift = torch.stack([d[0] for d in decoded], dim=2)
+        log_spread = torch.stack([d[1] for d in decoded], dim=2)
+        return linear + shift, spread * torch.exp(log_spread.clamp(-4, 4)) + SPREAD_FLOOR
+
+    def _decode(self, i: int, latent: Tensor, calendar: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
+        c, h = self.shape.context, self.shape.horizons[i]
+        before = latent[:, c - h : latent.shape[1] - h]
+        out: tuple[Tensor, Tensor] = self.decoders[i](torch.cat([before, calendar[:, c:], across[:, c:]], dim=2))
+        return out
+
+
+def unknown_ids(static_cat: Tensor, share: float) -> Tensor:
+    """Turn a random share of ids into 0, so that the embedding of the unknown is trained too."""
+    drop = torch.rand(static_cat.shape, device=static_cat.device) < share
+    return torch.where(drop, torch.zeros_like(static_cat), static_cat)

@@ -1,0 +1,380 @@
+"""The one door into every model: a grid in, windows out. Training fits it, the bundle keeps it, serving calls it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qad_dl.errors import BundleError, InputError
+from qad_dl.grid import ROW_FIELDS, Grid
+from qad_dl.scaling import Scale, fit_scale, to_log
+from qad_dl.schema import Tick, Times
+from qad_dl.vocab import UNKNOWN, Vocabulary
+from qad_dl.windows import WindowPlan, Windows, carry_forward
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from qad_dl.metadata import Metadata, Record
+
+METADATA_DEFAULT: Final = (
+    "cloud",
+    "tier",
+    "type",
+    "resource_type",
+    "capability",
+    "harvester",
+    "workflow",
+    "pilot_manager",
+    "pilot_version",
+    "container_type",
+)
+"""CRIC fields that are embedded unless config names others."""
+
+GROUP_FIELDS: Final = ("type", "resource_type", "capability")
+"""Fields whose common values make the group that a series without history borrows its scale from."""
+
+CALENDAR_CHANNELS: Final = 6
+
+MIN_STATE_SHARE: Final = 2e-4
+"""A state seen in a smaller share of the observed ticks of the training data is no channel of the model."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A grid made ready for windows: what `Preprocess.prepare` gives.
+
+    Attributes:
+        grid: where it came from.
+        x: [N, T, S] float32 ln(1 + jobs) of the model's states, NaN where not counted.
+        values: [N, T, S] float32 standardised x, NaN where not counted.
+        usable: [N, T] the tick arrived, is not frozen, and the series has had a row.
+        last_row: [N, T] int64 position of the last row that proves that the series has begun, -1 where none does.
+        expected: [N, T] a fall is expected: not online, in a downtime, or ramping up after one.
+        calendar: [T, K] float32.
+        segment: [T] which of the metadata's segments holds at the tick.
+        static_cat: [D, N, F] int64 ids per segment.
+        scale: loc and scale per segment and series, [D, N, S].
+    """
+
+    grid: Grid
+    x: NDArray[np.float32]
+    values: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    last_row: NDArray[np.int64]
+    expected: NDArray[np.bool_]
+    calendar: NDArray[np.float32]
+    segment: NDArray[np.int64]
+    static_cat: NDArray[np.int64]
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Everything that was learned from the training period before the model, and how ticks become windows.
+
+    Attributes:
+        tick: length of a tick.
+        entity: fields of a series' key.
+        select: queues the model is for, by metadata.
+        states: the model's channels.
+        vocabularies: `series` first, then the metadata fields.
+        series_scale: loc and scale of the known series, [len(series), S].
+        groups: keys of the groups (values of `GROUP_FIELDS`), and
+        group_scale: their loc and scale, [len(groups), S].
+        global_scale: of all series, [S].
+        plan: the lengths.
+    """
+
+    tick: Tick
+    entity: tuple[str, ...]
+    select: Mapping[str, str]
+    states: tuple[str, ...]
+    vocabularies: tuple[Vocabulary, ...]
+    series_scale: Scale
+    groups: tuple[str, ...]
+    group_scale: Scale
+    global_scale: Scale
+
+    @cached_property
+    def plan(self) -> WindowPlan:
+        """Lengths of windows at this tick."""
+        return WindowPlan.for_tick(self.tick)
+
+    @classmethod
+    def fit(
+        cls,
+        grid: Grid,
+        metadata: Metadata,
+        use: NDArray[np.bool_],
+        fields: Sequence[str] = METADATA_DEFAULT,
+        select: Mapping[str, str] | None = None,
+    ) -> Preprocess:
+        """Learn states, scales and vocabularies.
+
+        Args:
+            grid: the training period.
+            metadata: what held in it.
+            use: [N, T] ticks to learn from: those before the held-out time, online, in no downtime.
+            fields: metadata fields to embed; one that no record has stays all unknown.
+            select: the selection that the grid was built with; kept for serving.
+
+        Raises:
+            InputError: no series has a day of usable ticks.
+        """
+        use = use & np.isfinite(grid.counts).any(axis=2)
+        enough = np.flatnonzero(use.sum(axis=1) >= grid.tick.per_day)
+        if not enough.size:
+            msg = (
+                f"no series has a day of usable ticks between {grid.times[0]} and {grid.times[-1]}: "
+                "import more history, or widen data.start and data.end"
+            )
+            raise InputError(msg)
+        states = _frequent_states(grid, use)
+        if not states:
+            msg = f"all counts between {grid.times[0]} and {grid.times[-1]} are 0: there is nothing to learn from"
+            raise InputError(msg)
+        x = to_log(grid.counts[:, :, [grid.states.index(s) for s in states]])
+        scale = fit_scale(x, use)
+        records = _records(grid, metadata.at(grid.times[-1]))
+        groups = [_group(records[i]) for i in enough]
+        names = tuple(sorted(set(groups)))
+        by_group = [_median(scale, enough[[g == name for g in groups]]) for name in names]
+        vocabularies = (
+            Vocabulary("series", tuple(_join(grid.series[i]) for i in enough)),
+            *(Vocabulary.fit(f, [r.get(f, "") for r in records]) for f in fields),
+        )
+        return cls(
+            tick=grid.tick,
+            entity=grid.entity,
+            select=dict(select or {}),
+            states=states,
+            vocabularies=vocabularies,
+            series_scale=Scale(scale.loc[enough], scale.scale[enough]),
+            groups=names,
+            group_scale=Scale(np.stack([s.loc for s in by_group]), np.stack([s.scale for s in by_group])),
+            global_scale=_median(scale, enough),
+        )
+
+    def prepare(self, grid: Grid, metadata: Metadata, in_training: bool = False) -> Prepared:
+        """Standardise a grid and look up what is known of its series; nothing is learned from it.
+
+        Args:
+            grid: any range.
+            metadata: what held in it.
+            in_training: the grid is the training period: a series begins at its first row in it. Otherwise a series
+                of the vocabulary has begun already, and has 0 jobs in a tick that arrived without a row of it.
+
+        Raises:
+            BundleError: the grid has another tick length or entity.
+        """
+        if grid.tick != self.tick or grid.entity != self.entity:
+            msg = (
+                f"the bundle is for {self.tick.minutes}-minute ticks of {'+'.join(self.entity)}, the history has "
+                f"{grid.tick.minutes}-minute ticks of {'+'.join(grid.entity)}: train a bundle on this history"
+            )
+            raise BundleError(msg)
+        segments = metadata.segments(grid.times[0], grid.times[-1] + grid.tick.delta)
+        starts = np.array([s for s, _, _ in segments])
+        segment = np.searchsorted(starts[1:], grid.times, side="right")
+        records = [_records(grid, held) for _, _, held in segments]
+        static_cat = self._static_cat(grid, records)
+        ticks = np.arange(len(grid.times))
+        last_row = np.where(grid.quiet <= ticks, ticks - np.minimum(grid.quiet, ticks), -1)
+        if not in_training:
+            last_row[(static_cat[:, :, 0] != UNKNOWN).any(axis=0)] = ticks
+        x = self._channels(grid, last_row >= 0)
+        scale = self._scales(grid, records)
+        values = np.empty_like(x)
+        for d in range(len(segments)):
+            at = segment == d
+            values[:, at] = Scale(scale.loc[d], scale.scale[d]).apply(x[:, at])
+        return Prepared(
+            grid=grid,
+            x=x,
+            values=values,
+            usable=(grid.arrived & ~grid.frozen) & np.isfinite(x).all(axis=2),
+            last_row=last_row,
+            expected=_spread(~grid.online, self.plan.grace),
+            calendar=calendar(grid.times),
+            segment=segment,
+            static_cat=static_cat,
+            scale=scale,
+        )
+
+    def cut(
+        self,
+        prepared: Prepared,
+        series: NDArray[np.int64],
+        first_output: NDArray[np.int64],
+        outputs: int,
+        hidden: NDArray[np.bool_] | None = None,
+    ) -> Windows:
+        """Windows of `context + outputs` ticks.
+
+        Args:
+            prepared: the grid.
+            series: [B] which series.
+            first_output: [B] grid position of the first tick to reconstruct; ticks off the grid are not observed.
+            outputs: ticks to reconstruct: the plan's stride in serving, any multiple in training.
+            hidden: [B, L, S] observations to hide from the model (training only).
+        """
+        plan = self.plan
+        offsets = np.arange(-plan.context, outputs)
+        at = first_output[:, None] + offsets[None, :]
+        inside = (at >= 0) & (at < len(prepared.grid.times))
+        at = np.clip(at, 0, len(prepared.grid.times) - 1)
+        begun = prepared.last_row[series[:, None], at] >= first_output[:, None] - plan.memory
+        seen = inside & prepared.usable[series[:, None], at] & begun
+        observed = np.repeat(seen[:, :, None], len(self.states), axis=2)
+        if hidden is not None:
+            observed &= ~hidden
+        values, mask = carry_forward(prepared.values[series[:, None], at], observed)
+        held = prepared.segment[np.clip(first_output, 0, len(prepared.segment) - 1)]
+        loc, scale = prepared.scale.loc[held, series], prepared.scale.scale[held, series]
+        return Windows(
+            values=values,
+            observed=mask,
+            calendar=self._calendar(prepared, first_output, offsets),
+            static_cat=prepared.static_cat[held, series],
+            static_num=np.concatenate([loc, np.log(scale)], axis=1).astype(np.float32),
+        )
+
+    def _calendar(
+        self, prepared: Prepared, first_output: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        start = self.tick.index(prepared.grid.times[:1])[0]
+        return calendar(self.tick.time(start + first_output[:, None] + offsets[None, :]))
+
+    def _channels(self, grid: Grid, begun: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """ln(1 + jobs) of the model's states: 0 for a state without a row in a tick that arrived, else NaN."""
+        n, t, _ = grid.counts.shape
+        x = np.zeros((n, t, len(self.states)), np.float32)
+        for channel, state in enumerate(self.states):
+            if state in grid.states:
+                counts = grid.counts[:, :, grid.states.index(state)]
+                x[:, :, channel] = to_log(np.where(grid.quiet <= np.arange(t), counts, np.float32(0)))
+        x[~begun | ~grid.arrived] = np.nan
+        return x
+
+    def _scales(self, grid: Grid, records: Sequence[Sequence[Record]]) -> Scale:
+        place = {name: i for i, name in enumerate(self.groups)}
+        loc = np.empty((len(records), len(grid.series), len(self.states)), np.float32)
+        scale = np.empty_like(loc)
+        for d, held in enumerate(records):
+            for n, key in enumerate(grid.series):
+                own = self.vocabularies[0].encode(_join(key))
+                group = place.get(_group(held[n]), -1)
+                if own != UNKNOWN:
+                    loc[d, n], scale[d, n] = self.series_scale.loc[own - 1], self.series_scale.scale[own - 1]
+                elif group >= 0:
+                    loc[d, n], scale[d, n] = self.group_scale.loc[group], self.group_scale.scale[group]
+                else:
+                    loc[d, n], scale[d, n] = self.global_scale.loc, self.global_scale.scale
+        return Scale(loc, scale)
+
+    def _static_cat(self, grid: Grid, records: Sequence[Sequence[Record]]) -> NDArray[np.int64]:
+        own, *fields = self.vocabularies
+        ids = [own.encode(_join(key)) for key in grid.series]
+        codes = [
+            [[i, *(v.encode(r.get(v.field, "")) for v in fields)] for i, r in zip(ids, held, strict=True)]
+            for held in records
+        ]
+        return np.array(codes, np.int64).reshape(len(records), len(grid.series), 1 + len(fields))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; `from_json` is the inverse."""
+        return {
+            "tick_minutes": self.tick.minutes,
+            "entity": list(self.entity),
+            "select": dict(self.select),
+            "states": list(self.states),
+            "vocabularies": [{"field": v.field, "values": list(v.values)} for v in self.vocabularies],
+            "series_scale": _scale_json(self.series_scale),
+            "groups": list(self.groups),
+            "group_scale": _scale_json(self.group_scale),
+            "global_scale": _scale_json(self.global_scale),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Preprocess:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: not what `to_json` wrote; the bundle turns it into its own error.
+        """
+        return cls(
+            tick=Tick(int(data["tick_minutes"])),
+            entity=tuple(data["entity"]),
+            select=dict(data["select"]),
+            states=tuple(data["states"]),
+            vocabularies=tuple(Vocabulary(v["field"], tuple(v["values"])) for v in data["vocabularies"]),
+            series_scale=_scale_from(data["series_scale"]),
+            groups=tuple(data["groups"]),
+            group_scale=_scale_from(data["group_scale"]),
+            global_scale=_scale_from(data["global_scale"]),
+        )
+
+
+def calendar(times: Times) -> NDArray[np.float32]:
+    """Time of day in two harmonics and day of the week in one, [..., 6] float32; weeks begin on Thursday 1970-01-01."""
+    seconds = times.astype("datetime64[s]").astype(np.int64)
+    day = (seconds % 86400) / 86400 * 2 * np.pi
+    week = (seconds % 604800) / 604800 * 2 * np.pi
+    waves = [np.sin(day), np.cos(day), np.sin(2 * day), np.cos(2 * day), np.sin(week), np.cos(week)]
+    return np.stack(waves, axis=-1).astype(np.float32)
+
+
+def _frequent_states(grid: Grid, use: NDArray[np.bool_]) -> tuple[str, ...]:
+    total = max(1, int(use.sum()))
+    seen = [int(((grid.counts[:, :, s] > 0) & use).sum()) for s in range(len(grid.states))]
+    return tuple(s for s, n in zip(grid.states, seen, strict=True) if n / total >= MIN_STATE_SHARE)
+
+
+def _records(grid: Grid, held: Mapping[str, Record]) -> list[Record]:
+    """What the metadata say of each series; for sums over queues, the values that all of its queues share."""
+    if "panda_queue" in grid.entity:
+        at = grid.entity.index("panda_queue")
+        return [held.get(key[at], {}) for key in grid.series]
+    fields = [(i, f) for i, f in enumerate(grid.entity) if f not in ROW_FIELDS]
+    members: dict[tuple[str, ...], list[Record]] = {}
+    for record in held.values():
+        members.setdefault(tuple(record.get(f, "") for _, f in fields), []).append(record)
+    return [_common(members.get(tuple(key[i] for i, _ in fields), [])) for key in grid.series]
+
+
+def _common(records: Sequence[Record]) -> Record:
+    first, *rest = records or [{}]
+    return {f: v for f, v in first.items() if all(r.get(f) == v for r in rest)}
+
+
+def _group(record: Record) -> str:
+    return _join(tuple(record.get(f, "") for f in GROUP_FIELDS))
+
+
+def _join(key: Sequence[str]) -> str:
+    """One string for a key; the separator is a control character that no name has."""
+    return "\x1f".join(key)
+
+
+def _median(scale: Scale, of: NDArray[np.int64]) -> Scale:
+    return Scale(np.median(scale.loc[of], axis=0), np.median(scale.scale[of], axis=0))
+
+
+def _spread(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:
+    """Each True of [N, T] carried on for `ticks` more ticks."""
+    at = np.where(flags, np.arange(flags.shape[1]), -ticks - 1)
+    return (np.arange(flags.shape[1]) - np.maximum.accumulate(at, axis=1)) <= ticks
+
+
+def _scale_json(scale: Scale) -> dict[str, Any]:
+    return {"loc": scale.loc.tolist(), "scale": scale.scale.tolist()}
+
+
+def _scale_from(data: Mapping[str, Any]) -> Scale:
+    return Scale(np.array(data["loc"], np.float32), np.array(data["scale"], np.float32))

@@ -1,0 +1,27 @@
+"""Progress for people: a bar on a terminal once the work has taken two seconds, nothing in a log file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
+
+DELAY_S = 2.0
+"""Shorter work shows no bar."""
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "") -> Iterator[T]:
+    """Iterate over `items`, drawing a bar on standard error when it is a terminal.
+
+    Args:
+        items: what to iterate over.
+        what: a word or two in front of the bar.
+        total: number of items, where `items` has no length.
+        unit: the name of one item.
+    """
+    yield from tqdm(items, desc=what, total=total, unit=unit or "it", delay=DELAY_S, disable=None, leave=False)

@@ -1,0 +1,86 @@
+// Unfolds what packing.py folded: base64, deflate, varints, differences, quanta.
+
+const index = JSON.parse(document.getElementById('index').textContent);
+
+const FLAGGED = 8, EXPECTED = 16, UNKNOWN = 32, REASON = 7;
+
+const times = Array.from({ length: index.ticks }, (_, t) => index.start + t * index.step);
+
+async function inflate(text) {
+  const octets = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([octets]).stream().pipeThrough(new DecompressionStream('deflate'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+// The parts of a block, each behind its length.
+function parts(octets) {
+  const view = new DataView(octets.buffer), found = [];
+  for (let at = 0; at < octets.length;) {
+    const length = view.getUint32(at, true);
+    found.push(octets.subarray(at + 4, at + 4 + length));
+    at += 4 + length;
+  }
+  return found;
+}
+
+const unzigzag = (n) => (n & 1 ? -(n + 1) / 2 : n / 2);
+
+// Columns of codes: a mode byte for each, then all their numbers; mode 1 holds zigzag differences.
+function columns(octets, count, ticks) {
+  let at = count;
+  const number = () => {
+    let value = 0, shift = 0, octet;
+    do { octet = octets[at++]; value += (octet & 127) << shift; shift += 7; } while (octet & 128);
+    return value;
+  };
+  return Array.from({ length: count }, (_, c) => {
+    const codes = new Int32Array(ticks);
+    for (let t = 0; t < ticks; t++) {
+      const n = number();
+      codes[t] = octets[c] ? (t ? codes[t - 1] : 0) + unzigzag(n) : n;
+    }
+    return codes;
+  });
+}
+
+// Numbers of codes; null (a gap in a plot) where the code is 0.
+function values(codes, quantum) {
+  const [unit, linear] = index.quanta[quantum];
+  return Array.from(codes, (code) => {
+    const steps = code - 1;
+    if (steps < 0) return null;
+    return unit * (steps < linear ? steps : linear * Math.exp(steps / linear - 1));
+  });
+}
+
+const beyond = (middle, distances, sign) => middle.map((value, t) =>
+  value === null || distances[t] === null ? null : Math.max(0, (1 + value) * Math.exp(sign * distances[t]) - 1));
+
+// The packed text of a row; while the page is still being read, the end of it may not be there yet.
+async function packed(row) {
+  const find = () => document.getElementById(`d${row}`);
+  if (document.readyState === 'loading' && !document.getElementById(`d${row + 1}`))
+    await new Promise((done) => document.addEventListener('DOMContentLoaded', done, { once: true }));
+  return find().textContent;
+}
+
+// Everything that the plots of a row show: score, status and flagged state by tick, and the active states.
+async function unpack(row) {
+  const [block, rest] = parts(await inflate(await packed(row)));
+  const active = index.series[row].st, n = active.length;
+  const codes = columns(block, 3 + 5 * n, index.ticks);
+  const group = (k) => codes.slice(3 + k * n, 3 + (k + 1) * n);
+  const states = active.map((state, j) => {
+    const expected = values(group(1)[j], 'expected');
+    return {
+      state, name: index.states[state], observed: values(group(0)[j], 'observed'), expected,
+      lower: beyond(expected, values(group(2)[j], 'band'), -1),
+      upper: beyond(expected, values(group(3)[j].map((n, t) => group(2)[j][t] + unzigzag(n)), 'band'), 1),
+      weight: values(group(4)[j], 'weight'),
+    };
+  });
+  return {
+    row, states, score: values(codes[0], 'score'), status: codes[1], blamed: codes[2],
+    more: JSON.parse(new TextDecoder().decode(rest)),
+  };
+}

@@ -1,0 +1,78 @@
+// Elements, times and numbers in words. Text reaches the page as text only: names come from outside.
+
+const $ = (id) => document.getElementById(id);
+
+function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes))
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? '' : value);
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
+const two = (n) => String(n).padStart(2, '0');
+
+const day = (s) => { const d = new Date(s * 1000); return `${d.getUTCDate()} ${MONTHS[d.getUTCMonth()]}`; };
+const weekday = (s) => WEEKDAYS[new Date(s * 1000).getUTCDay()];
+const clock = (s) => { const d = new Date(s * 1000); return `${two(d.getUTCHours())}:${two(d.getUTCMinutes())}`; };
+const moment = (s) => `${day(s)} ${clock(s)}`;
+const iso = (s) => `${new Date(s * 1000).toISOString().slice(0, 16)}Z`;
+
+// "24 Jul 03:40 – 12:10", the second day only where it is another one.
+const span = (from, to) => `${moment(from)} – ${day(from) === day(to) ? clock(to) : moment(to)}`;
+
+function duration(seconds) {
+  const minutes = Math.round(seconds / 60), hours = Math.floor(minutes / 60), days = Math.floor(hours / 24);
+  if (days >= 2) return `${days} d ${hours % 24} h`;
+  if (hours >= 10) return `${hours} h`;
+  return [hours && `${hours} h`, (minutes % 60 || !hours) && `${minutes % 60} min`].filter(Boolean).join(' ');
+}
+
+// A count: whole from ten upwards, as short as the packing is exact.
+function count(value) {
+  if (value === null) return '–';
+  if (value < 10) return String(Math.round(value * 10) / 10);
+  return Math.round(value).toLocaleString('en-US').replaceAll(',', '\u202f');
+}
+
+const fixed = (value, digits = 1) => (value === null ? '–' : value.toFixed(digits));
+const plural = (n, one, many = `${one}s`) => `${n.toLocaleString('en-US').replaceAll(',', '\u202f')} ${n === 1 ? one : many}`;
+
+const REASON_WORDS = {
+  too_short: 'too little history', gap: 'gap in its history', missing_tick: 'tick did not arrive',
+  frozen: 'source frozen', retired: 'retired: no rows for 7 days', invalid: 'invalid counts',
+};
+const reasonWords = (status) => (status & UNKNOWN ? 'not seen yet' : REASON_WORDS[index.reasons[status & REASON]] ?? '');
+
+const ARROWS = { 1: '▲', '-1': '▼' };
+const sense = (direction) => (direction > 0 ? 'high' : 'low');
+
+// An event as the index has it, by name.
+function eventOf([start, end, score, state, direction, worst, observed, expected, lower, upper]) {
+  return {
+    start, end, worst, score, direction, observed, expected, lower, upper, state: index.states[state] ?? 'unknown state',
+    from: times[start], to: times[end - 1] + index.step, ongoing: end === index.ticks,
+  };
+}
+
+const strongest = (events) => events.reduce((best, event) => (best === null || event.score > best.score ? event : best), null);
+const duringWords = (e) => (e.ongoing ? `since ${moment(e.from)}` : `${moment(e.from)}, ${duration(e.to - e.from)}`);
+const jobsWords = (e) => (e.observed === null ? '' :
+  `${count(e.observed)} ${e.observed === 1 ? 'job' : 'jobs'} observed, ${count(e.expected)} expected (${count(e.lower)} to ${count(e.upper)}) on ${moment(times[e.worst])}`);
+
+// The headline: [loud, quiet] pieces of a sentence.
+function headline(line) {
+  const events = line.e.map(eventOf), worst = strongest(events);
+  if (worst === null) return line.top === null
+    ? ['Not scored in this range.', '']
+    : ['Nothing flagged.', ` Highest score ${fixed(line.top)}, threshold ${fixed(index.threshold)}.`];
+  const last = events.at(-1);
+  const tail = last.ongoing && last !== worst ? ` Flagged again since ${moment(last.from)}: ${last.state} ${sense(last.direction)}.` : '';
+  const lasting = duration(worst.to - worst.from);
+  return [
+    `${ARROWS[worst.direction] ?? ''} ${worst.state} ${worst.ongoing ? 'is' : 'was'} ${sense(worst.direction)}`,
+    `: ${jobsWords(worst)}; flagged ${worst.ongoing ? `since ${moment(worst.from)} UTC, for ${lasting} so far` : `${span(worst.from, worst.to)} UTC, ${lasting}`}.${tail}`,
+  ];
+}

@@ -1,0 +1,75 @@
+"""Counts on one scale: a count of 3 and one of 9,000, a queue with history and one without.
+
+`x = ln(1 + jobs)`, then per series and state `(x - loc) / scale`. Stock states are jobs at the tick; flow states are
+jobs per tick. The logarithm makes a relative change of a large count equal to one of a middling count; that a small
+count is noisier is left to the model, which states its own spread and is given `loc` and `scale` as inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCALE_FLOOR: Final = 0.2
+"""Smallest scale in units of ln(1 + jobs): a state that never moved is not judged finer than a change of a fifth."""
+
+CLIP: Final = 15.0
+"""Standardised values beyond this are clipped: the model never saw them and cannot use their size."""
+
+
+def to_log(counts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`ln(1 + jobs)`, float32, NaN kept."""
+    x: NDArray[np.float32] = np.log1p(counts)
+    return x
+
+
+def to_jobs(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inverse of `to_log`, not below 0."""
+    jobs: NDArray[np.float32] = np.maximum(np.expm1(x), 0).astype(np.float32)
+    return jobs
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Location and scale of ln(1 + jobs), arrays of one shape [..., S] float32."""
+
+    loc: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+    def apply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardise x [N, T, S] with loc and scale [N, S]; clipped, NaN kept."""
+        standardised: NDArray[np.float32] = np.clip((x - self.loc[:, None]) / self.scale[:, None], -CLIP, CLIP)
+        return standardised
+
+
+def fit_scale(x: NDArray[np.float32], use: NDArray[np.bool_]) -> Scale:
+    """Robust location and scale per series and state.
+
+    The location is the median. The scale is the largest of the interquartile range over 1.349, half the standard
+    deviation (a state that is zero most of the time has no interquartile range) and `SCALE_FLOOR`.
+
+    Args:
+        x: [N, T, S] ln(1 + jobs).
+        use: [N, T] ticks to fit on; series without any get NaN.
+    """
+    masked = np.where(use[:, :, None], x, np.nan)
+    masked.sort(axis=1)  # NaN last
+    count = use.sum(axis=1)
+    quarters = [_ranked(masked, count, q) for q in (0.25, 0.5, 0.75)]
+    total = np.maximum(count, 1)[:, None]
+    mean = np.nansum(masked, axis=1) / total
+    spread = np.sqrt(np.nansum((masked - mean[:, None]) ** 2, axis=1) / total)
+    scale = np.maximum.reduce([(quarters[2] - quarters[0]) / 1.349, spread / 2, np.full_like(spread, SCALE_FLOOR)])
+    scale[count == 0] = np.nan
+    return Scale(quarters[1].astype(np.float32), scale.astype(np.float32))
+
+
+def _ranked(ordered: NDArray[np.float32], count: NDArray[np.int64], q: float) -> NDArray[np.float32]:
+    """The q-quantile of each row's first `count` values, [N, S]."""
+    rank = np.maximum(np.ceil(q * count).astype(np.int64) - 1, 0)
+    return np.take_along_axis(ordered, rank[:, None, None], axis=1)[:, 0]

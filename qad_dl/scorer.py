@@ -1,0 +1,344 @@
+"""The scorer: onnxruntime and numpy, no torch. `qad score`, `qad backtest` and the collector all call this.
+
+    grid -> windows -> ONNX -> errors -> evidence -> statistic -> score -> flag
+
+Every tick is reconstructed inside the same window whichever range was asked for (see `windows`), and windows are run
+in batches of one size, so that a score is the same number in every call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qad_dl.bundle import MODEL, Bundle, read_bundle
+from qad_dl.detection import DEFAULT_BUDGET
+from qad_dl.errors import BundleError
+from qad_dl.progress import progress
+from qad_dl.results import Details, Results
+from qad_dl.scaling import to_jobs
+from qad_dl.schema import REASONS
+from qad_dl.scoring import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import onnxruntime as ort
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from qad_dl.grid import Grid
+    from qad_dl.metadata import Metadata
+    from qad_dl.preprocess import Prepared, Preprocess
+    from qad_dl.windows import WindowPlan
+
+BATCH: Final = 32
+"""Windows per run of the model, always this many: matrix kernels round differently for other shapes."""
+
+SERIES_BLOCK: Final = 512
+"""Series scored together; bounds the memory, has no influence on any score."""
+
+MIN_TICKS: Final = 0.25
+"""A series is scored once it has this share of a day of observed ticks."""
+
+MIN_SHARE: Final = 0.5
+"""Share of ticks that must have arrived, of the context and of the newest `stride`; below it the reason is `gap`."""
+
+CODE: Final = {reason: i for i, reason in enumerate(REASONS)}
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Output of the model over a range of ticks.
+
+    Attributes:
+        start: grid position of the first tick.
+        location: [N, R, H, S] float32, standardised units.
+        spread: [N, R, H, S] float32.
+        seen: [N, R] observed ticks among the context before each tick and the tick itself.
+        counted: [N, R] the tick itself was observed.
+    """
+
+    start: int
+    location: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    seen: NDArray[np.int32]
+    counted: NDArray[np.bool_]
+
+
+class Scorer:
+    """A verified bundle, ready to score."""
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        """Start the runtime; `threads` of 0 is one per core.
+
+        Raises:
+            BundleError: onnxruntime cannot load the model.
+        """
+        self.bundle = bundle
+        self.model = Model(bundle.model, threads)
+
+    @classmethod
+    def load(cls, path: str | Path, threads: int = 0) -> Scorer:
+        """Read and verify the bundle at `path`.
+
+        Raises:
+            BundleError: see `bundle.read_bundle`.
+        """
+        return cls(read_bundle(Path(path)), threads)
+
+    def score(
+        self,
+        history: pd.DataFrame,
+        metadata: Metadata | Mapping[str, Mapping[str, Any]] | None = None,
+        at: str | datetime | np.datetime64 | None = None,
+        queues: Sequence[str] | None = None,
+        budget: float | None = None,
+    ) -> pd.DataFrame:
+        """Score one tick of a history in memory: for collectors that keep their own.
+
+        Args:
+            history: long rows (interfaces, section 1) of the last 7 days; older rows have no influence on a score.
+            metadata: a `Metadata`, or CRIC's object keyed by queue, which then holds for all of the history.
+            at: the tick, floored, UTC if it has no zone; the newest of the history if not given. Later rows have no
+                influence.
+            queues: give only these.
+            budget: false alarm episodes per queue and day; 0.01 if not given.
+
+        Returns:
+            One row per known queue (interfaces, section 5), a score or a reason.
+
+        Raises:
+            InputError: the history or the metadata are refused, or the history has no row.
+            ConfigError: a queue is not known, or `at` is no time.
+        """
+        from qad_dl.memory import score_history
+
+        return score_history(self, history, metadata, at, queues or (), budget)
+
+    def score_grid(
+        self,
+        grid: Grid,
+        metadata: Metadata,
+        start: int,
+        budget: float | None = None,
+        details: bool = False,
+        only: NDArray[np.int64] | None = None,
+    ) -> Results:
+        """Score the ticks from grid position `start` to the end of the grid.
+
+        Args:
+            grid: built with the bundle's entity and selection; must reach `plan.lookback` ticks back from `start`.
+            metadata: what held in it.
+            start: position of the first tick to score.
+            budget: false alarm episodes per series and day; 0.01 if not given.
+            details: also give the per-state arrays.
+            only: positions of the series to score; all if not given.
+        """
+        bundle, budget = self.bundle, DEFAULT_BUDGET if budget is None else budget
+        threshold = bundle.detection.threshold(budget)
+        prepared = bundle.preprocess.prepare(grid, metadata)
+        chosen = np.arange(len(grid.series)) if only is None else only
+        blocks = [chosen[i : i + SERIES_BLOCK] for i in range(0, len(chosen), SERIES_BLOCK)] or [chosen]
+        parts = [self._block(prepared, block, start, details) for block in blocks]
+        score, reason, state, direction = (np.concatenate([p[i] for p in parts]) for i in range(4))
+        return Results(
+            entity=grid.entity,
+            series=tuple(grid.series[i] for i in chosen),
+            times=grid.times[start:],
+            score=score,
+            flagged=score >= threshold,  # never where unscored: NaN is not above anything, whatever the budget
+            reason=reason,
+            known=grid.known[chosen, start:],
+            expected=prepared.expected[chosen, start:],
+            state=state,
+            direction=direction,
+            states=bundle.preprocess.states,
+            budget=budget,
+            threshold=threshold,
+            details=_join_details([p[4] for p in parts]) if details else None,
+        )
+
+    def _block(
+        self, prepared: Prepared, series: NDArray[np.int64], start: int, details: bool
+    ) -> tuple[
+        NDArray[np.float64], NDArray[np.int8], NDArray[np.int16], NDArray[np.int8], tuple[NDArray[np.float32], ...]
+    ]:
+        """Score, reason, state, direction and, if asked for, the details of some series."""
+        bundle = self.bundle
+        calibration, plan = bundle.calibration, bundle.preprocess.plan
+        # One tick more than the evidence reaches back, so that the recursion takes out what is too old at the start.
+        first = max(0, start - plan.evidence)
+        made = reconstruct(self.model, bundle.preprocess, prepared, series, first)
+        z = errors(_scored_values(prepared, series, made), made.location, made.spread)
+        ids = prepared.static_cat[-1, series, 0]
+        scaled, over = calibration.parts(z, prepared.expected[series, first:], ids, bundle.preprocess.states)
+        skip = start - first
+        scaled, over = scaled[:, skip:], over[:, skip:]
+        reason = reasons(plan, prepared, series, start, made)
+        score = np.where(reason == 0, calibration.score(over.max(axis=2)), np.nan)
+        reason = np.where((reason == 0) & ~np.isfinite(score), np.int8(CODE["invalid"]), reason)
+        leading = np.take_along_axis(scaled, over.argmax(axis=2)[:, :, None, None], axis=2)[:, :, 0]  # [N, T, S]
+        state, direction = _leader(leading, reason)
+        made_details = self._details(prepared, series, start, made, leading, reason) if details else ()
+        return score, reason, state, direction, made_details
+
+    def _details(
+        self,
+        prepared: Prepared,
+        series: NDArray[np.int64],
+        start: int,
+        made: Reconstruction,
+        leading: NDArray[np.float32],
+        reason: NDArray[np.int8],
+    ) -> tuple[NDArray[np.float32], ...]:
+        """observed, reconstruction, lower, upper in jobs, and contribution; NaN where unscored."""
+        h, skip = self.bundle.display_horizon, start - made.start
+        held = prepared.segment[start:]
+        loc = prepared.scale.loc[held][:, series].swapaxes(0, 1)
+        scale = prepared.scale.scale[held][:, series].swapaxes(0, 1)
+        middle, spread = made.location[:, skip:, h], made.spread[:, skip:, h]
+        half = spread * self.bundle.calibration.band[prepared.static_cat[-1, series, 0], h][:, None]
+        share = leading**2
+        total = share.sum(axis=2, keepdims=True)
+        # No evidence at all in any state: none contributes more than another.
+        share = np.where(total > 0, share / np.where(total > 0, total, 1), np.float32(1 / share.shape[2]))
+        jobs = [to_jobs((middle + k * half) * scale + loc) for k in (0, -1, 1)]
+        arrays = (to_jobs(prepared.x[series, start:]), *jobs, share)
+        return tuple(np.where((reason == 0)[:, :, None], a, np.float32(np.nan)).astype(np.float32) for a in arrays)
+
+
+class Model:
+    """An onnxruntime session that always runs batches of `BATCH` windows."""
+
+    def __init__(self, content: bytes, threads: int = 0) -> None:
+        """Load the model from its bytes."""
+        self.session = _session(content, threads)
+
+    def run(self, feeds: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Reconstruction and spread [B, M, H, S] of any number of windows."""
+        total = len(feeds["values"])
+        if total == 0:
+            _, *shape = self.session.get_outputs()[0].shape
+            return np.empty((0, *shape), np.float32), np.empty((0, *shape), np.float32)
+        pieces = []
+        for i in range(0, total, BATCH):
+            batch = {k: _padded(v[i : i + BATCH]) for k, v in feeds.items()}
+            pieces.append(self.session.run(["reconstruction", "spread"], batch))
+        location, spread = (np.concatenate([p[k] for p in pieces])[:total] for k in (0, 1))
+        return location, spread
+
+
+def reconstruct(
+    model: Model, preprocess: Preprocess, prepared: Prepared, series: NDArray[np.int64], first: int
+) -> Reconstruction:
+    """Run the model over the ticks from grid position `first` to the end of the grid.
+
+    Args:
+        model: the network.
+        preprocess: cuts the windows.
+        prepared: the grid.
+        series: [N] positions of the series.
+        first: grid position of the first tick.
+    """
+    plan, end = preprocess.plan, len(prepared.grid.times)
+    offset = int(preprocess.tick.index(prepared.grid.times[:1])[0])
+    starts = range(plan.first_output(offset + first) - offset, end, plan.stride)
+    shape = (len(series), end - first)
+    location, spread, seen, counted = None, None, np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
+    for at in progress(starts, "model", len(starts), "window"):
+        windows = preprocess.cut(prepared, series, np.full(len(series), at), plan.stride)
+        middle, wide = model.run(windows.feeds())
+        if location is None or spread is None:
+            location = np.empty((*shape, *middle.shape[2:]), np.float32)
+            spread = np.empty_like(location)
+        low, high = max(at, first), min(at + plan.stride, end)
+        here, there = slice(low - first, high - first), slice(low - at, high - at)
+        held = prepared.segment[low:high]
+        nothing = -(prepared.scale.loc / prepared.scale.scale)[held][:, series].swapaxes(0, 1)  # 0 jobs, [N, R, S]
+        location[:, here] = np.maximum(middle[:, there], nothing[:, :, None])  # nobody expects less than none
+        spread[:, here] = wide[:, there]
+        observed = np.asarray(windows.observed.all(axis=2))
+        total = np.cumsum(np.pad(observed, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
+        seen[:, here] = (total[:, plan.context + 1 :] - total[:, : -plan.context - 1])[:, there]
+        counted[:, here] = observed[:, plan.context :][:, there]
+    if location is None or spread is None:
+        msg = f"no tick from grid position {first} on: the grid has {end}"
+        raise ValueError(msg)
+    return Reconstruction(first, location, spread, seen, counted)
+
+
+def reasons(
+    plan: WindowPlan, prepared: Prepared, series: NDArray[np.int64], start: int, made: Reconstruction
+) -> NDArray[np.int8]:
+    """Why a tick is not scored, [N, T] from grid position `start`; 0 where it is.
+
+    The first that applies of: the tick did not arrive, the source was frozen, the series is retired, too many ticks
+    are missing, the series (or the history) is too new.
+    """
+    grid, skip = prepared.grid, start - made.start
+    quiet = grid.quiet[series, start:]
+    out = np.zeros(quiet.shape, np.int8)
+    out[~made.counted[:, skip:] | (made.seen[:, skip:] < MIN_TICKS * plan.day)] = CODE["too_short"]
+    out[:, _gaps(plan, grid.arrived, start)] = CODE["gap"]
+    out[quiet >= plan.lookback] = CODE["retired"]
+    out[:, grid.frozen[start:]] = CODE["frozen"]
+    out[:, ~grid.arrived[start:]] = CODE["missing_tick"]
+    return out
+
+
+def _gaps(plan: WindowPlan, arrived: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
+    """Whether too few of the newest ticks arrived although the history reaches further back, [T] from `start`."""
+    total = np.cumsum(np.pad(arrived, (1, 0)))
+    end = np.arange(start, len(arrived)) + 1
+
+    def arrivals(newest: int, oldest: int) -> NDArray[np.int64]:
+        return np.asarray(total[np.maximum(end - newest, 0)] - total[np.maximum(end - oldest, 0)], np.int64)
+
+    few = (arrivals(0, plan.context) < MIN_SHARE * plan.context) | (arrivals(0, plan.stride) < MIN_SHARE * plan.stride)
+    return np.asarray(few & (arrivals(plan.context, plan.lookback) > 0))
+
+
+def _scored_values(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction) -> NDArray[np.float32]:
+    """The standardised values of the range, NaN where the tick was not observed."""
+    return np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
+
+
+def _leader(leading: NDArray[np.float32], reason: NDArray[np.int8]) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
+    """The state with the largest evidence and its sign; -1 and 0 where unscored."""
+    state = np.abs(leading).argmax(axis=2)
+    sign = np.take_along_axis(leading, state[:, :, None], axis=2)[:, :, 0]
+    scored = reason == 0
+    return (
+        np.where(scored, state, -1).astype(np.int16),
+        np.where(scored, np.where(sign < 0, -1, 1), 0).astype(np.int8),
+    )
+
+
+def _join_details(parts: list[tuple[NDArray[np.float32], ...]]) -> Details:
+    return Details(*(np.concatenate([p[i] for p in parts]) for i in range(5)))
+
+
+def _padded(array: NDArray[Any]) -> NDArray[Any]:
+    missing = BATCH - len(array)
+    return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
+
+
+def _session(content: bytes, threads: int) -> ort.InferenceSession:
+    import onnxruntime as ort  # half a second, so not when the module is imported
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # onnxruntime raises classes of its own that share no base but Exception.
+        if type(error).__module__.startswith("onnxruntime"):
+            msg = f"{MODEL}: onnxruntime {ort.__version__} cannot load it ({error}): train the bundle again"
+            raise BundleError(msg) from error
+        raise

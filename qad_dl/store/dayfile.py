@@ -1,0 +1,138 @@
+"""One Parquet file of the store: the rows of a UTC day, or some of them.
+
+Rows are canonical (see `qad_dl.rows`), names are dictionaries. The footer says what must be known without reading rows:
+
+| key | meaning |
+|---|---|
+| `qad.format`, `qad.tick` | version of this format; minutes of a tick |
+| `qad.whole` | 1: all rows of the day, 0: rows to be added to the entries before |
+| `qad.span` | first and last tick, seconds since the epoch |
+| `qad.series` | panda_queue -> prod_source -> list of resources |
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qad_dl.arrow import from_numpy, one_chunk, to_numpy
+from qad_dl.errors import StoreError
+from qad_dl.rows import JOBS_SCHEMA, empty_rows, seconds_of, series_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMAT: Final = 1
+"""Version of the store's format."""
+
+SUFFIX: Final = ".parquet"
+
+_NAMES: Final = [field.name for field in JOBS_SCHEMA if pa.types.is_dictionary(field.type)]
+_MS: Final = 1000
+
+
+@dataclass(frozen=True)
+class DayFile:
+    """A file of the store.
+
+    Attributes:
+        whole: whether it holds all rows of its day.
+        first: its first tick, `datetime64[s]`.
+        last: its last tick.
+        series: the (panda_queue, prod_source, resource) that have a row.
+        rows: a table of `JOBS_SCHEMA`; empty if only the footer was read.
+    """
+
+    whole: bool
+    first: np.datetime64
+    last: np.datetime64
+    series: frozenset[tuple[str, str, str]]
+    rows: pa.Table
+
+
+def encode(rows: pa.Table, tick_minutes: int, *, whole: bool) -> bytes:
+    """A canonical, non-empty table as the bytes of a file; equal tables give equal bytes."""
+    seconds = seconds_of(rows)
+    footer = {
+        "qad.format": str(FORMAT),
+        "qad.tick": str(tick_minutes),
+        "qad.whole": str(int(whole)),
+        "qad.span": f"{seconds.min()} {seconds.max()}",
+        "qad.series": json.dumps(_nested(series_of(rows)), separators=(",", ":"), ensure_ascii=False),
+    }
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows.replace_schema_metadata(footer), sink, compression="zstd", row_group_size=1 << 22)
+    return sink.getvalue().to_pybytes()
+
+
+def read_footer(path: Path) -> DayFile:
+    """Read what the footer says.
+
+    Raises:
+        FileNotFoundError: the file has gone.
+        StoreError: it is damaged or of another format.
+    """
+    return _read(path, with_rows=False)
+
+
+def read_rows(path: Path) -> DayFile:
+    """Read footer and rows; raises as `read_footer`."""
+    return _read(path, with_rows=True)
+
+
+def _read(path: Path, *, with_rows: bool) -> DayFile:
+    """Open a file once and read what is wanted."""
+    try:
+        with pq.ParquetFile(path) as file:
+            footer = file.metadata.metadata or {}
+            rows = _rows(file) if with_rows else empty_rows()
+        return _parse(footer, rows, path)
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the operating system's, not the content's: gone, stale, no right to read
+        msg = f"{path}: is damaged ({' '.join(str(error).split())[:200]}); restore it or import its day again"
+        raise StoreError(msg) from error
+
+
+def _rows(file: pq.ParquetFile) -> pa.Table:
+    """All rows as a table of `JOBS_SCHEMA`; Parquet has no seconds and keeps milliseconds instead."""
+    table = file.read().replace_schema_metadata(None)
+    kind = JOBS_SCHEMA.field("time").type
+    seconds = from_numpy(to_numpy(one_chunk(table.column("time"))) // _MS, kind)
+    return table.set_column(0, JOBS_SCHEMA.field("time"), seconds).cast(JOBS_SCHEMA)
+
+
+def _parse(footer: Mapping[bytes, bytes], rows: pa.Table, path: Path) -> DayFile:
+    """The footer's entries by their meaning."""
+    if footer[b"qad.format"] != str(FORMAT).encode():
+        msg = (
+            f"{path}: has format {footer[b'qad.format'].decode()}, this program reads {FORMAT}; import into a new store"
+        )
+        raise StoreError(msg)
+    first, last = (np.datetime64(int(part), "s") for part in footer[b"qad.span"].split())
+    nested = json.loads(footer[b"qad.series"])
+    return DayFile(footer[b"qad.whole"] == b"1", first, last, _flat(nested), rows)
+
+
+def _nested(series: set[tuple[str, str, str]]) -> dict[str, dict[str, list[str]]]:
+    """Series as nested objects: a queue's name is then written once."""
+    nested: dict[str, dict[str, list[str]]] = {}
+    for queue, source, resource in sorted(series):
+        nested.setdefault(queue, {}).setdefault(source, []).append(resource)
+    return nested
+
+
+def _flat(nested: Mapping[str, Mapping[str, Any]]) -> frozenset[tuple[str, str, str]]:
+    """Inverse of `_nested`."""
+    return frozenset(
+        (queue, source, resource)
+        for queue, sources in nested.items()
+        for source, resources in sources.items()
+        for resource in resources
+    )

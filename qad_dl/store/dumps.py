@@ -1,0 +1,95 @@
+"""The history of the metadata in the store: which dump holds from when.
+
+`cric/dumps/HASH.json.gz` is a dump, named by its content: the dump that CRIC gives at a hundred ticks is kept once.
+`cric/TIME.json` says which dump holds from TIME; it is written last, and replaced when another dump is given for TIME.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from qad_dl.atomic import create_file, replace_file
+from qad_dl.errors import StoreError
+from qad_dl.metadata import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from qad_dl.metadata import Record
+
+_POINTER: Final = re.compile(r"(\d{4}-\d\d-\d\dT)(\d\d)(\d\d)(\d\d)Z\.json")
+
+
+def add_dump(folder: Path, queues: Mapping[str, Record], time: np.datetime64) -> bool:
+    """Let `queues` hold from `time` on; returns whether that changed anything."""
+    canonical = {queue: dict(record) for queue, record in queues.items()}
+    content = json.dumps(canonical, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    pointer = folder / f"{str(time.astype('datetime64[s]')).replace(':', '')}Z.json"
+    wanted = json.dumps({"dump": digest}).encode()
+    if pointer.exists() and pointer.read_bytes() == wanted:
+        return False
+    (folder / "dumps").mkdir(parents=True, exist_ok=True)
+    create_file(_dump(folder, digest), gzip.compress(content, mtime=0))
+    replace_file(pointer, wanted)
+    return True
+
+
+def read_dumps(folder: Path) -> Metadata:
+    """All dumps and the times from which they hold.
+
+    Raises:
+        StoreError: a file is damaged.
+    """
+    loaded: dict[str, Mapping[str, Record]] = {}
+    times: list[np.datetime64] = []
+    dumps: list[Mapping[str, Record]] = []
+    for pointer in sorted(folder.iterdir() if folder.is_dir() else ()):
+        match = _POINTER.fullmatch(pointer.name)
+        if match is None:
+            continue
+        digest = _read_pointer(pointer)
+        if digest not in loaded:
+            loaded[digest] = _read_dump(_dump(folder, digest))
+        day, hour, minute, second = match.groups()
+        times.append(np.datetime64(f"{day}{hour}:{minute}:{second}", "s"))
+        dumps.append(loaded[digest])
+    return Metadata(np.array(times, "datetime64[s]"), tuple(dumps))
+
+
+def _dump(folder: Path, digest: str) -> Path:
+    """Where the dump of a hash is."""
+    return folder / "dumps" / f"{digest}.json.gz"
+
+
+def _read_pointer(path: Path) -> str:
+    """The hash of the dump that holds from a time."""
+    try:
+        return str(json.loads(path.read_bytes())["dump"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_dump(path: Path) -> Mapping[str, Record]:
+    """Queue -> record, checked against the hash in the name."""
+    try:
+        content = gzip.decompress(path.read_bytes())
+        if hashlib.sha256(content).hexdigest() != path.name.partition(".")[0]:
+            msg = "its content does not match its name"
+            raise ValueError(msg)
+        queues: dict[str, dict[str, str]] = json.loads(content)
+    except (OSError, EOFError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return queues
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    """The error for a file that cannot be read."""
+    return StoreError(f"{path}: is damaged ({' '.join(str(error).split())[:120]}); import the dump of its time again")

@@ -1,0 +1,316 @@
+"""The store: job history by UTC day, metadata with their history, downtimes.
+
+```
+STORE/store.json                       format version and tick length
+      jobs/2010-05-01/00000003.parquet  the log of a day (see `qad_dl.store.log`): wholes and parts
+      cric/...                          see `qad_dl.store.dumps`
+      downtimes/00000001.csv            a log of wholes
+```
+Any number of processes may read and write at the same time, on a network file system too; each sees whole entries only.
+The file system must know hard links.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from qad_dl.arrow import from_numpy
+from qad_dl.atomic import TEMPORARY, clock, create_file, sweep
+from qad_dl.downtimes import Downtime, format_downtimes, parse_downtimes
+from qad_dl.errors import StoreError
+from qad_dl.rows import concat_rows, merge_rows, seconds_of, split_days
+from qad_dl.schema import Tick
+from qad_dl.store.dayfile import FORMAT, SUFFIX, DayFile, encode, read_footer, read_rows
+from qad_dl.store.dumps import add_dump, read_dumps
+from qad_dl.store.log import TRIES, Log, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from qad_dl.metadata import Metadata, Record
+
+SETTINGS: Final = "store.json"
+
+
+@dataclass(frozen=True)
+class _DowntimesFile:
+    """An entry of the downtimes' log."""
+
+    rows: tuple[Downtime, ...]
+    whole: bool = True
+
+
+class Store:
+    """A history on disk. Make one with `create` or `open`.
+
+    Attributes:
+        path: its folder.
+        tick: length of its ticks.
+    """
+
+    def __init__(self, path: Path, tick: Tick) -> None:
+        self.path = path
+        self.tick = tick
+
+    @classmethod
+    def create(cls, path: Path, tick: Tick | None = None) -> Store:
+        """Open the store at `path`, making it first if there is none; `tick` is 10 minutes unless given.
+
+        Raises:
+            StoreError: the folder holds something else, or a store of another tick length or format.
+        """
+        path = Path(path)
+        if cls.find(path, tick) is None:
+            settings = {"kind": "qad store", "format": FORMAT, "tick_minutes": (tick or Tick()).minutes}
+            with _writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+                create_file(path / SETTINGS, json.dumps(settings, indent=1).encode() + b"\n")
+        return cls.open(path, tick)
+
+    @classmethod
+    def find(cls, path: Path, tick: Tick | None = None) -> Store | None:
+        """Open the store at `path`, or None where `create` would make one; raises as `open`."""
+        path = Path(path)
+        if not path.exists() or (path.is_dir() and all(i.name.startswith(TEMPORARY) for i in path.iterdir())):
+            return None
+        return cls.open(path, tick)
+
+    @classmethod
+    def open(cls, path: Path, tick: Tick | None = None) -> Store:
+        """Open an existing store.
+
+        Args:
+            path: its folder.
+            tick: the tick length that it must have, if given.
+
+        Raises:
+            StoreError: there is no store, or one of another tick length or format.
+        """
+        path = Path(path)
+        stored = Tick(_read_settings(path))
+        if tick is not None and tick != stored:
+            msg = (
+                f"{path}: has ticks of {stored.minutes} minutes, not {tick.minutes}; use another store for another tick"
+            )
+            raise StoreError(msg)
+        return cls(path, stored)
+
+    def put(self, rows: pa.Table) -> int:
+        """Merge rows into the days they touch; by (time, series, state) the last counts, `rows` after the store's.
+
+        Each day becomes visible whole, in one step; a day whose content would stay the same is not written.
+
+        Args:
+            rows: a table of `JOBS_SCHEMA`, times on ticks.
+
+        Returns:
+            The number of days changed.
+
+        Raises:
+            StoreError: a time is off the ticks, or a file cannot be written or is damaged.
+        """
+        self._check(rows)
+        return sum(self._put_day(day, part) for day, part in split_days(rows))
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows as one small file per day: what a collector does at each tick. Merges as `put`."""
+        self._check(rows)
+        for day, part in split_days(rows):
+            content = encode(merge_rows([part]), self.tick.minutes, whole=False)
+            log = self._log(day)
+            for _ in range(TRIES):
+                number = log.snapshot(read_footer).last + 1
+                with _writing(log.folder):
+                    if log.publish(number, content) and not log.superseded(number, read_footer):
+                        break
+            else:
+                raise _contended(log.folder)
+
+    def compact(self, before: np.datetime64) -> None:
+        """Make one file of each UTC day that ends at or before `before`, and clear what killed writers left."""
+        days = self._days()
+        for day in days:
+            if day + np.timedelta64(1, "D") <= before and len(self._log(day).numbers()) > 1:
+                self._compact_day(day)
+        with _writing(self.path):
+            now = clock(self.path)
+            folders = [self.path, *(self.path / name for name in ("cric", "cric/dumps", "downtimes"))]
+            for folder in [*folders, *(self._log(day).folder for day in days)]:
+                if folder.is_dir():
+                    sweep(folder, now)
+
+    def read(self, start: np.datetime64, end: np.datetime64) -> pa.Table:
+        """The rows of [start, end), merged; sorted by day, then as in `qad_dl.rows`.
+
+        Returns:
+            A table of `JOBS_SCHEMA`; empty if there are none.
+
+        Raises:
+            StoreError: a file is damaged.
+        """
+        return concat_rows(list(self._pieces(start.astype("datetime64[s]"), end.astype("datetime64[s]"))))
+
+    def span(self) -> tuple[np.datetime64, np.datetime64] | None:
+        """The first and the newest tick that arrived; None in a store without rows."""
+        first = next((s.entries for s in map(self._footers, self._days()) if s.entries), None)
+        last = next((s.entries for s in map(self._footers, reversed(self._days())) if s.entries), None)
+        if not first or not last:
+            return None
+        return min(entry.first for entry in first), max(entry.last for entry in last)
+
+    def known_series(self, before: np.datetime64) -> set[tuple[str, str, str]]:
+        """The (panda_queue, prod_source, resource) with a row on a UTC day before the day of `before`."""
+        limit = before.astype("datetime64[D]")
+        known: set[tuple[str, str, str]] = set()
+        for day in self._days():
+            if day < limit:
+                known.update(*(entry.series for entry in self._footers(day).entries))
+        return known
+
+    def metadata(self) -> Metadata:
+        """The metadata with their history."""
+        return read_dumps(self.path / "cric")
+
+    def add_metadata(self, queues: Mapping[str, Record], time: np.datetime64) -> bool:
+        """Let a dump hold from `time` on, in place of another of that very time; whether that changed anything."""
+        with _writing(self.path / "cric"):
+            return add_dump(self.path / "cric", queues, time)
+
+    def downtimes(self) -> list[Downtime]:
+        """The declared downtimes, each once, sorted."""
+        return [down for entry in self._downtimes_log().snapshot(_read_downtimes).entries for down in entry.rows]
+
+    def add_downtimes(self, rows: Iterable[Downtime]) -> bool:
+        """Add downtimes to the set of those that are known; whether that changed anything."""
+        new = set(rows)
+        log = self._downtimes_log()
+        for _ in range(TRIES):
+            snapshot = log.snapshot(_read_downtimes)
+            known = {down for entry in snapshot.entries for down in entry.rows}
+            if new <= known:
+                return False
+            content = format_downtimes(known | new).encode()
+            if self._publish_whole(log, snapshot.last + 1, content, _read_downtimes):
+                return True
+        raise _contended(log.folder)
+
+    def _check(self, rows: pa.Table) -> None:
+        """Refuse times off the ticks: they would be rows that no grid has a place for."""
+        if np.any(seconds_of(rows) % self.tick.seconds):
+            msg = f"{self.path}: rows hold times off the {self.tick.minutes}-minute ticks; floor them first"
+            raise StoreError(msg)
+
+    def _days(self) -> list[np.datetime64]:
+        """The UTC days that have a folder, ascending, `datetime64[D]`."""
+        folder = self.path / "jobs"
+        names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+        return [np.datetime64(name, "D") for name in names if not name.startswith(TEMPORARY)]
+
+    def _log(self, day: np.datetime64) -> Log:
+        """The log of a day."""
+        return Log(self.path / "jobs" / str(day), SUFFIX)
+
+    def _downtimes_log(self) -> Log:
+        """The log of the downtimes."""
+        return Log(self.path / "downtimes", ".csv")
+
+    def _footers(self, day: np.datetime64) -> Snapshot[DayFile]:
+        """What a day holds, without rows."""
+        return self._log(day).snapshot(read_footer)
+
+    def _put_day(self, day: np.datetime64, rows: pa.Table) -> bool:
+        """Merge the rows of one day into its log."""
+        log = self._log(day)
+        for _ in range(TRIES):
+            snapshot = log.snapshot(read_rows)
+            known = [entry.rows for entry in snapshot.entries]
+            merged = merge_rows([*known, rows])
+            if known and merged.equals(merge_rows(known)):
+                if snapshot.entries[0].whole:
+                    log.discard_before(snapshot.oldest)
+                return False
+            if self._publish_whole(log, snapshot.last + 1, encode(merged, self.tick.minutes, whole=True), read_footer):
+                return True
+        raise _contended(log.folder)
+
+    def _compact_day(self, day: np.datetime64) -> None:
+        """Make one whole of a day's entries."""
+        log = self._log(day)
+        for _ in range(TRIES):
+            snapshot = log.snapshot(read_rows)
+            if len(snapshot.entries) == 1 and snapshot.entries[0].whole:
+                log.discard_before(snapshot.last)
+                return
+            content = encode(merge_rows([e.rows for e in snapshot.entries]), self.tick.minutes, whole=True)
+            if self._publish_whole(log, snapshot.last + 1, content, read_footer):
+                return
+        raise _contended(log.folder)
+
+    def _publish_whole(self, log: Log, number: int, content: bytes, read: Any) -> bool:
+        """Publish a whole that was made from all entries below `number`; False if others were faster."""
+        with _writing(log.folder):
+            if not log.publish(number, content) or log.superseded(number, read):
+                return False
+            log.discard_before(number)
+        return True
+
+    def _pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:
+        """The merged rows of [start, end), day by day."""
+        for day in self._days():
+            low, high = day.astype("datetime64[s]"), (day + np.timedelta64(1, "D")).astype("datetime64[s]")
+            if high <= start or low >= end:
+                continue
+            entries = self._log(day).snapshot(read_rows).entries
+            tables = [entry.rows for entry in entries]
+            rows = tables[0] if len(tables) == 1 else merge_rows(tables)
+            if low < start or end < high:
+                times = seconds_of(rows).view("datetime64[s]")
+                rows = rows.filter(from_numpy((times >= start) & (times < end), pa.bool_()))
+            if rows.num_rows:
+                yield rows
+
+
+def _read_settings(path: Path) -> int:
+    """The tick length of a store, in minutes."""
+    try:
+        settings = json.loads((path / SETTINGS).read_bytes())
+        version, minutes = settings["format"], int(settings["tick_minutes"])
+        Tick(minutes)
+    except FileNotFoundError as error:
+        what = "is no store" if path.exists() else "does not exist"
+        msg = f"{path}: {what}; make one with `qad import {path} --jobs FILE`"
+        raise StoreError(msg) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{path / SETTINGS}: cannot be read as the settings of a store ({' '.join(str(error).split())[:120]})"
+        raise StoreError(msg) from error
+    if version != FORMAT:
+        msg = f"{path}: is a store of format {version}, this program reads {FORMAT}; import into a new store"
+        raise StoreError(msg)
+    return minutes
+
+
+def _read_downtimes(path: Path) -> _DowntimesFile:
+    """An entry of the downtimes' log."""
+    return _DowntimesFile(tuple(parse_downtimes(path.read_text(encoding="utf-8"), str(path))))
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says against writing into one line."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror or error}); see to its rights, its space, and hard links"
+        raise StoreError(msg) from error
+
+
+def _contended(folder: Path) -> StoreError:
+    """The error after too many tries."""
+    return StoreError(f"{folder}: other processes were faster {TRIES} times; write to the store from fewer at a time")

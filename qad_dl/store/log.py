@@ -1,0 +1,156 @@
+"""A folder as a log: files numbered 1, 2, 3, ..., each either a part or a whole.
+
+A *part* adds to what came before; a *whole* stands for everything before it. What the log holds is its newest whole
+and the parts after it. No file ever changes, and nobody locks anything:
+
+- A writer reads the log, makes the next entry from what it read, and links it to the next number. If somebody was
+  faster the number is taken: read again. If the writer was so slow that its number had been taken *and* removed again
+  meanwhile, the log has a whole of a higher number: read again. So each whole is made from all that came before it.
+- After a whole is in place the older entries are removed, oldest first.
+- A reader walks from the newest entry down to a whole. If one is missing on the way, it was superseded since the
+  reader looked: read again. A killed writer leaves temporary files and superseded entries, which no reader sees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+from qad_dl.atomic import create_file, sweep
+from qad_dl.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TRIES: Final = 1000
+"""Every failed try means that another writer got something done, so this many mean that the folder is damaged."""
+
+
+class Entry(Protocol):
+    """What an entry must tell about itself."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it stands for everything before it."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+@dataclass(frozen=True)
+class Snapshot(Generic[E]):
+    """What a log held at one moment.
+
+    Attributes:
+        last: number of the newest entry, 0 for an empty log.
+        entries: the newest whole, if there is one, and the parts after it, oldest first.
+        oldest: number of the first of `entries`.
+    """
+
+    last: int
+    entries: tuple[E, ...]
+
+    @property
+    def oldest(self) -> int:
+        """Number of the first of `entries`."""
+        return self.last - len(self.entries) + 1
+
+
+@dataclass(frozen=True)
+class Log:
+    """The numbered files of one folder.
+
+    Attributes:
+        folder: may not exist yet.
+        suffix: ending of the names, with the dot.
+    """
+
+    folder: Path
+    suffix: str
+
+    def numbers(self) -> list[int]:
+        """Numbers of the files that are there, ascending."""
+        try:
+            names = os.listdir(self.folder)  # noqa: PTH208  names are wanted, thousands of times
+        except FileNotFoundError:
+            return []
+        stems = (name.removesuffix(self.suffix) for name in names if name.endswith(self.suffix))
+        return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdigit())
+
+    def path(self, number: int) -> Path:
+        """Path of an entry."""
+        return self.folder / f"{number:08d}{self.suffix}"
+
+    def snapshot(self, read: Callable[[Path], E]) -> Snapshot[E]:
+        """Read what the log holds now; other processes may write meanwhile.
+
+        Raises:
+            StoreError: an entry cannot be read, or is missing for good.
+        """
+        for attempt in range(TRIES):
+            try:
+                snapshot = self._look(read)
+            except OSError as error:
+                msg = f"{error.filename or self.folder}: cannot be read ({error.strerror or error}); see to its rights"
+                raise StoreError(msg) from error
+            if snapshot is not None:
+                return snapshot
+            time.sleep(min(attempt, 10) / 1000)
+        msg = f"{self.folder}: entries are missing below {self.path(self.numbers()[-1]).name}; restore the folder"
+        raise StoreError(msg)
+
+    def publish(self, number: int, content: bytes) -> bool:
+        """Make entry `number`, unless it exists; also clears what killed writers left in the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        made = create_file(self.path(number), content)
+        if made:
+            with contextlib.suppress(FileNotFoundError):  # superseded already
+                sweep(self.folder, self.path(number).stat().st_mtime)
+        return made
+
+    def superseded(self, number: int, read: Callable[[Path], E]) -> bool:
+        """Whether a whole above `number` exists: an entry that was just made as `number` then counts for nothing."""
+        snapshot = self.snapshot(read)
+        return snapshot.oldest > number
+
+    def discard_before(self, number: int) -> None:
+        """Remove the entries that the whole `number` stands for.
+
+        Oldest first: a reader that misses one of them in its listing then also misses every older one.
+        """
+        for older in self.numbers():
+            if older < number:
+                self.path(older).unlink(missing_ok=True)
+
+    def _look(self, read: Callable[[Path], E]) -> Snapshot[E] | None:
+        """Walk from the newest entry down to a whole; None if one is missing on the way."""
+        numbers = self.numbers()
+        if not numbers:
+            return Snapshot(0, ())
+        there = set(numbers)
+        found: list[E] = []
+        for number in range(numbers[-1], 0, -1):
+            entry = vanishing(read, self.path(number)) if number in there else None
+            if entry is None:
+                return None
+            found.append(entry)
+            if entry.whole:
+                break
+        return Snapshot(numbers[-1], tuple(reversed(found)))
+
+
+def vanishing(read: Callable[[Path], E], path: Path) -> E | None:
+    """`read(path)`, or None if the file went away before or (on NFS) while it was read."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            return None
+        raise

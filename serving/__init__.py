@@ -1,0 +1,1 @@
+"""What someone starts on the collector's host, from the repository root; it needs no torch."""

@@ -1,0 +1,131 @@
+"""A bundle made by hand, where torch is not: a network that expects each tick to be like the one h ticks before.
+
+The ONNX file is written field by field (onnx.proto3), since the package that writes such files is not here either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qad_dl.bundle import write_bundle
+from qad_dl.calibration import Errors, fit_calibration
+from qad_dl.detection import fit_detection
+from qad_dl.grid import build_grid
+from qad_dl.metadata import Metadata
+from qad_dl.preprocess import Preprocess
+from qad_dl.scoring import Channel, Evidence
+from tests.light.made import START, TICK, history
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+HORIZONS = (1, 6)
+FLOAT, INT64 = 1, 7
+STATES = ("activated", "running", "finished", "failed")
+QUEUES = tuple(f"Q{i}" for i in range(6))
+METADATA = Metadata.single({q: {"cloud": "DE" if i % 2 else "FR", "status": "online"} for i, q in enumerate(QUEUES)})
+
+
+def made_history(days: float, seed: int = 1, first: int = 0) -> pa.Table:
+    """Six queues of four states, Poisson about a level of their own, from a grid position on."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (first + t, queue, state, float(rng.poisson(20 * (i + 1) * (s + 1))))
+        for i, queue in enumerate(QUEUES)
+        for s, state in enumerate(STATES)
+        for t in range(int(days * TICK.per_day))
+    ]
+    return history(rows)
+
+
+def fitted(days: float = 2) -> Preprocess:
+    """A `Preprocess` fitted on the made history."""
+    times = TICK.range(START, START + int(days * TICK.per_day) * TICK.delta)
+    grid = build_grid(made_history(days), times, TICK, METADATA)
+    return Preprocess.fit(grid, METADATA, np.ones((len(QUEUES), len(times)), bool), ("cloud",))
+
+
+def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
+    """Write a bundle around the persistence network; calibrated on noise."""
+    preprocess = fitted()
+    rng = np.random.default_rng(seed)
+    ids = np.arange(1, len(QUEUES) + 1)
+    z = rng.standard_normal((len(ids), 1000, len(HORIZONS), len(preprocess.states))).astype(np.float32)
+    use, none = np.ones((len(ids), 1000), bool), np.zeros((len(ids), 1000), bool)
+    evidence = Evidence((Channel(0, 0.3), Channel(1, 0.1)), preprocess.plan.evidence)
+    calibration = fit_calibration(
+        Errors(z, use, none, ids), evidence, preprocess.states, len(preprocess.vocabularies[0]), TICK.per_day
+    )
+    over = calibration.parts(z, none, ids, preprocess.states)[1]
+    detection = fit_detection(calibration.score(over.max(axis=2)), use, TICK.per_day)
+    return write_bundle(
+        path, persistence(preprocess), preprocess, calibration, detection, {"horizons": list(HORIZONS), **about}
+    )
+
+
+def persistence(preprocess: Preprocess) -> bytes:
+    """reconstruction[:, t, i] = values[:, context + t - HORIZONS[i]], spread = 1, as ONNX."""
+    plan, s = preprocess.plan, len(preprocess.states)
+    window = ["batch", plan.length, s]
+    inputs = [
+        _value("values", FLOAT, window),
+        _value("observed", FLOAT, window),
+        _value("calendar", FLOAT, ["batch", plan.length, 6]),
+        _value("static_cat", INT64, ["batch", len(preprocess.vocabularies)]),
+        _value("static_num", FLOAT, ["batch", 2 * s]),
+    ]
+    outputs = [_value(n, FLOAT, ["batch", plan.stride, len(HORIZONS), s]) for n in ("reconstruction", "spread")]
+    constants = [_constant("one", [1]), _constant("two", [2]), _constant("f0", 0.0), _constant("f1", 1.0)]
+    nodes = []
+    for h in HORIZONS:
+        constants += [_constant(f"from{h}", [plan.context - h]), _constant(f"to{h}", [plan.length - h])]
+        nodes.append(_node("Slice", ["values", f"from{h}", f"to{h}", "one"], f"cut{h}"))
+        nodes.append(_node("Unsqueeze", [f"cut{h}", "two"], f"deep{h}"))
+    axis = _text(1, "axis") + _number(3, 2) + _number(20, 2)
+    nodes.append(_node("Concat", [f"deep{h}" for h in HORIZONS], "reconstruction", _part(5, axis)))
+    nodes += [_node("Mul", ["reconstruction", "f0"], "nothing"), _node("Add", ["nothing", "f1"], "spread")]
+    graph = _all(1, nodes) + _text(2, "persistence") + _all(5, constants) + _all(11, inputs) + _all(12, outputs)
+    return _number(1, 8) + _part(7, graph) + _part(8, _text(1, "") + _number(2, 13))
+
+
+def _node(kind: str, inputs: list[str], output: str, more: bytes = b"") -> bytes:
+    return b"".join(_text(1, name) for name in inputs) + _text(2, output) + _text(4, kind) + more
+
+
+def _constant(name: str, value: float | list[int]) -> bytes:
+    array = np.array(value, np.int64 if isinstance(value, list) else np.float32)
+    dims = b"".join(_number(1, n) for n in array.shape)
+    return dims + _number(2, INT64 if array.dtype == np.int64 else FLOAT) + _text(8, name) + _part(9, array.tobytes())
+
+
+def _value(name: str, kind: int, shape: list[str | int]) -> bytes:
+    dims = [_part(1, _text(2, d) if isinstance(d, str) else _number(1, d)) for d in shape]
+    return _text(1, name) + _part(2, _part(1, _number(1, kind) + _part(2, b"".join(dims))))
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _part(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _text(field: int, text: str) -> bytes:
+    return _part(field, text.encode())
+
+
+def _all(field: int, parts: list[bytes]) -> bytes:
+    return b"".join(_part(field, part) for part in parts)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])

@@ -1,0 +1,111 @@
+"""Errors of a healthy time to probabilities."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from qad_dl.calibration import Calibration, Errors, fit_calibration
+from qad_dl.scoring import Channel, Evidence
+
+STATES = ("activated", "running", "failed")
+EVIDENCE = Evidence((Channel(0, 0.3), Channel(1, 0.1)), ticks=72)
+DAY = 144
+
+
+def healthy(n: int = 8, days: int = 14, seed: int = 0, width: float = 1.0) -> Errors:
+    rng = np.random.default_rng(seed)
+    shape = (n, days * DAY, 2, len(STATES))
+    own = rng.uniform(0.5, 2, (n, 1, 1, 1)) * width
+    z = (rng.standard_t(5, shape) * own).clip(-8, 8).astype(np.float32)
+    use = np.ones(shape[:2], bool)
+    return Errors(z, use, np.zeros_like(use), np.arange(1, n + 1))
+
+
+@pytest.fixture(scope="module")
+def learned() -> Errors:
+    return healthy()
+
+
+@pytest.fixture(scope="module")
+def calibration(learned: Errors) -> Calibration:
+    return fit_calibration(learned, EVIDENCE, STATES, n_ids=len(learned.ids) + 1, per_day=DAY)
+
+
+def scores(calibration: Calibration, data: Errors) -> np.ndarray:
+    _, over = calibration.parts(data.z, data.expected, data.ids, STATES)
+    return calibration.score(over.max(axis=2))
+
+
+def test_a_score_is_minus_log10_of_the_share_of_healthy_ticks_above(calibration: Calibration, learned: Errors) -> None:
+    score = scores(calibration, learned)
+    for level in (0.5, 1.0, 1.5, 2.0):
+        assert -np.log10((score >= level).mean()) == pytest.approx(level, abs=0.06)
+
+
+def test_it_holds_on_healthy_time_that_it_has_not_seen(calibration: Calibration, learned: Errors) -> None:
+    rng = np.random.default_rng(9)
+    own = np.sqrt((learned.z**2).mean(axis=(1, 2, 3), keepdims=True))
+    z = rng.standard_t(5, learned.z.shape)
+    z = (z / np.sqrt((z**2).mean()) * own).clip(-8, 8).astype(np.float32)
+    score = scores(calibration, Errors(z, learned.use, learned.expected, learned.ids))
+    for level in (1.0, 2.0):
+        assert -np.log10((score >= level).mean()) == pytest.approx(level, abs=0.2)
+
+
+def test_it_means_the_same_for_each_series(calibration: Calibration, learned: Errors) -> None:
+    score = scores(calibration, learned)
+    assert np.allclose(-np.log10((score >= 1.5).mean(axis=1)), 1.5, atol=0.4)
+
+
+def test_scores_are_not_negative_and_rise_with_the_ratio(calibration: Calibration) -> None:
+    ratio = np.linspace(0, 50, 2000).astype(np.float32)
+    score = calibration.score(ratio)
+    assert (score >= 0).all()
+    assert (np.diff(score) >= 0).all()
+    assert score[-1] > score[ratio < 10][-1] > 2
+    assert np.isnan(calibration.score(np.array([np.nan], np.float32)))
+
+
+def test_an_anomaly_scores_high(calibration: Calibration) -> None:
+    data = healthy(days=2)
+    data.z[3, 200:] = 8
+    score = scores(calibration, data)
+    assert score[3, 230] > 3
+    assert score[3, 150] < 3
+
+
+def test_a_series_without_healthy_time_uses_the_pooled_row(learned: Errors) -> None:
+    use = learned.use.copy()
+    use[5] = False
+    fit = fit_calibration(Errors(learned.z, use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
+    for table in (fit.spread, fit.level, fit.band):
+        assert np.allclose(table[6], table[0])
+        assert not np.allclose(table[1], table[0])
+
+
+def test_an_unknown_series_in_the_calibration_has_no_row_of_its_own(learned: Errors) -> None:
+    ids = np.where(np.arange(8) == 2, 0, learned.ids)
+    fit = fit_calibration(Errors(learned.z, learned.use, learned.expected, ids), EVIDENCE, STATES, 9, DAY)
+    assert np.allclose(fit.spread[3], fit.spread[0])
+
+
+def test_ticks_out_of_use_teach_nothing(learned: Errors) -> None:
+    z, use = learned.z.copy(), learned.use.copy()
+    z[:, -200:] = 8
+    use[:, -200:] = False
+    fit = fit_calibration(Errors(z, use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
+    clean = fit_calibration(
+        Errors(z[:, :-200], use[:, :-200], learned.expected[:, :-200], learned.ids), EVIDENCE, STATES, 9, DAY
+    )
+    assert np.allclose(fit.spread, clean.spread, rtol=1e-5)
+    assert np.allclose(fit.ratios, clean.ratios, rtol=1e-4)
+
+
+def test_json(calibration: Calibration, learned: Errors) -> None:
+    again = Calibration.from_json(json.loads(json.dumps(calibration.to_json(), allow_nan=False)))
+    assert np.array_equal(scores(again, learned), scores(calibration, learned))
+    assert np.array_equal(again.band, calibration.band)
+    assert again.evidence == calibration.evidence

@@ -1,0 +1,71 @@
+"""Errors to evidence to a statistic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qad_dl.scoring import ERROR_CLIP, Channel, Evidence, accumulate, allow_expected, errors, statistic
+
+STATES = ("activated", "running", "finished", "failed")
+HOW = Evidence((Channel(0, 0.3), Channel(1, 0.05), Channel(1, 1.0)), ticks=20)
+
+
+def noise(n: int = 2, t: int = 90, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, t, 2, len(STATES))).astype(np.float32)
+
+
+def test_evidence_is_a_finite_sum_with_falling_weights() -> None:
+    z = noise()
+    got = accumulate(z, HOW)
+    for p, channel in enumerate(HOW.channels):
+        for t in range(HOW.ticks, z.shape[1]):
+            w = channel.weight * (1 - channel.weight) ** np.arange(HOW.ticks)
+            newest_first = z[:, t - HOW.ticks + 1 : t + 1, channel.horizon][:, ::-1]
+            assert np.allclose(got[:, t, p], np.einsum("k,nks->ns", w, newest_first), atol=1e-6)
+
+
+@pytest.mark.parametrize("start", [1, 7, 30, 60])
+def test_evidence_does_not_depend_on_the_tick_it_began_at(start: int) -> None:
+    z = noise()
+    whole, part = accumulate(z, HOW)[:, start:], accumulate(z[:, start:], HOW)
+    assert np.allclose(whole[:, HOW.ticks :], part[:, HOW.ticks :], atol=1e-7)
+
+
+def test_older_errors_have_no_influence_at_all() -> None:
+    z = noise()
+    wild = z.copy()
+    wild[:, :10] = ERROR_CLIP
+    after = 10 + HOW.ticks
+    assert np.allclose(accumulate(z, HOW)[:, after:], accumulate(wild, HOW)[:, after:], atol=1e-6)
+    assert not np.allclose(accumulate(z, HOW)[:, 12], accumulate(wild, HOW)[:, 12], atol=1e-2)
+
+
+def test_evidence_json() -> None:
+    assert Evidence.from_json(HOW.to_json()) == HOW
+
+
+def test_errors_are_in_units_of_spread_clipped_and_zero_where_nothing_was_counted() -> None:
+    values = np.array([[[1.0, 50.0], [np.nan, -50.0]]], np.float32)
+    reconstruction = np.zeros((1, 2, 1, 2), np.float32)
+    z = errors(values, reconstruction, np.full((1, 2, 1, 2), 0.5, np.float32))
+    assert z[0, :, 0].tolist() == [[2.0, ERROR_CLIP], [0.0, -ERROR_CLIP]]
+
+
+def test_an_expected_fall_is_dropped_and_a_burst_of_failures_is_kept() -> None:
+    evidence = np.empty((1, 2, 1, 4), np.float32)
+    evidence[0, :, 0] = [-3, -3, 4, 2]
+    kept = allow_expected(evidence, np.array([[False, True]]), STATES)
+    assert kept[0, 0, 0].tolist() == [-3, -3, 4, 2]
+    assert kept[0, 1, 0].tolist() == [0, 0, 0, 2]
+
+
+def test_fewer_failures_than_usual_count_for_nothing_when_a_fall_is_expected() -> None:
+    evidence = np.full((1, 1, 1, 4), -2.0, np.float32)
+    assert not allow_expected(evidence, np.array([[True]]), STATES).any()
+
+
+def test_the_statistic_is_a_root_mean_square_over_states() -> None:
+    evidence = np.array([3.0, -4.0, 0.0, 0.0], np.float32).reshape(1, 1, 1, 4)
+    assert np.isclose(statistic(evidence, np.ones((1, 1, 4), np.float32))[0, 0, 0], 2.5)
+    assert np.isclose(statistic(evidence, np.full((1, 1, 4), 2.0, np.float32))[0, 0, 0], 1.25)

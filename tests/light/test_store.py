@@ -1,0 +1,526 @@
+"""The embedded store: merging, spans, what is on disk, and several processes at once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qad_dl.atomic import TEMPORARY, create_file, replace_directory, replace_file, sweep
+from qad_dl.downtimes import Downtime
+from qad_dl.errors import StoreError
+from qad_dl.history import JOBS_SCHEMA, normalise_jobs
+from qad_dl.rows import empty_rows, merge_rows, seconds_of
+from qad_dl.schema import Tick
+from qad_dl.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from qad_dl.schema import Times
+
+EVER = np.datetime64("1970-01-01", "s"), np.datetime64("2200-01-01", "s")
+
+
+def t(text: str) -> np.datetime64:
+    return np.datetime64(text, "s")
+
+
+def table(rows: Iterable[tuple[str, str, float]], state: str = "running", source: str = "") -> pa.Table:
+    """Rows of (time, queue, jobs)."""
+    times, queues, jobs = zip(*rows, strict=True)
+    columns = {
+        "time": pa.array(np.array(times, "datetime64[s]")),
+        "panda_queue": queues,
+        "job_status": [state] * len(queues),
+        "jobs": jobs,
+        "prod_source": [source] * len(queues),
+    }
+    return normalise_jobs(pa.table(columns), Tick(), "test")
+
+
+def block(ticks: Times, queues: int, value: float) -> pa.Table:
+    """`queues` rows of one value in each of `ticks`."""
+    names = [f"Q{i:03d}" for i in range(queues)]
+    return table((str(tick), name, value) for tick in ticks for name in names)
+
+
+def content(store: Store) -> pa.Table:
+    return merge_rows([store.read(*EVER)])
+
+
+def values(store: Store) -> dict[tuple[str, str], float]:
+    """(time, queue) -> jobs."""
+    rows = store.read(*EVER)
+    times = seconds_of(rows).view("datetime64[s]").astype("datetime64[m]")
+    names = rows.column("panda_queue").to_pylist()
+    return {(str(w), q): j for w, q, j in zip(times, names, rows.column("jobs").to_pylist(), strict=True)}
+
+
+def files(store: Store) -> dict[str, bytes]:
+    """Every file of a store but for those that are still being written."""
+    there = (path for path in store.path.rglob("*") if path.is_file() and not path.name.startswith(TEMPORARY))
+    return {str(path.relative_to(store.path)): path.read_bytes() for path in there}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+# ---------------------------------------------------------------- opening
+
+
+def test_a_store_knows_its_tick(tmp_path: Path) -> None:
+    made = Store.create(tmp_path / "a" / "s", Tick(30))
+    assert Store.open(made.path).tick == Tick(30)
+    assert Store.create(made.path).tick == Tick(30)
+    assert Store.open(made.path, Tick(30)).tick == Tick(30)
+    for again in (Store.open, Store.create, Store.find):
+        with pytest.raises(StoreError, match="has ticks of 30 minutes, not 10"):
+            again(made.path, Tick(10))
+
+
+def test_what_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="does not exist; make one with `qad import"):
+        Store.open(tmp_path / "absent")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    for way in (Store.open, Store.create, Store.find):
+        with pytest.raises(StoreError, match="is no store"):
+            way(tmp_path / "other")
+    with pytest.raises(StoreError, match="settings of a store"):
+        Store.create(tmp_path / "other" / "file")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / f"{TEMPORARY}1-2").touch()
+    assert Store.find(tmp_path / "empty") is None
+    assert Store.create(tmp_path / "empty").tick == Tick()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ('{"format": 2, "tick_minutes": 10}', "store of format 2, this program reads 1"),
+        ('{"format": 1}', "settings of a store"),
+        ('{"format": 1, "tick_minutes": 7}', "settings of a store"),
+        ("[]", "settings of a store"),
+        ("", "settings of a store"),
+    ],
+)
+def test_settings_that_are_refused(store: Store, settings: str, reason: str) -> None:
+    (store.path / "store.json").write_text(settings)
+    with pytest.raises(StoreError, match=reason) as error:
+        Store.open(store.path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_store(store: Store) -> None:
+    assert store.read(*EVER).equals(empty_rows())
+    assert store.span() is None
+    assert store.known_series(t("2030-01-01")) == set()
+    assert store.metadata().dumps == ()
+    assert store.downtimes() == []
+    assert store.put(empty_rows()) == 0
+    store.append(empty_rows())
+    store.compact(t("2030-01-01"))
+    assert list(files(store)) == ["store.json"]
+
+
+# ---------------------------------------------------------------- rows
+
+
+def test_rows_merge_and_the_last_counts(store: Store) -> None:
+    assert store.put(table([("2020-01-01T00:00", "A", 1), ("2020-01-02T00:00", "A", 2)])) == 2
+    assert store.put(table([("2020-01-01T00:00", "A", 3), ("2020-01-01T00:10", "B", 4)])) == 1
+    assert store.put(table([("2020-01-01T00:00", "A", 5)], state="failed")) == 1
+    rows = store.read(*EVER)
+    assert rows.schema == JOBS_SCHEMA
+    assert rows.column("jobs").to_pylist() == [5, 3, 4, 2]
+    assert len([name for name in files(store) if name.startswith("jobs/2020-01-01")]) == 1
+
+
+def test_the_same_again_changes_no_byte(store: Store) -> None:
+    rows = block(Tick().range(t("2020-01-01T20:00"), t("2020-01-03")), 5, 7)
+    assert store.put(rows) == 2
+    before = files(store)
+    assert store.put(rows) == 0
+    assert store.put(rows.slice(3, 20)) == 0
+    assert files(store) == before
+
+
+def test_ranges_are_half_open(store: Store) -> None:
+    ticks = Tick().range(t("2020-01-01"), t("2020-01-04"))
+    store.put(block(ticks, 2, 1))
+    for start, end in [
+        ("2020-01-01", "2020-01-04"),
+        ("2020-01-01T23:50", "2020-01-02T00:10"),
+        ("2020-01-02", "2020-01-02"),
+    ]:
+        wanted = ticks[(ticks >= t(start)) & (ticks < t(end))]
+        found = seconds_of(store.read(t(start), t(end))).view("datetime64[s]")
+        assert np.array_equal(np.unique(found), wanted)
+        assert len(found) == 2 * len(wanted)
+    assert store.span() == (ticks[0], ticks[-1])
+
+
+def test_times_off_the_ticks_are_refused(store: Store) -> None:
+    off = table([("2020-01-01T00:00", "A", 1)]).set_column(
+        0, JOBS_SCHEMA.field("time"), pa.array([1577836801], pa.timestamp("s", "UTC"))
+    )
+    for write in (store.put, store.append):
+        with pytest.raises(StoreError, match="off the 10-minute ticks"):
+            write(off)
+
+
+def test_known_series_are_those_of_earlier_days(store: Store) -> None:
+    store.put(table([("2020-01-01T12:00", "A", 1)], source="managed"))
+    store.append(table([("2020-01-02T12:00", "B", 1)]))
+    store.append(table([("2020-01-02T12:10", "C", 1)]))
+    assert store.known_series(t("2020-01-01T23:50")) == set()
+    assert store.known_series(t("2020-01-02")) == {("A", "managed", "")}
+    assert store.known_series(t("2020-01-02T23:50")) == {("A", "managed", "")}
+    assert store.known_series(t("2020-01-03")) == {("A", "managed", ""), ("B", "", ""), ("C", "", "")}
+
+
+def test_ticks_are_appended_read_and_compacted(store: Store) -> None:
+    store.put(table([("2020-01-01T00:00", "A", 1)]))
+    store.append(table([("2020-01-01T00:10", "A", 2)]))
+    store.append(table([("2020-01-01T00:10", "A", 3), ("2020-01-02T00:00", "A", 9)]))
+    wanted = {("2020-01-01T00:00", "A"): 1, ("2020-01-01T00:10", "A"): 3, ("2020-01-02T00:00", "A"): 9}
+    assert values(store) == wanted
+    assert store.span() == (t("2020-01-01"), t("2020-01-02"))
+    store.compact(t("2020-01-01T23:50"))
+    assert len(files(store)) == 5
+    store.compact(t("2020-01-02"))
+    store.compact(t("2020-01-02"))
+    assert sorted(files(store)) == [
+        "jobs/2020-01-01/00000004.parquet",
+        "jobs/2020-01-02/00000001.parquet",
+        "store.json",
+    ]
+    assert values(store) == wanted
+    store.append(table([("2020-01-01T00:00", "A", 8)]))
+    assert store.put(table([("2020-01-01T00:10", "A", 3)])) == 0
+    assert store.put(table([("2020-01-01T00:10", "B", 4)])) == 1
+    assert values(store) == wanted | {("2020-01-01T00:00", "A"): 8, ("2020-01-01T00:10", "B"): 4}
+
+
+def test_a_day_of_parts_alone_is_compacted(store: Store) -> None:
+    store.append(table([("2020-01-01T00:00", "A", 1)]))
+    store.append(table([("2020-01-01T00:10", "A", 2)]))
+    store.compact(t("2020-01-02"))
+    assert sorted(files(store)) == ["jobs/2020-01-01/00000003.parquet", "store.json"]
+    assert values(store) == {("2020-01-01T00:00", "A"): 1, ("2020-01-01T00:10", "A"): 2}
+
+
+OPERATION = st.tuples(
+    st.sampled_from(["put", "append", "compact"]),
+    st.lists(st.tuples(st.integers(0, 300), st.sampled_from("ABC"), st.integers(0, 9)), min_size=1, max_size=6),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(OPERATION, max_size=8), st.integers(0, 300), st.integers(0, 300))
+def test_a_store_is_a_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, Any]], low: int, high: int
+) -> None:
+    store = Store.create(tmp_path_factory.mktemp("s"))
+    known: dict[tuple[np.datetime64, str], float] = {}
+    origin = t("2020-01-01")
+    for what, events in operations:
+        if what == "compact":
+            store.compact(origin + events[0][0] * Tick().delta)
+            continue
+        rows = [(origin + i * Tick().delta, queue, float(jobs)) for i, queue, jobs in events]
+        getattr(store, what)(table((str(w), q, j) for w, q, j in rows))
+        known.update({(when, queue): jobs for when, queue, jobs in rows})
+    start, end = (origin + i * Tick().delta for i in (low, high))
+    for inside in (lambda _: True, lambda when: start <= when < end):
+        wanted = {(str(w.astype("datetime64[m]")), q): j for (w, q), j in known.items() if inside(w)}
+        rows = store.read(*(EVER if inside(end) else (start, end)))
+        names = rows.column("panda_queue").to_pylist()
+        times = seconds_of(rows).view("datetime64[s]").astype("datetime64[m]")
+        assert len(names) == len(wanted)
+        assert (
+            dict(zip(zip(map(str, times), names, strict=True), rows.column("jobs").to_pylist(), strict=True)) == wanted
+        )
+    if known:
+        assert store.span() == (min(w for w, _ in known), max(w for w, _ in known))
+
+
+# ---------------------------------------------------------------- metadata and downtimes
+
+
+def test_metadata_have_a_history(store: Store) -> None:
+    a, b, c = ({"Q": {"status": name}} for name in "abc")
+    assert store.add_metadata(b, t("2020-01-05"))
+    assert store.add_metadata(a, t("2020-01-01T00:00:30"))
+    assert store.add_metadata(b, t("2020-01-09"))
+    before = files(store)
+    assert not store.add_metadata(b, t("2020-01-09"))
+    assert files(store) == before
+    assert store.add_metadata(c, t("2020-01-05"))
+    metadata = store.metadata()
+    assert (
+        metadata.times.tolist()
+        == np.array(["2020-01-01T00:00:30", "2020-01-05", "2020-01-09"], "datetime64[s]").tolist()
+    )
+    assert [metadata.at(t(f"2020-01-0{day}"))["Q"]["status"] for day in (1, 4, 5, 8, 9)] == ["a", "a", "c", "c", "b"]
+
+
+def test_a_dump_that_returns_is_kept_once(store: Store) -> None:
+    store.add_metadata({"Q": {"status": "a"}}, t("2020-01-01"))
+    store.add_metadata({"Q": {"status": "a"}}, t("2020-01-02"))
+    assert len(list((store.path / "cric" / "dumps").iterdir())) == 1
+    metadata = store.metadata()
+    assert metadata.dumps[0] is metadata.dumps[1]
+
+
+def test_a_damaged_dump_is_named(store: Store) -> None:
+    store.add_metadata({"Q": {"status": "a"}}, t("2020-01-01"))
+    (dump,) = (store.path / "cric" / "dumps").iterdir()
+    dump.write_bytes(dump.read_bytes()[:-3])
+    with pytest.raises(StoreError, match=rf"{dump.name}: is damaged"):
+        store.metadata()
+    (store.path / "cric" / "2020-01-01T000000Z.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"2020-01-01T000000Z\.json: is damaged"):
+        store.metadata()
+
+
+def test_downtimes_are_a_set(store: Store) -> None:
+    one = Downtime("A", t("2020-01-01"), t("2020-01-02"), "x")
+    two = Downtime("B", t("2020-01-01"), t("2020-01-02"), "")
+    assert store.add_downtimes([two, two])
+    before = files(store)
+    assert not store.add_downtimes([two])
+    assert not store.add_downtimes([])
+    assert files(store) == before
+    assert store.add_downtimes([one, two])
+    assert store.downtimes() == [one, two]
+    assert len(list((store.path / "downtimes").iterdir())) == 1
+
+
+# ---------------------------------------------------------------- damage, leftovers
+
+
+def day_of(store: Store, day: str = "2020-01-01") -> Path:
+    return store.path / "jobs" / day
+
+
+def test_superseded_entries_and_temporary_files_are_not_read(store: Store) -> None:
+    store.put(table([("2020-01-01T00:00", "A", 1)]))
+    old = (day_of(store) / "00000001.parquet").read_bytes()
+    store.put(table([("2020-01-01T00:00", "A", 2)]))
+    (day_of(store) / "00000001.parquet").write_bytes(old)  # as if killed before it was removed
+    (day_of(store) / f"{TEMPORARY}1-2").write_bytes(old)
+    (store.path / "jobs" / "2020-01-02").mkdir()  # as if killed before the file was there
+    assert values(store) == {("2020-01-01T00:00", "A"): 2}
+    assert store.span() == (t("2020-01-01"), t("2020-01-01"))
+    assert store.put(table([("2020-01-01T00:00", "A", 2)])) == 0
+    assert sorted(path.name for path in day_of(store).iterdir()) == [f"{TEMPORARY}1-2", "00000002.parquet"]
+
+
+def test_what_killed_writers_left_is_removed_when_it_is_old(store: Store) -> None:
+    store.put(table([("2020-01-01T00:00", "A", 1)]))
+    old, young = day_of(store) / f"{TEMPORARY}old", day_of(store) / f"{TEMPORARY}young"
+    hours_ago = time.time() - 2 * 3600
+    for write in (lambda: store.put(table([("2020-01-01T00:00", "A", 2)])), lambda: store.compact(t("2020-01-01"))):
+        for path in (old, young):
+            path.touch()
+        os.utime(old, (hours_ago, hours_ago))
+        write()
+        assert not old.exists()
+        assert young.exists()
+
+
+def test_a_damaged_file_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qad_dl.store.log.TRIES", 3)
+    store.put(block(Tick().range(t("2020-01-01"), t("2020-01-02")), 20, 1))
+    path = day_of(store) / "00000001.parquet"
+    good = path.read_bytes()
+    middle = len(good) // 3
+    for bad in (good[:-20], b"", good[:4] + bytes(middle) + good[4 + middle :]):
+        path.write_bytes(bad)
+        with pytest.raises(StoreError, match=r"00000001\.parquet: is damaged") as error:
+            store.read(*EVER)
+        assert "\n" not in str(error.value)
+    path.write_bytes(good)
+    store.append(block(Tick().range(t("2020-01-01"), t("2020-01-02")), 20, 2))
+    path.unlink()
+    with pytest.raises(StoreError, match=r"2020-01-01: entries are missing below 00000002\.parquet"):
+        store.read(*EVER)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(store: Store) -> None:
+    (store.path / "jobs").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be read") as error:
+        store.put(table([("2020-01-01T00:00", "A", 1)]))
+    assert "\n" not in str(error.value)
+    (store.path / "cric").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot be written") as error:
+        store.add_metadata({"Q": {}}, t("2020-01-01"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_slow_writer_does_not_undo_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one prepares entry 2, others make 2 and 3 and remove 1 and 2: its number is free again, its content old."""
+    store.put(table([("2020-01-01T00:00", "A", 1)]))
+    other = Store.open(store.path)
+    meanwhile = [
+        lambda: other.put(table([("2020-01-01T00:10", "B", 2)])),
+        lambda: other.put(table([("2020-01-01T00:20", "C", 3)])),
+    ]
+
+    def slow(path: Path, data: bytes) -> bool:
+        while meanwhile and path.parent == day_of(store):
+            meanwhile.pop(0)()
+        return create_file(path, data)
+
+    monkeypatch.setattr("qad_dl.store.log.create_file", slow)
+    for write in (store.put, store.append):
+        before = len(values(store))
+        write(table([(f"2020-01-01T0{before}:00", "D", 4)]))
+        assert ("2020-01-01T00:20", "C") in values(store)
+        assert (f"2020-01-01T0{before}:00", "D") in values(store)
+        meanwhile += [
+            lambda: other.append(table([("2020-01-01T00:30", "E", 5)])),
+            lambda: other.append(table([("2020-01-01T00:40", "F", 6)])),
+            lambda: other.compact(t("2020-01-02")),
+        ]
+    assert len(values(store)) == 7
+
+
+# ---------------------------------------------------------------- several processes
+
+DAYS = ("2020-01-01", "2020-01-02")
+ROUNDS = 12
+
+
+def write_rounds(path: str) -> None:
+    """Give every row of both days one value per round: 1, 2, ..., by put or as parts, compacted now and then."""
+    store = Store.open(Path(path))
+    for value in range(1, ROUNDS + 1):
+        for day in DAYS:
+            rows = block(Tick().range(t(day), t(day) + np.timedelta64(4, "h")), 3, value)
+            (store.append if value % 3 else store.put)(rows)
+        if value % 4 == 0:
+            store.compact(t("2020-01-03"))
+
+
+def append_own(path: str, name: str) -> None:
+    """Put, append and compact rows of a queue of its own, and downtimes."""
+    store = Store.open(Path(path))
+    for i, tick in enumerate(Tick().range(t(DAYS[0]), t(DAYS[0]) + np.timedelta64(4, "h"))):
+        (store.append if i % 2 else store.put)(table([(str(tick), name, i)]))
+        store.add_downtimes([Downtime(name, tick, tick + Tick().delta, "x")])
+        if i % 7 == 0:
+            store.compact(t("2020-01-03"))
+
+
+def start(*calls: tuple[Any, tuple[Any, ...]]) -> list[Any]:
+    """Processes of their own, not forks: Arrow's threads do not survive a fork."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=function, args=arguments) for function, arguments in calls]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def test_a_reader_sees_whole_days_while_another_writes(store: Store) -> None:
+    (writer,) = start((write_rounds, (str(store.path),)))
+    last = dict.fromkeys(DAYS, 0.0)
+    reads = 0
+    while writer.is_alive():
+        rows = store.read(*EVER)
+        days = seconds_of(rows).view("datetime64[s]").astype("datetime64[D]")
+        jobs = rows.column("jobs").to_numpy()
+        for day in DAYS:
+            found = jobs[days == np.datetime64(day)]
+            if found.size:
+                assert found.size == 3 * 24, "a day is whole"
+                assert np.unique(found).size == 1, "of one round"
+                assert found[0] >= last[day], "never an older one than before"
+                last[day] = found[0]
+        reads += 1
+    writer.join()
+    assert writer.exitcode == 0
+    assert reads > 1
+    assert set(values(store).values()) == {float(ROUNDS)}
+
+
+def test_two_writers_lose_nothing(store: Store) -> None:
+    processes = start((append_own, (str(store.path), "A")), (append_own, (str(store.path), "B")))
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    found = values(store)
+    assert len(found) == 48
+    assert {jobs for (_, queue), jobs in found.items() if queue == "A"} == set(range(24))
+    assert {jobs for (_, queue), jobs in found.items() if queue == "B"} == set(range(24))
+    assert len(store.downtimes()) == 48
+
+
+# ---------------------------------------------------------------- atomic files
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    assert create_file(path, b"one")
+    assert not create_file(path, b"two")
+    assert path.read_bytes() == b"one"
+    replace_file(path, b"three")
+    assert path.read_bytes() == b"three"
+
+    def fails(_: int) -> None:
+        msg = "disk full"
+        raise OSError(msg)
+
+    monkeypatch.setattr("qad_dl.atomic.os.fsync", fails)
+    for write in (create_file, replace_file):
+        with pytest.raises(OSError, match="disk full"):
+            write(path, b"four")
+    assert path.read_bytes() == b"three"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_replaced_by_a_whole_one_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr("qad_dl.atomic._exchange", lambda *_: False)
+    path = tmp_path / "sub" / "bundle"
+    for text in ("one", "two"):
+        with replace_directory(path) as folder:
+            (folder / "deep").mkdir()
+            (folder / "deep" / "file").write_text(text)
+        assert (path / "deep" / "file").read_text() == text
+    with pytest.raises(FileNotFoundError), replace_directory(path) as folder:
+        (folder / "absent" / "file").write_text("three")
+    assert (path / "deep" / "file").read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_sweep_leaves_what_is_young_or_not_ours(tmp_path: Path) -> None:
+    (tmp_path / f"{TEMPORARY}folder").mkdir()
+    (tmp_path / f"{TEMPORARY}folder" / "file").touch()
+    (tmp_path / f"{TEMPORARY}file").touch()
+    (tmp_path / "other").touch()
+    now = time.time()
+    assert sweep(tmp_path, now) == 0
+    assert sweep(tmp_path, now + 7200) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_settings_are_plain(store: Store) -> None:
+    assert json.loads((store.path / "store.json").read_text()) == {"kind": "qad store", "format": 1, "tick_minutes": 10}
+    assert content(store).num_rows == 0

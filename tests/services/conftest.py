@@ -1,0 +1,80 @@
+"""A real browser for the tests of the page: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+FLAGS = (
+    "--no-sandbox",  # tests run as root in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass
+class Visit:
+    """A page opened in the browser, and what it did that it should not have done.
+
+    Attributes:
+        page: Playwright's page.
+        requests: addresses asked for, but for `file:`, `data:` and `blob:`.
+        complaints: errors and warnings on the console, and exceptions that nobody caught.
+    """
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, path: Path, view: str = "", wait: str = "#plots[data-drawn]") -> Page:
+        """Go to the file and wait for the element that says that the page is there."""
+        self.page.goto(path.as_uri() + view)
+        self.page.wait_for_selector(wait, state="attached", timeout=30_000)
+        return self.page
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium with a fresh profile; tests that use it are marked `program("chromium")`."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A page in a context of its own; `indirect` parameters go to the context (viewport, color_scheme, ...)."""
+    options: dict[str, Any] = {"viewport": {"width": 1440, "height": 1000}, **getattr(request, "param", {})}
+    context = browser.new_context(**options)
+    context.set_default_timeout(10_000)
+    found = Visit(context.new_page())
+
+    def on_request(asked: Any) -> None:
+        if not asked.url.startswith(("file:", "data:", "blob:")):
+            found.requests.append(asked.url)
+
+    def on_console(message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            found.complaints.append(message.text)
+
+    found.page.on("request", on_request)
+    found.page.on("console", on_console)
+    found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    yield found
+    context.close()

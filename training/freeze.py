@@ -1,0 +1,114 @@
+"""From a trained network to a bundle: export, proof of parity, calibration of the exported model, manifest."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qad_dl.bundle import write_bundle
+from qad_dl.calibration import Errors, fit_calibration
+from qad_dl.detection import fit_detection
+from qad_dl.errors import InputError
+from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network
+from qad_dl.scorer import Model, reasons, reconstruct
+from qad_dl.scoring import Channel, Evidence, errors
+from qad_dl.timeparse import format_time
+
+if TYPE_CHECKING:
+    from qad_dl.nn.modules import MaskedAutoencoder
+    from qad_dl.windows import Windows
+    from training.period import Period
+    from training.settings import Settings
+
+PACKAGES: Final = ("qad-dl", "torch", "pytorch-lightning", "onnx", "onnxruntime", "numpy")
+
+
+def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> str:
+    """Export, prove, calibrate, write; return the name of the bundle.
+
+    Raises:
+        BundleError: the exported model does not say what the network says.
+        InputError: nothing in the calibration time could be scored.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        example = _example(period)
+        export_network(network, example, path)
+        parity = check_parity(network, path, example)
+        content = path.read_bytes()
+    data = exported_errors(period, Model(content))
+    preprocess = period.preprocess
+    horizons = [int(h) for h in settings.model["horizons"]]
+    evidence = Evidence(
+        tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
+    )
+    n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
+    calibration = fit_calibration(data, evidence, preprocess.states, n_ids, per_day)
+    _, over = calibration.parts(data.z, data.expected, data.ids, preprocess.states)
+    detection = fit_detection(calibration.score(over.max(axis=2)), data.use, per_day)
+    about = _about(settings, period, parity) | {"horizons": horizons}
+    return write_bundle(settings.bundle, content, preprocess, calibration, detection, about)
+
+
+def exported_errors(period: Period, model: Model) -> Errors:
+    """Errors of the exported model on the calibration time (and the evidence's reach before it).
+
+    Raises:
+        InputError: no tick could be scored.
+    """
+    prepared, plan = period.prepared, period.preprocess.plan
+    series = np.arange(len(prepared.grid.series))
+    first, end = period.calibration
+    reach = max(0, first - plan.evidence)
+    made = reconstruct(model, period.preprocess, prepared, series, reach)
+    values = np.where(made.counted[:, :, None], prepared.values[:, reach:], np.float32(np.nan))
+    scored = reasons(plan, prepared, series, reach, made) == 0
+    use = scored & ~prepared.expected[:, reach:]
+    use[:, : first - reach] = False
+    if not use.any():
+        since, until = (format_time(prepared.grid.times[i]) for i in (first, end - 1))
+        msg = f"no tick from {since} to {until} can be scored, so nothing calibrates: give a longer period"
+        raise InputError(msg)
+    z = errors(values, made.location, made.spread)
+    return Errors(z, use, prepared.expected[:, reach:], prepared.static_cat[-1, :, 0])
+
+
+def _example(period: Period) -> Windows:
+    """Real windows of the length that is served, for tracing and for parity."""
+    plan, n = period.preprocess.plan, len(period.prepared.grid.series)
+    series = np.arange(max(EXAMPLE_BATCH, min(n, 32))) % n
+    firsts = np.linspace(period.fit[0], period.calibration[0], len(series)).astype(np.int64)
+    return period.preprocess.cut(period.prepared, series, firsts, plan.stride)
+
+
+def _about(settings: Settings, period: Period, parity: float) -> dict[str, Any]:
+    times = period.prepared.grid.times
+
+    def at(position: int) -> str:
+        return format_time(times[min(position, len(times) - 1)])
+
+    return {
+        "training": {"start": at(0), "held_out": at(period.fit[1]), "calibration": at(period.calibration[0])}
+        | {"end": format_time(times[-1] + period.preprocess.tick.delta)},
+        "lookback_ticks": period.preprocess.plan.lookback,
+        "parity": parity,
+        "commit": _commit(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "config": settings.resolved,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that training runs from; None outside one, or without git."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() or None

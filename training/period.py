@@ -1,0 +1,100 @@
+"""The training period: history on the grid, split into what is learned from, what stops training, what calibrates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qad_dl.backtest import newest_tick
+from qad_dl.errors import InputError
+from qad_dl.grid import build_grid
+from qad_dl.preprocess import Prepared, Preprocess
+from qad_dl.store import Store
+from qad_dl.timeparse import format_time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from training.settings import Settings
+
+MIN_HELD_OUT_DAYS = 1
+"""Less held-out time than this can neither stop a training nor calibrate a score."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """History ready to train on.
+
+    Attributes:
+        preprocess: fitted on the part before the held-out time.
+        prepared: the whole period.
+        weight: [N, T] ticks that count: observed, and no fall expected.
+        fit: grid positions [first, end) that the model learns from.
+        validation: positions whose loss stops the training.
+        calibration: positions whose scores calibrate.
+    """
+
+    preprocess: Preprocess
+    prepared: Prepared
+    weight: NDArray[np.bool_]
+    fit: tuple[int, int]
+    validation: tuple[int, int]
+    calibration: tuple[int, int]
+
+
+def load_period(settings: Settings) -> Period:
+    """Read the period from the store and fit the preprocessing.
+
+    Raises:
+        InputError: the store has no history there, or too little.
+    """
+    store = Store.open(settings.store)
+    times = _period_times(store, settings)
+    metadata = store.metadata()
+    rows = store.read(times[0], times[-1] + store.tick.delta)
+    data = settings.data
+    grid = build_grid(rows, times, store.tick, metadata, tuple(data["entity"]), data["select"], store.downtimes())
+    held_out = _enough(
+        len(times), int(len(times) * (1 - data["held_out"])), store.tick.per_day, float(data["held_out"])
+    )
+    validation = held_out + int((len(times) - held_out) * data["validation"])
+    learn = grid.online & (np.arange(len(times)) < held_out)
+    preprocess = Preprocess.fit(grid, metadata, learn, tuple(data["metadata"]), data["select"])
+    prepared = preprocess.prepare(grid, metadata, in_training=True)
+    return Period(
+        preprocess=preprocess,
+        prepared=prepared,
+        weight=prepared.usable & ~prepared.expected,
+        fit=(preprocess.plan.context, held_out),
+        validation=(held_out, validation),
+        calibration=(validation, len(times)),
+    )
+
+
+def _period_times(store: Store, settings: Settings) -> NDArray[np.datetime64]:
+    newest = newest_tick(store)
+    oldest = (store.span() or (newest, newest))[0]
+    start = oldest if settings.start is None else settings.start
+    end = newest + store.tick.delta if settings.end is None else settings.end
+    times = store.tick.range(start, end)
+    if not times.size or times[-1] < oldest or times[0] > newest:
+        msg = (
+            f"{store.path}: no history between {format_time(start)} and {format_time(end)}; the store holds "
+            f"{format_time(oldest)} to {format_time(newest)}: choose data.start and data.end in it"
+        )
+        raise InputError(msg)
+    return times
+
+
+def _enough(total: int, held_out: int, day: int, share: float) -> int:
+    """Check that both parts are long enough to work with."""
+    if held_out < 2 * day or total - held_out < MIN_HELD_OUT_DAYS * day:
+        needed = max(2 / (1 - share), MIN_HELD_OUT_DAYS / share)
+        msg = (
+            f"{total / day:.1f} days from data.start to data.end are too few: with data.held_out={share} give "
+            f"at least {needed:.1f} days"
+        )
+        raise InputError(msg)
+    return held_out

@@ -1,0 +1,100 @@
+"""The configuration as plain, checked values: nothing after this line knows of Hydra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qad_dl.errors import ConfigError
+from qad_dl.timeparse import parse_time
+from training.checks import check_settings, number, selection, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training run is asked to do.
+
+    Attributes:
+        store: folder of the history.
+        bundle: folder to write.
+        run_dir: folder of checkpoints and logs.
+        resume: go on from the last checkpoint of `run_dir`.
+        seed: fixes everything.
+        start: first tick, None for the store's first.
+        end: one past the last tick, None for the store's end.
+        data: the `data` group.
+        model: the `model` group.
+        trainer: the `trainer` group.
+        channels: (horizon, weight) of each way of accumulating evidence.
+        resolved: the whole configuration, for the manifest.
+    """
+
+    store: Path
+    bundle: Path
+    run_dir: Path
+    resume: bool
+    seed: int
+    start: np.datetime64 | None
+    end: np.datetime64 | None
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    trainer: Mapping[str, Any]
+    channels: tuple[tuple[int, float], ...]
+    resolved: Mapping[str, Any]
+
+
+def read_settings(config: DictConfig) -> Settings:
+    """Resolve and check a composed configuration.
+
+    Raises:
+        ConfigError: a value is missing or makes no sense.
+    """
+    plain = _resolve(config)
+    data, model, trainer = plain["data"], plain["model"], plain["trainer"]
+    settings = Settings(
+        store=Path(plain["store"]),
+        bundle=Path(plain["bundle"]),
+        run_dir=Path(plain["run_dir"]),
+        resume=bool(plain["resume"]),
+        seed=whole("seed", plain["seed"], 0),
+        start=parse_time(str(data["start"]), "data.start") if data["start"] is not None else None,
+        end=parse_time(str(data["end"]), "data.end") if data["end"] is not None else None,
+        data={**data, "select": selection(data["select"])},
+        model=model,
+        trainer=trainer,
+        channels=_channels(plain["calibration"]["channels"]),
+        resolved=plain,
+    )
+    check_settings(settings)
+    return settings
+
+
+def _channels(value: Any) -> tuple[tuple[int, float], ...]:
+    pairs = value if isinstance(value, list) and value else [value]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        msg = f"calibration.channels={value!r}: give pairs of a horizon and a weight, for example '[[1,0.3]]'"
+        raise ConfigError(msg)
+    return tuple(
+        (whole("calibration.channels: horizon", h, 1), number("calibration.channels: weight", w, 0)) for h, w in pairs
+    )
+
+
+def _resolve(config: DictConfig) -> dict[str, Any]:
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        msg = f"{' '.join(str(error).split())}: give it as key=value, for example store=STORE bundle=DIR"
+        raise ConfigError(msg) from error
+    if not isinstance(plain, dict):
+        raise TypeError("the configuration is no mapping")
+    return {str(k): v for k, v in plain.items()}

@@ -1,0 +1,35 @@
+"""Train a bundle: history in, a verified and calibrated artefact out.
+
+python -m training.train store=STORE bundle=DIR [model=tcn|lstm] [trainer=cpu|gpu|smoke] [data.start=T data.end=T]
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from training.start import start
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(config: DictConfig) -> None:
+    """The story of a training run."""
+    from training.period import load_period
+    from training.settings import read_settings
+
+    settings = read_settings(config)
+    period = load_period(settings)
+
+    # Torch takes seconds to import: what is wrong with the configuration or the history has been said by now.
+    from training.fit import fit_network
+    from training.freeze import freeze
+
+    network = fit_network(settings, period)
+    name = freeze(settings, period, network)
+    sys.stderr.write(f"bundle {name} written to {settings.bundle}\n")
+
+
+if __name__ == "__main__":
+    start(main, "train", "training.train")
