@@ -1,7 +1,15 @@
-"""From errors to a probability: how often a healthy tick of this very series looks as bad.
+"""From errors to a probability: how often a healthy tick looks as bad.
 
 Everything here is learned on held-out time from the errors of the exported model, never from the ticks being scored.
-What a series has too little of it borrows from all series together (partial pooling on the logarithm).
+What a series has too little of it borrows from all series together (partial pooling).
+
+A history with PanDA's states is judged by the signatures of incidents alone. Its calibration time holds incidents that
+nobody labelled, and they are most of what stands out there; so the tail of the statistic is that of normal life that is
+known to be normal (`signatures.Healthy`), stretched to fit the bulk of the history's own.
+
+Any other history is judged by two statistics, deviation and stop (`scoring`). Each is turned into a probability p_k by
+its own calibration time, they share the false alarms, p = min over k of p_k / share_k (Bonferroni), and p is calibrated
+once more, since the two go together.
 """
 
 from __future__ import annotations
@@ -11,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.scoring import Evidence, accumulate, allow_expected, statistic
+from qad_dl.metrics.episodes import count_episodes
+from qad_dl.scoring import Evidence, accumulate, allow_expected, bad_news, statistic
+from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy, Signatures, any_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,17 +37,38 @@ LEVEL_QUANTILE: Final = 0.99
 BAND_QUANTILE: Final = 0.95
 """Share of healthy ticks inside the band that people are shown."""
 
-SPREAD_LEAST: Final = 1.0
+SPREAD_LEAST: Final = 0.5
 """No spread is below this share of the pooled one: errors come in units of the model's own spread, so a state that was
 quieter than elsewhere in the calibration time has only not yet done what it does elsewhere, and must not alarm then."""
 
-LEVEL_LEAST: Final = 0.1
-"""Likewise for the level, where it only bounds what a series without any evidence can do."""
+LEVEL_LEAST: Final = 0.5
+"""Likewise for the level."""
+
+SCALED_CLIP: Final = 8.0
+"""Scaled evidence beyond this is clipped."""
 
 TAIL_COUNT: Final = 50
-"""Ticks beyond the last empirical knot of the survival curve; further out it is continued by their mean excess."""
+"""Ticks beyond the last empirical knot of a survival curve; further out it is continued by their mean excess."""
 
 KNOTS_PER_DECADE: Final = 10
+
+SHARES: Final = {"signature": 1.0, "deviation": 0.5, "stop": 0.5}
+"""Shares of the false alarms; signatures are used alone, and what a history has no use for leaves its share."""
+
+STRETCH_RATE: Final = 0.3
+"""Episodes per series and day at which a history's own statistic is compared with that of known normal life: often
+enough to be counted in days, and not yet what incidents alone reach."""
+
+PLATEAU_RATE: Final = 0.003
+"""What still stands out where known normal life has so few episodes are incidents: they are taken off the count."""
+
+STRETCH_OFFSET: Final = 1.5
+"""The statistic is stretched about minus this: its bulk lies there and below."""
+
+STRETCH_RANGE: Final = (0.6, 1.6)
+
+STRETCH_EPISODES: Final = 30
+"""With fewer episodes than this at `STRETCH_RATE` in all the calibration time, nothing is stretched."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +77,74 @@ class Errors:
 
     Attributes:
         z: [N, T, H, S] float32, 0 where there is none.
+        stop: [N, T] float32, `scoring.unexplained_stop`.
         use: [N, T] healthy as far as is known: scored, not expected to fall, inside the calibration time.
         expected: [N, T].
         ids: [N] the series' ids, 0 unknown.
     """
 
     z: NDArray[np.float32]
+    stop: NDArray[np.float32]
     use: NDArray[np.bool_]
     expected: NDArray[np.bool_]
     ids: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Survival:
+    """-log10 of the share of healthy ticks beyond a value.
+
+    Attributes:
+        values: knots, ascending, [K].
+        scores: -log10 of the share beyond each, [K].
+        slope: rise of the score per unit of value past the last knot.
+    """
+
+    values: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    slope: float
+
+    def score(self, value: NDArray[Any]) -> NDArray[np.float64]:
+        """Any shape, >= 0; NaN stays."""
+        inside = np.interp(value, self.values, self.scores)
+        beyond = np.maximum(value.astype(np.float64) - self.values[-1], 0) * self.slope
+        out: NDArray[np.float64] = np.maximum(inside + beyond, 0.0)
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; `from_json` is the inverse."""
+        return {"values": self.values.tolist(), "scores": self.scores.tolist(), "slope": self.slope}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Survival:
+        """Read what `to_json` wrote."""
+        return cls(np.array(data["values"], np.float64), np.array(data["scores"], np.float64), float(data["slope"]))
+
+
+AS_IT_IS: Final = Survival(np.zeros(1), np.zeros(1), 1.0)
+"""What already is -log10 p."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of some ticks before it becomes a probability.
+
+    Attributes:
+        scaled: [N, T, P, S] evidence over its own healthy spread, clipped.
+        log_ratios: [N, T, K] of each kind of incident; K is 0 without signatures.
+        ratios: [N, T, P] deviation of each channel over its level.
+        statistics: by name, [N, T] each.
+    """
+
+    scaled: NDArray[np.float32]
+    log_ratios: NDArray[np.float32]
+    ratios: NDArray[np.float32]
+    statistics: dict[str, NDArray[np.float32]]
+
+    def since(self, tick: int) -> Judged:
+        """Without the first ticks, which were only there for the evidence."""
+        statistics = {name: s[:, tick:] for name, s in self.statistics.items()}
+        return Judged(self.scaled[:, tick:], self.log_ratios[:, tick:], self.ratios[:, tick:], statistics)
 
 
 @dataclass(frozen=True)
@@ -63,64 +153,114 @@ class Calibration:
 
     Attributes:
         evidence: how errors are accumulated.
+        states: names of the S states.
         spread: [ids, P, S] healthy root mean square of the evidence.
-        level: [ids, P] 99th percentile of the statistic on healthy ticks.
+        level: [ids, P] 99th percentile of the root mean square over states on healthy ticks.
         band: [ids, H, S] half width of the 95 % band in units of the model's spread.
-        ratios: knots of the pooled survival curve of the ratio, ascending, and
-        scores: -log10 of the share of healthy ticks beyond each knot; beyond the last one it rises by
-        slope: -log10 p per unit of ratio.
+        signatures: what incidents look like; None where they cannot be read off this data.
+        survival: of each statistic in use.
+        total: of the largest -log10 p_k / share_k.
     """
 
     evidence: Evidence
+    states: tuple[str, ...]
     spread: NDArray[np.float32]
     level: NDArray[np.float32]
     band: NDArray[np.float32]
-    ratios: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    slope: float
+    signatures: Signatures | None
+    survival: dict[str, Survival]
+    total: Survival
 
-    def parts(
-        self, z: NDArray[np.float32], expected: NDArray[np.bool_], ids: NDArray[np.int64], states: Sequence[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Scaled evidence [N, T, P, S] and statistic over level [N, T, P] for errors [N, T, H, S]."""
-        evidence = allow_expected(accumulate(z, self.evidence), expected, states)
-        scaled = evidence / self.spread[ids][:, None]
-        return scaled, statistic(evidence, self.spread[ids]) / self.level[ids][:, None]
+    def judge(
+        self,
+        z: NDArray[np.float32],
+        stop: NDArray[np.float32],
+        expected: NDArray[np.bool_],
+        ids: NDArray[np.int64],
+    ) -> Judged:
+        """Evidence and statistics of errors z [N, T, H, S] of the series `ids` [N]."""
+        evidence = accumulate(z, self.evidence)
+        scaled = _scaled(evidence, self.spread[ids], expected, self.states)
+        over = statistic(bad_news(scaled, self.states)) / self.level[ids][:, None]
+        statistics = {"deviation": over.max(axis=2), "stop": np.where(expected, np.float32(0), stop)}
+        log_ratios = np.empty((*scaled.shape[:2], 0), np.float32)
+        if self.signatures is not None:
+            log_ratios = self.signatures.log_ratios(scaled, self.states)
+            statistics["signature"] = any_kind(log_ratios)
+        return Judged(scaled, log_ratios, over, statistics)
 
-    def score(self, ratio: NDArray[np.float32]) -> NDArray[np.float64]:
-        """-log10 of the probability that a healthy tick has a ratio as high; any shape, >= 0."""
-        inside = np.interp(ratio, self.ratios, self.scores)
-        beyond = np.maximum(ratio.astype(np.float64) - self.ratios[-1], 0) * self.slope
-        out: NDArray[np.float64] = np.maximum(inside + beyond, 0.0)
-        return out
+    def parts(self, judged: Judged) -> dict[str, NDArray[np.float64]]:
+        """-log10 p_k / share_k of each statistic in use, [N, T] each."""
+        shares = _shares(self.survival)
+        return {name: s.score(judged.statistics[name]) + np.log10(shares[name]) for name, s in self.survival.items()}
+
+    def score(self, judged: Judged) -> NDArray[np.float64]:
+        """-log10 of the probability that a healthy tick looks as bad in any way, [N, T], >= 0."""
+        return self.total.score(np.max(list(self.parts(judged).values()), axis=0))
+
+    def leading(self, judged: Judged) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """How much each state adds to the score, [N, T, S] >= 0, and whether it is high (1) or low (-1), [N, T, S].
+
+        Of the statistic that decides: what a state adds to the likelihood of an incident, its square in the deviation's
+        largest channel, or, for a stop, running alone.
+        """
+        best = judged.ratios.argmax(axis=2)[:, :, None, None]
+        signed = np.take_along_axis(judged.scaled, best, axis=2)[:, :, 0]
+        weight = bad_news(signed[:, :, None], self.states)[:, :, 0] ** 2
+        parts = self.parts(judged)
+        names = list(parts)
+        decides = np.argmax([parts[name] for name in names], axis=0)
+        if self.signatures is not None:
+            of = (decides == names.index("signature"))[:, :, None]
+            pull = np.maximum(self.signatures.pull(judged.scaled, self.states), 0)
+            weight = np.where(of & (pull.max(axis=2, keepdims=True) > 0), pull, weight)
+            strongest = np.take_along_axis(judged.scaled, np.abs(judged.scaled).argmax(axis=2)[:, :, None], axis=2)
+            signed = np.where(of, strongest[:, :, 0], signed)
+        if "stop" in names:
+            stopped = (decides == names.index("stop")) & (judged.statistics["stop"] > 0)
+            running = np.array([s == "running" for s in self.states])
+            weight = np.where(stopped[:, :, None], running.astype(np.float32), weight)
+            signed = np.where(stopped[:, :, None] & running, np.float32(-1), signed)
+        return weight.astype(np.float32), np.where(signed < 0, -1, 1).astype(np.int8)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` is the inverse."""
         return {
             "evidence": self.evidence.to_json(),
+            "states": list(self.states),
             "spread": self.spread.tolist(),
             "level": self.level.tolist(),
             "band": self.band.tolist(),
-            "survival": {"ratios": self.ratios.tolist(), "scores": self.scores.tolist(), "slope": self.slope},
+            "signatures": None if self.signatures is None else self.signatures.to_json(),
+            "survival": {name: s.to_json() for name, s in self.survival.items()},
+            "total": self.total.to_json(),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
         """Read what `to_json` wrote."""
-        survival = data["survival"]
+        signatures = data["signatures"]
         return cls(
             evidence=Evidence.from_json(data["evidence"]),
+            states=tuple(data["states"]),
             spread=np.array(data["spread"], np.float32),
             level=np.array(data["level"], np.float32),
             band=np.array(data["band"], np.float32),
-            ratios=np.array(survival["ratios"], np.float64),
-            scores=np.array(survival["scores"], np.float64),
-            slope=float(survival["slope"]),
+            signatures=None if signatures is None else Signatures.from_json(signatures),
+            survival={name: Survival.from_json(s) for name, s in data["survival"].items()},
+            total=Survival.from_json(data["total"]),
         )
 
 
-def fit_calibration(data: Errors, evidence: Evidence, states: Sequence[str], n_ids: int, per_day: int) -> Calibration:
-    """Learn spreads, levels and the survival curve on held-out time.
+def fit_calibration(
+    data: Errors,
+    evidence: Evidence,
+    states: Sequence[str],
+    n_ids: int,
+    per_day: int,
+    signatures: Signatures | None = None,
+) -> Calibration:
+    """Learn spreads, levels and survival curves on held-out time.
 
     Args:
         data: errors of the exported model.
@@ -128,35 +268,95 @@ def fit_calibration(data: Errors, evidence: Evidence, states: Sequence[str], n_i
         states: names of the states, [S].
         n_ids: rows of the tables: number of known series, and one for the unknown.
         per_day: ticks in a day.
+        signatures: what incidents look like; None to do without.
     """
     prior = PRIOR_DAYS * per_day
-    kept = allow_expected(accumulate(data.z, evidence), data.expected, states)
-    spread = _pooled_rows(_root_mean_square(kept, data.use), data, n_ids, prior, SPREAD_LEAST)
-    raw = statistic(kept, spread[data.ids])
+    spread = healthy_spread(accumulate(data.z, evidence), data, n_ids, prior)
+    scaled = _scaled(accumulate(data.z, evidence), spread[data.ids], data.expected, states)
+    raw = statistic(bad_news(scaled, states))
     level = _pooled_rows(_quantiles(raw, data.use, LEVEL_QUANTILE), data, n_ids, prior, LEVEL_LEAST)
-    ratio = (raw / level[data.ids][:, None]).max(axis=2)
-    ratios, scores, slope = survival_curve(ratio[data.use])
     absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
     band = _pooled_rows(_quantiles(absolute, data.use, BAND_QUANTILE), data, n_ids, prior)
-    return Calibration(evidence, spread, level, band.reshape(n_ids, *data.z.shape[2:]), ratios, scores, slope)
+    draft = Calibration(
+        evidence, tuple(states), spread, level, band.reshape(n_ids, *data.z.shape[2:]), signatures, {}, AS_IT_IS
+    )
+    judged = draft.judge(data.z, data.stop, data.expected, data.ids)
+    if signatures is not None:
+        stretch = _stretch(judged.statistics["signature"], data.use, signatures.healthy, per_day)
+        return _replaced(draft, {"signature": known_survival(signatures.healthy, stretch)}, AS_IT_IS)
+    useful = {name: s[data.use] for name, s in judged.statistics.items() if np.ptp(s[data.use]) > 0}
+    survival = {name: survival_curve(values) for name, values in useful.items()}
+    with_curves = _replaced(draft, survival, AS_IT_IS)
+    top = np.max(list(with_curves.parts(judged).values()), axis=0)
+    return _replaced(draft, survival, survival_curve(top[data.use]))
 
 
-def survival_curve(ratio: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+def healthy_spread(evidence: NDArray[np.float32], data: Errors, n_ids: int, prior: float) -> NDArray[np.float32]:
+    """Root mean square of evidence on healthy ticks by id, [ids, P, S]; row 0 is the pooled one."""
+    return _pooled_rows(_root_mean_square(evidence, data.use), data, n_ids, prior, SPREAD_LEAST)
+
+
+def known_survival(healthy: Healthy, stretch: float = 1.0) -> Survival:
+    """The survival curve of known normal life, its values stretched about -`STRETCH_OFFSET`."""
+    values = (healthy.values + STRETCH_OFFSET) * stretch - STRETCH_OFFSET
+    decade = np.searchsorted(SURVIVAL_SCORES, SURVIVAL_SCORES[-1] - 1)
+    return Survival(values, SURVIVAL_SCORES.copy(), float(1 / (values[-1] - values[decade])))
+
+
+def _stretch(statistic_: NDArray[np.float32], use: NDArray[np.bool_], healthy: Healthy, per_day: int) -> float:
+    """How much wider than in known normal life the bulk of the statistic is in the calibration time."""
+    days = use.sum() / per_day
+    if days * STRETCH_RATE < STRETCH_EPISODES:
+        return 1.0
+    lowest = float(statistic_.min()) - 1  # episodes are counted of positive scores
+    counts = count_episodes(np.where(use, statistic_ - lowest, 0), use, per_day)
+    reference = {rate: healthy.thresholds[EPISODE_RATES.index(rate)] for rate in (STRETCH_RATE, PLATEAU_RATE)}
+    threshold, rate = counts.threshold + lowest, counts.episodes / days
+    plateau = rate[max(np.searchsorted(-threshold, -reference[PLATEAU_RATE]) - 1, 0)]
+    # At low thresholds episodes run into each other and become fewer: only down to where they are most.
+    within = np.flatnonzero(rate[: int(np.argmax(rate)) + 1] <= STRETCH_RATE + plateau)
+    if not within.size:
+        return 1.0
+    own = threshold[within[-1]]
+    return float(np.clip((own + STRETCH_OFFSET) / (reference[STRETCH_RATE] + STRETCH_OFFSET), *STRETCH_RANGE))
+
+
+def survival_curve(values: NDArray[Any]) -> Survival:
     """Knots of the share of values beyond, as -log10, and its slope past the last knot.
 
     The slope is that of an exponential tail, 1 / (ln 10 x mean excess) of the last `TAIL_COUNT` values, the simplest
     member of the generalised Pareto family (Coles 2001, section 4.2).
 
     Args:
-        ratio: [n] pooled ratios of healthy ticks.
+        values: [n] a statistic on healthy ticks, all series together.
     """
-    ordered = np.sort(ratio.astype(np.float64))
+    ordered = np.sort(values.astype(np.float64))
     last = np.log10(max(len(ordered) / TAIL_COUNT, 1.0))
     scores = np.arange(0.0, last, 1 / KNOTS_PER_DECADE)
-    ratios = np.quantile(ordered, 1 - 10.0**-scores)
-    ratios, first = np.unique(ratios, return_index=True)
-    excess = float(np.mean(ordered[ordered >= ratios[-1]] - ratios[-1]))
-    return ratios, scores[first], 1 / (np.log(10) * max(excess, 1e-3))
+    knots = np.quantile(ordered, 1 - 10.0**-scores)
+    # Of equal knots the first counts: where most ticks have the same value, that value is no news.
+    knots, first = np.unique(knots, return_index=True)
+    excess = float(np.mean(ordered[ordered >= knots[-1]] - knots[-1]))
+    return Survival(knots, scores[first], float(1 / (np.log(10) * max(excess, 1e-3))))
+
+
+def _scaled(
+    evidence: NDArray[np.float32], spread: NDArray[np.float32], expected: NDArray[np.bool_], states: Sequence[str]
+) -> NDArray[np.float32]:
+    """Evidence [N, T, P, S] over spread [N, P, S], clipped; of expected falls only what is a burst of failures."""
+    scaled: NDArray[np.float32] = allow_expected(evidence, expected, states) / spread[:, None]
+    return np.clip(scaled, -SCALED_CLIP, SCALED_CLIP, out=scaled)
+
+
+def _shares(names: Mapping[str, Any]) -> dict[str, float]:
+    total = sum(SHARES[name] for name in names)
+    return {name: SHARES[name] / total for name in names}
+
+
+def _replaced(draft: Calibration, survival: dict[str, Survival], total: Survival) -> Calibration:
+    return Calibration(
+        draft.evidence, draft.states, draft.spread, draft.level, draft.band, draft.signatures, survival, total
+    )
 
 
 def _root_mean_square(evidence: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float64]:

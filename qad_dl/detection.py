@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.calibration import known_survival
 from qad_dl.errors import ConfigError
 from qad_dl.metrics.episodes import count_episodes
+from qad_dl.signatures import EPISODE_RATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from qad_dl.signatures import Healthy
 
 DEFAULT_BUDGET: Final = 0.01
 """False alarm episodes per series and day."""
@@ -66,6 +70,13 @@ class Detection:
     def from_json(cls, data: Mapping[str, Any]) -> Detection:
         """Read what `to_json` wrote."""
         return cls(np.array(data["thresholds"]), np.array(data["log_rates"]), float(data["slope"]))
+
+
+def known_detection(healthy: Healthy) -> Detection:
+    """The rate of episodes in normal life that is known to be normal, for scores calibrated on its survival curve."""
+    thresholds = known_survival(healthy).score(healthy.thresholds)
+    rates = np.log10(np.array(EPISODE_RATES))
+    return Detection(thresholds, rates, float((rates[-1] - rates[-3]) / (thresholds[-1] - thresholds[-3])))
 
 
 def fit_detection(score: NDArray[np.float64], use: NDArray[np.bool_], per_day: int) -> Detection:

@@ -46,6 +46,9 @@ FAILURE_STATES: Final = frozenset({"failed"})
 ENDED_BY_OTHERS: Final = frozenset({"cancelled", "closed"})
 """Flow states of jobs that a user killed or the brokerage took back: daily life of tasks, no fault of a queue."""
 
+GOOD_STATES: Final = frozenset({"starting", "running", "finished"})
+"""States of which more than expected is no fault: the queue does its work."""
+
 STATUSES: Final = ("online", "offline", "test", "brokeroff", "paused")
 """CRIC's `status`; only `online` queues get work from the brokerage. An unknown value counts as not online."""
 

@@ -21,7 +21,7 @@ from qad_dl.progress import progress
 from qad_dl.results import Details, Results
 from qad_dl.scaling import to_jobs
 from qad_dl.schema import REASONS
-from qad_dl.scoring import errors
+from qad_dl.scoring import errors, unexplained_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -174,17 +174,17 @@ class Scorer:
         # One tick more than the evidence reaches back, so that the recursion takes out what is too old at the start.
         first = max(0, start - plan.evidence)
         made = reconstruct(self.model, bundle.preprocess, prepared, series, first)
-        z = errors(_scored_values(prepared, series, made), made.location, made.spread)
+        z, stop = errors_of(prepared, series, made, bundle.preprocess.states)
         ids = prepared.static_cat[-1, series, 0]
-        scaled, over = calibration.parts(z, prepared.expected[series, first:], ids, bundle.preprocess.states)
-        skip = start - first
-        scaled, over = scaled[:, skip:], over[:, skip:]
+        judged = calibration.judge(z, stop, prepared.expected[series, first:], ids).since(start - first)
         reason = reasons(plan, prepared, series, start, made)
-        score = np.where(reason == 0, calibration.score(over.max(axis=2)), np.nan)
+        skip = start - first
+        said = np.isfinite(made.location[:, skip:]) & np.isfinite(made.spread[:, skip:])
+        score = np.where((reason == 0) & said.all(axis=(2, 3)), calibration.score(judged), np.nan)
         reason = np.where((reason == 0) & ~np.isfinite(score), np.int8(CODE["invalid"]), reason)
-        leading = np.take_along_axis(scaled, over.argmax(axis=2)[:, :, None, None], axis=2)[:, :, 0]  # [N, T, S]
-        state, direction = _leader(leading, reason)
-        made_details = self._details(prepared, series, start, made, leading, reason) if details else ()
+        weight, sign = calibration.leading(judged)
+        state, direction = _leader(weight, sign, reason)
+        made_details = self._details(prepared, series, start, made, weight, reason) if details else ()
         return score, reason, state, direction, made_details
 
     def _details(
@@ -193,7 +193,7 @@ class Scorer:
         series: NDArray[np.int64],
         start: int,
         made: Reconstruction,
-        leading: NDArray[np.float32],
+        share: NDArray[np.float32],
         reason: NDArray[np.int8],
     ) -> tuple[NDArray[np.float32], ...]:
         """observed, reconstruction, lower, upper in jobs, and contribution; NaN where unscored."""
@@ -203,7 +203,6 @@ class Scorer:
         scale = prepared.scale.scale[held][:, series].swapaxes(0, 1)
         middle, spread = made.location[:, skip:, h], made.spread[:, skip:, h]
         half = spread * self.bundle.calibration.band[prepared.static_cat[-1, series, 0], h][:, None]
-        share = leading**2
         total = share.sum(axis=2, keepdims=True)
         # No evidence at all in any state: none contributes more than another.
         share = np.where(total > 0, share / np.where(total > 0, total, 1), np.float32(1 / share.shape[2]))
@@ -303,19 +302,27 @@ def _gaps(plan: WindowPlan, arrived: NDArray[np.bool_], start: int) -> NDArray[n
     return np.asarray(few & (arrivals(plan.context, plan.lookback) > 0))
 
 
-def _scored_values(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction) -> NDArray[np.float32]:
-    """The standardised values of the range, NaN where the tick was not observed."""
-    return np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
+def errors_of(
+    prepared: Prepared, series: NDArray[np.int64], made: Reconstruction, states: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Errors [N, R, H, S] and unexplained stops [N, R] of the reconstructed range; 0 where a tick was not counted."""
+    values = np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
+    usable = prepared.usable[series]
+    x = np.where(usable[:, :, None], prepared.x[series], np.float32(np.nan))
+    first = max(0, made.start - 1)  # a stop is a fall from the tick before
+    stop = unexplained_stop(x[:, first:], states)[:, made.start - first :]
+    return errors(values, made.location, made.spread), stop
 
 
-def _leader(leading: NDArray[np.float32], reason: NDArray[np.int8]) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
-    """The state with the largest evidence and its sign; -1 and 0 where unscored."""
-    state = np.abs(leading).argmax(axis=2)
-    sign = np.take_along_axis(leading, state[:, :, None], axis=2)[:, :, 0]
+def _leader(
+    weight: NDArray[np.float32], sign: NDArray[np.int8], reason: NDArray[np.int8]
+) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
+    """The state that adds most and its sign; -1 and 0 where unscored."""
+    state = weight.argmax(axis=2)
     scored = reason == 0
     return (
         np.where(scored, state, -1).astype(np.int16),
-        np.where(scored, np.where(sign < 0, -1, 1), 0).astype(np.int8),
+        np.where(scored, np.take_along_axis(sign, state[:, :, None], axis=2)[:, :, 0], 0).astype(np.int8),
     )
 
 

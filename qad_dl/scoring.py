@@ -1,10 +1,12 @@
-"""From reconstructions to one number per tick: errors, evidence over time, the statistic that is calibrated.
+"""From reconstructions to what is calibrated: errors, evidence over time, and three statistics of a tick.
 
 errors      z = (x - reconstruction) / spread, clipped, one per horizon and state
 evidence    e = sum over k < K of w (1 - w)^k z at t - k, with its sign: a small error that stays adds up, a noisy
             one cancels; several weights w, fast for big deviations and patient for small ones
-statistic   R = sqrt(mean over states of (e / its own spread)^2), one per (horizon, weight) pair
-ratio       r = max over pairs of R / (the 99th percentile of R in the series' own healthy time)
+signature   L, how much more likely the evidence is under an incident than in normal life (`signatures`)
+deviation   max over (horizon, weight) pairs of R / (the 99th percentile of R in the series' own healthy time), with
+            R = sqrt(mean over states of (e / its own spread)^2): odd in whatever way
+stop        the fall of ln(1 + running) in one tick that jobs which finished do not explain
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from qad_dl.schema import ENDED_BY_OTHERS, FAILURE_STATES
+from qad_dl.schema import ENDED_BY_OTHERS, FAILURE_STATES, GOOD_STATES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
+
+STOP_LEAST: Final = 4.5
+"""Fewer running jobs than this cannot stop: they end together by chance. Half a job below 5, for rounding."""
 
 ERROR_CLIP: Final = 8.0
 """Errors beyond this are clipped: one wild tick must not outweigh a steady deviation of an hour."""
@@ -101,7 +106,8 @@ def accumulate(z: NDArray[np.float32], how: Evidence) -> NDArray[np.float32]:
         state = (1 - weight) * state + weight * z[:, i, horizon]
         if i >= how.ticks:
             state -= oldest * z[:, i - how.ticks, horizon]
-        out[:, i] = state
+        # The last bits depend on where the recursion began; without them, ties between states fall alike everywhere.
+        out[:, i] = np.round(state, 5)
     return out
 
 
@@ -110,33 +116,56 @@ def allow_expected(
 ) -> NDArray[np.float32]:
     """Where a fall is expected, keep only rises of failures: a drain and the ramp-up after it are no anomaly.
 
-    Fewer failed jobs than expected are good news at any time, and jobs that users or the brokerage end say nothing of a
-    queue: neither is ever evidence.
-
     Args:
         evidence: [N, T, P, S].
         expected: [N, T].
         states: names, [S].
     """
-    bad = np.array([s in FAILURE_STATES for s in states])
-    ended = np.array([s in ENDED_BY_OTHERS for s in states])
-    evidence = np.where(ended, np.float32(0), np.where(bad, np.maximum(evidence, 0), evidence))
     if not expected.any():
         return evidence
+    bad = np.array([s in FAILURE_STATES for s in states])
     kept = np.where(bad, np.maximum(evidence, 0), np.float32(0))
     return np.where(expected[:, :, None, None], kept, evidence)
 
 
-def statistic(evidence: NDArray[np.float32], spread: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Root mean square over states of evidence in units of its own healthy spread.
+def bad_news(evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
+    """Leave out what is no bad news whatever its size, [N, T, P, S].
+
+    Fewer failed jobs and more finished, running or starting ones than expected are good news, and jobs that users or
+    the brokerage end say nothing of a queue.
+    """
+    failed, ended, good = (
+        np.array([s in names for s in states]) for names in (FAILURE_STATES, ENDED_BY_OTHERS, GOOD_STATES)
+    )
+    low, high = np.minimum(evidence, 0), np.maximum(evidence, 0)
+    return np.where(ended, np.float32(0), np.where(failed, high, np.where(good, low, evidence)))
+
+
+def unexplained_stop(x: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
+    """How far running fell in one tick beyond what finished: ln(1 + before) - ln(1 + now + finished), at least 0.
+
+    The linear and the deep model see a fall of running as a residual like any other, and clip it; that nothing finished
+    meanwhile is what tells a queue that was stopped from a task that ended.
 
     Args:
-        evidence: [N, T, P, S].
-        spread: [N, P, S].
+        x: [N, T, S] ln(1 + jobs), NaN where not counted.
+        states: names, [S].
 
     Returns:
-        [N, T, P] float32.
+        [N, T] float32; 0 where either tick was not counted, where fewer than `STOP_LEAST` jobs ran before, and where
+        running or finished is no state of the data.
     """
-    scaled = evidence / spread[:, None]
+    out = np.zeros(x.shape[:2], np.float32)
+    if "running" not in states or "finished" not in states:
+        return out
+    running, finished = (np.expm1(x[:, :, states.index(s)]) for s in ("running", "finished"))
+    fall = np.log1p(running[:, :-1]) - np.log1p(running[:, 1:] + finished[:, 1:])
+    counted = np.isfinite(fall) & (running[:, :-1] >= STOP_LEAST)
+    out[:, 1:] = np.where(counted, np.maximum(fall, 0), 0)
+    return out
+
+
+def statistic(scaled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Root mean square over states of evidence [N, T, P, S] in units of its own healthy spread: [N, T, P] float32."""
     root: NDArray[np.float32] = np.sqrt(np.mean(scaled**2, axis=3))
     return root

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.errors import ConfigError
 from qad_dl.metadata import spelling
+from qad_dl.signatures import shipped_signatures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,10 @@ def check_settings(settings: Settings) -> None:
                 f"calibration.channels has [{horizon}, {weight}]: wanted a horizon of {horizons} and a weight in (0, 1]"
             )
             raise ConfigError(msg)
+    if settings.signatures and settings.channels != shipped_signatures().channels:
+        wanted = [list(c) for c in shipped_signatures().channels]
+        msg = f"calibration.channels: signatures read {wanted}: give these, or calibration.signatures=false"
+        raise ConfigError(msg)
     check_target(settings.bundle)
 
 

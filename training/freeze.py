@@ -12,11 +12,12 @@ import numpy as np
 
 from qad_dl.bundle import write_bundle
 from qad_dl.calibration import Errors, fit_calibration
-from qad_dl.detection import fit_detection
+from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network
-from qad_dl.scorer import Model, reasons, reconstruct
-from qad_dl.scoring import Channel, Evidence, errors
+from qad_dl.scorer import Model, errors_of, reasons, reconstruct
+from qad_dl.scoring import Channel, Evidence
+from qad_dl.signatures import Signatures, shipped_signatures
 from qad_dl.timeparse import format_time
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        example = _example(period)
+        example = example_windows(period)
         export_network(network, example, path)
         parity = check_parity(network, path, example)
         content = path.read_bytes()
@@ -48,10 +49,14 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
     )
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
-    calibration = fit_calibration(data, evidence, preprocess.states, n_ids, per_day)
-    _, over = calibration.parts(data.z, data.expected, data.ids, preprocess.states)
-    detection = fit_detection(calibration.score(over.max(axis=2)), data.use, per_day)
-    about = _about(settings, period, parity) | {"horizons": horizons}
+    signatures = _signatures(settings, preprocess.states)
+    calibration = fit_calibration(data, evidence, preprocess.states, n_ids, per_day, signatures)
+    if signatures is not None:
+        detection = known_detection(signatures.healthy)
+    else:
+        judged = calibration.judge(data.z, data.stop, data.expected, data.ids)
+        detection = fit_detection(calibration.score(judged), data.use, per_day)
+    about = _about(settings, period, parity) | {"horizons": horizons, "statistics": sorted(calibration.survival)}
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about)
 
 
@@ -66,7 +71,6 @@ def exported_errors(period: Period, model: Model) -> Errors:
     first, end = period.calibration
     reach = max(0, first - plan.evidence)
     made = reconstruct(model, period.preprocess, prepared, series, reach)
-    values = np.where(made.counted[:, :, None], prepared.values[:, reach:], np.float32(np.nan))
     scored = reasons(plan, prepared, series, reach, made) == 0
     use = scored & ~prepared.expected[:, reach:]
     use[:, : first - reach] = False
@@ -74,11 +78,19 @@ def exported_errors(period: Period, model: Model) -> Errors:
         since, until = (format_time(prepared.grid.times[i]) for i in (first, end - 1))
         msg = f"no tick from {since} to {until} can be scored, so nothing calibrates: give a longer period"
         raise InputError(msg)
-    z = errors(values, made.location, made.spread)
-    return Errors(z, use, prepared.expected[:, reach:], prepared.static_cat[-1, :, 0])
+    z, stop = errors_of(prepared, series, made, period.preprocess.states)
+    return Errors(z, stop, use, prepared.expected[:, reach:], prepared.static_cat[-1, :, 0])
 
 
-def _example(period: Period) -> Windows:
+def _signatures(settings: Settings, states: tuple[str, ...]) -> Signatures | None:
+    """Those of the package, if the configuration asks for them and this history has the states that they read."""
+    if not settings.signatures:
+        return None
+    shipped = shipped_signatures()
+    return shipped if shipped.fits(states, settings.channels) else None
+
+
+def example_windows(period: Period) -> Windows:
     """Real windows of the length that is served, for tracing and for parity."""
     plan, n = period.preprocess.plan, len(period.prepared.grid.series)
     series = np.arange(max(EXAMPLE_BATCH, min(n, 32))) % n

@@ -36,6 +36,7 @@ class Settings:
         model: the `model` group.
         trainer: the `trainer` group.
         channels: (horizon, weight) of each way of accumulating evidence.
+        signatures: whether the package's signatures of incidents are used where the history has their states.
         resolved: the whole configuration, for the manifest.
     """
 
@@ -50,6 +51,7 @@ class Settings:
     model: Mapping[str, Any]
     trainer: Mapping[str, Any]
     channels: tuple[tuple[int, float], ...]
+    signatures: bool
     resolved: Mapping[str, Any]
 
 
@@ -73,6 +75,7 @@ def read_settings(config: DictConfig) -> Settings:
         model=model,
         trainer=trainer,
         channels=_channels(plain["calibration"]["channels"]),
+        signatures=bool(plain["calibration"]["signatures"]),
         resolved=plain,
     )
     check_settings(settings)

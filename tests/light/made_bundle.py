@@ -57,11 +57,11 @@ def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
     z = rng.standard_normal((len(ids), 1000, len(HORIZONS), len(preprocess.states))).astype(np.float32)
     use, none = np.ones((len(ids), 1000), bool), np.zeros((len(ids), 1000), bool)
     evidence = Evidence((Channel(0, 0.3), Channel(1, 0.1)), preprocess.plan.evidence)
-    calibration = fit_calibration(
-        Errors(z, use, none, ids), evidence, preprocess.states, len(preprocess.vocabularies[0]), TICK.per_day
-    )
-    over = calibration.parts(z, none, ids, preprocess.states)[1]
-    detection = fit_detection(calibration.score(over.max(axis=2)), use, TICK.per_day)
+    calm = np.zeros(use.shape, np.float32)
+    n_ids = len(preprocess.vocabularies[0])
+    calibration = fit_calibration(Errors(z, calm, use, none, ids), evidence, preprocess.states, n_ids, TICK.per_day)
+    judged = calibration.judge(z, calm, none, ids)
+    detection = fit_detection(calibration.score(judged), use, TICK.per_day)
     return write_bundle(
         path, persistence(preprocess), preprocess, calibration, detection, {"horizons": list(HORIZONS), **about}
     )

@@ -21,7 +21,12 @@ def healthy(n: int = 8, days: int = 14, seed: int = 0, width: float = 1.0) -> Er
     own = rng.uniform(0.5, 2, (n, 1, 1, 1)) * width
     z = (rng.standard_t(5, shape) * own).clip(-8, 8).astype(np.float32)
     use = np.ones(shape[:2], bool)
-    return Errors(z, use, np.zeros_like(use), np.arange(1, n + 1))
+    return Errors(z, calm(use), use, np.zeros_like(use), np.arange(1, n + 1))
+
+
+def calm(use: np.ndarray) -> np.ndarray:
+    """No stop anywhere."""
+    return np.zeros(use.shape, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +40,7 @@ def calibration(learned: Errors) -> Calibration:
 
 
 def scores(calibration: Calibration, data: Errors) -> np.ndarray:
-    _, over = calibration.parts(data.z, data.expected, data.ids, STATES)
-    return calibration.score(over.max(axis=2))
+    return calibration.score(calibration.judge(data.z, data.stop, data.expected, data.ids))
 
 
 def test_a_score_is_minus_log10_of_the_share_of_healthy_ticks_above(calibration: Calibration, learned: Errors) -> None:
@@ -50,7 +54,7 @@ def test_it_holds_on_healthy_time_that_it_has_not_seen(calibration: Calibration,
     own = np.sqrt((learned.z**2).mean(axis=(1, 2, 3), keepdims=True))
     z = rng.standard_t(5, learned.z.shape)
     z = (z / np.sqrt((z**2).mean()) * own).clip(-8, 8).astype(np.float32)
-    score = scores(calibration, Errors(z, learned.use, learned.expected, learned.ids))
+    score = scores(calibration, Errors(z, learned.stop, learned.use, learned.expected, learned.ids))
     for level in (1.0, 2.0):
         assert -np.log10((score >= level).mean()) == pytest.approx(level, abs=0.2)
 
@@ -60,13 +64,14 @@ def test_it_means_the_same_for_each_series(calibration: Calibration, learned: Er
     assert np.allclose(-np.log10((score >= 1.5).mean(axis=1)), 1.5, atol=0.4)
 
 
-def test_scores_are_not_negative_and_rise_with_the_ratio(calibration: Calibration) -> None:
-    ratio = np.linspace(0, 50, 2000).astype(np.float32)
-    score = calibration.score(ratio)
+def test_scores_are_not_negative_and_rise_with_the_statistic(calibration: Calibration) -> None:
+    curve = calibration.survival["deviation"]
+    values = np.linspace(0, 50, 2000).astype(np.float32)
+    score = curve.score(values)
     assert (score >= 0).all()
     assert (np.diff(score) >= 0).all()
-    assert score[-1] > score[ratio < 10][-1] > 2
-    assert np.isnan(calibration.score(np.array([np.nan], np.float32)))
+    assert score[-1] > score[values < 10][-1] > 2
+    assert np.isnan(curve.score(np.array([np.nan], np.float32)))
 
 
 def test_an_anomaly_scores_high(calibration: Calibration) -> None:
@@ -80,7 +85,7 @@ def test_an_anomaly_scores_high(calibration: Calibration) -> None:
 def test_a_series_without_healthy_time_uses_the_pooled_row(learned: Errors) -> None:
     use = learned.use.copy()
     use[5] = False
-    fit = fit_calibration(Errors(learned.z, use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
+    fit = fit_calibration(Errors(learned.z, learned.stop, use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
     for table in (fit.spread, fit.level, fit.band):
         assert np.allclose(table[6], table[0])
         assert not np.allclose(table[1], table[0])
@@ -88,7 +93,7 @@ def test_a_series_without_healthy_time_uses_the_pooled_row(learned: Errors) -> N
 
 def test_an_unknown_series_in_the_calibration_has_no_row_of_its_own(learned: Errors) -> None:
     ids = np.where(np.arange(8) == 2, 0, learned.ids)
-    fit = fit_calibration(Errors(learned.z, learned.use, learned.expected, ids), EVIDENCE, STATES, 9, DAY)
+    fit = fit_calibration(Errors(learned.z, learned.stop, learned.use, learned.expected, ids), EVIDENCE, STATES, 9, DAY)
     assert np.allclose(fit.spread[3], fit.spread[0])
 
 
@@ -96,12 +101,16 @@ def test_ticks_out_of_use_teach_nothing(learned: Errors) -> None:
     z, use = learned.z.copy(), learned.use.copy()
     z[:, -200:] = 8
     use[:, -200:] = False
-    fit = fit_calibration(Errors(z, use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
+    fit = fit_calibration(Errors(z, learned.stop, use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
     clean = fit_calibration(
-        Errors(z[:, :-200], use[:, :-200], learned.expected[:, :-200], learned.ids), EVIDENCE, STATES, 9, DAY
+        Errors(z[:, :-200], learned.stop[:, :-200], use[:, :-200], learned.expected[:, :-200], learned.ids),
+        EVIDENCE,
+        STATES,
+        9,
+        DAY,
     )
     assert np.allclose(fit.spread, clean.spread, rtol=1e-5)
-    assert np.allclose(fit.ratios, clean.ratios, rtol=1e-4)
+    assert np.allclose(fit.total.values, clean.total.values, rtol=1e-4)
 
 
 def test_json(calibration: Calibration, learned: Errors) -> None:
@@ -109,3 +118,23 @@ def test_json(calibration: Calibration, learned: Errors) -> None:
     assert np.array_equal(scores(again, learned), scores(calibration, learned))
     assert np.array_equal(again.band, calibration.band)
     assert again.evidence == calibration.evidence
+
+
+def test_a_stop_scores_high_and_points_at_running(learned: Errors) -> None:
+    rng = np.random.default_rng(3)
+    stop = np.where(rng.random(learned.use.shape) < 0.01, rng.exponential(0.3, learned.use.shape), 0).astype(np.float32)
+    fit = fit_calibration(Errors(learned.z, stop, learned.use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
+    data = healthy(days=2, seed=5)
+    stopped = data.stop.copy()
+    stopped[2, 100] = 4.0
+    judged = fit.judge(data.z, stopped, data.expected, data.ids)
+    assert fit.score(judged)[2, 100] > 4
+    weight, sign = fit.leading(judged)
+    assert STATES[int(weight[2, 100].argmax())] == "running"
+    assert sign[2, 100, STATES.index("running")] == -1
+    expected = np.ones_like(data.expected)
+    assert fit.score(fit.judge(np.zeros_like(data.z), stopped, expected, data.ids))[2, 100] < 1
+
+
+def test_without_stops_the_deviation_is_judged_alone(calibration: Calibration) -> None:
+    assert list(calibration.survival) == ["deviation"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -188,9 +189,14 @@ def test_reasons(backtest: Results, queue: str, place: int, reason: str) -> None
 
 
 def test_a_model_that_gives_nan_is_invalid_and_never_flagged(store: Store, scorer: Scorer) -> None:
-    bundle = scorer.bundle
-    odd = dataclasses.replace(bundle.calibration, scores=np.full_like(bundle.calibration.scores, np.nan))
-    results = score_tick(store, Scorer(dataclasses.replace(bundle, calibration=odd)), at(7 * DAY + 120))
+    odd = Scorer(scorer.bundle)
+
+    def run(feeds: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        middle, spread = scorer.model.run(feeds)
+        return np.full_like(middle, np.nan), spread
+
+    odd.model = SimpleNamespace(run=run)
+    results = score_tick(store, odd, at(7 * DAY + 120))
     assert {REASONS[c] for c in results.reason[:, 0]} == {"invalid", "retired"}
     assert np.isnan(results.score).all()
     assert not results.flagged.any()

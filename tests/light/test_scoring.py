@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qad_dl.scoring import ERROR_CLIP, Channel, Evidence, accumulate, allow_expected, errors, statistic
+from qad_dl.scoring import (
+    ERROR_CLIP,
+    Channel,
+    Evidence,
+    accumulate,
+    allow_expected,
+    bad_news,
+    errors,
+    statistic,
+    unexplained_stop,
+)
 
 STATES = ("activated", "running", "finished", "failed")
 HOW = Evidence((Channel(0, 0.3), Channel(1, 0.05), Channel(1, 1.0)), ticks=20)
@@ -22,14 +32,14 @@ def test_evidence_is_a_finite_sum_with_falling_weights() -> None:
         for t in range(HOW.ticks, z.shape[1]):
             w = channel.weight * (1 - channel.weight) ** np.arange(HOW.ticks)
             newest_first = z[:, t - HOW.ticks + 1 : t + 1, channel.horizon][:, ::-1]
-            assert np.allclose(got[:, t, p], np.einsum("k,nks->ns", w, newest_first), atol=1e-6)
+            assert np.allclose(got[:, t, p], np.einsum("k,nks->ns", w, newest_first), atol=1e-5)
 
 
 @pytest.mark.parametrize("start", [1, 7, 30, 60])
 def test_evidence_does_not_depend_on_the_tick_it_began_at(start: int) -> None:
     z = noise()
     whole, part = accumulate(z, HOW)[:, start:], accumulate(z[:, start:], HOW)
-    assert np.allclose(whole[:, HOW.ticks :], part[:, HOW.ticks :], atol=1e-7)
+    assert np.array_equal(whole[:, HOW.ticks :], part[:, HOW.ticks :])
 
 
 def test_older_errors_have_no_influence_at_all() -> None:
@@ -65,7 +75,34 @@ def test_fewer_failures_than_usual_count_for_nothing_when_a_fall_is_expected() -
     assert not allow_expected(evidence, np.array([[True]]), STATES).any()
 
 
+def test_good_news_and_what_others_end_are_no_evidence() -> None:
+    states = ("activated", "running", "failed", "cancelled")
+    evidence = np.array([[3, 3, 3, 3], [-3, -3, -3, -3]], np.float32).reshape(1, 2, 1, 4)
+    assert bad_news(evidence, states)[0, :, 0].tolist() == [[3, 0, 3, 0], [-3, -3, 0, 0]]
+
+
 def test_the_statistic_is_a_root_mean_square_over_states() -> None:
     evidence = np.array([3.0, -4.0, 0.0, 0.0], np.float32).reshape(1, 1, 1, 4)
-    assert np.isclose(statistic(evidence, np.ones((1, 1, 4), np.float32))[0, 0, 0], 2.5)
-    assert np.isclose(statistic(evidence, np.full((1, 1, 4), 2.0, np.float32))[0, 0, 0], 1.25)
+    assert np.isclose(statistic(evidence)[0, 0, 0], 2.5)
+
+
+def stops(*counts: tuple[float, float, float]) -> list[float]:
+    """Of one series with (activated, running, finished) per tick."""
+    x = np.log1p(np.array(counts, np.float32))[None]
+    return unexplained_stop(x, ("activated", "running", "finished"))[0].tolist()
+
+
+def test_a_fall_of_running_that_finished_explains_is_no_stop() -> None:
+    assert stops((0, 48, 0), (0, 0, 48)) == pytest.approx([0, 0], abs=1e-6)
+    assert stops((0, 48, 0), (0, 0, 0)) == pytest.approx([0, np.log(49)], rel=1e-5)
+    assert stops((0, 48, 0), (0, 10, 14)) == pytest.approx([0, np.log(49 / 25)], rel=1e-5)
+
+
+def test_few_jobs_cannot_stop_and_a_gap_hides_it() -> None:
+    assert stops((0, 4, 0), (0, 0, 0)) == [0, 0]
+    assert stops((0, 5, 0), (0, 0, 0)) == pytest.approx([0, np.log(6)], rel=1e-5)
+    assert stops((0, 48, 0), (np.nan, np.nan, np.nan), (0, 0, 0)) == [0, 0, 0]
+
+
+def test_without_running_or_finished_nothing_stops() -> None:
+    assert not unexplained_stop(np.zeros((2, 5, 1), np.float32), ("running",)).any()

@@ -1,0 +1,169 @@
+"""What incidents look like in the evidence: how much more likely a tick is under each kind than in normal life.
+
+A residual says that something is odd; which states are odd together says whether it is an incident. Jobs that wait and
+do not start are pilots; a user's large submission raises the same waiting jobs while starting goes on. The kinds are
+those of docs/interfaces.md, section 3; the numbers are learned from simulated incidents, which act on the mechanism
+of a queue (`training.signatures`), and are the same for every bundle.
+
+    f   evidence of the known states in all channels, in units of its own healthy spread, clipped
+    h   silu(f W + b)                                      one hidden layer
+    r   h V + c                                            ln of p(f | kind) / p(f | normal life), one per kind
+    L   ln sum over kinds of exp r                         the statistic that is calibrated
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+SHIPPED: Final = "signatures.json"
+"""The file that comes with the package; `make signatures` learns it again."""
+
+MIN_STATES: Final = 8
+"""With fewer of the states that were learned from, what is missing would be taken for quiet: no signatures then."""
+
+
+SURVIVAL_SCORES: Final = np.arange(0.0, 4.01, 0.25)
+"""-log10 of the shares of normal ticks at which the statistic is known."""
+
+EPISODE_RATES: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+"""Episodes per series and day of normal life at which its threshold is known."""
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """The statistic L in normal life that is known to be normal, the median over the worlds that were learned from.
+
+    A history's own calibration time holds incidents that nobody has labelled, and beyond a share of a hundredth or so
+    they are most of what stands out. So only the bulk is taken from there, the tail from here.
+
+    Attributes:
+        values: at each of `SURVIVAL_SCORES`, ascending.
+        thresholds: at each of `EPISODE_RATES`, ascending.
+    """
+
+    values: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+
+
+NOT_KNOWN: Final = Healthy(SURVIVAL_SCORES.copy(), -np.log10(np.array(EPISODE_RATES)))
+"""Before it has been measured."""
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """A small network from evidence to log-likelihood ratios.
+
+    Attributes:
+        states: names of the S states that it reads.
+        channels: (ticks hidden, weight of the newest error) of the P channels that it reads.
+        kinds: names of the K kinds of incident.
+        clip: evidence beyond this is clipped.
+        enter: W [P S, D] and enter_bias: b [D]; inputs are channel by channel.
+        enter_bias: see enter.
+        leave: V [D, K] and leave_bias: c [K].
+        leave_bias: see leave.
+        healthy: what the statistic does in normal life.
+    """
+
+    states: tuple[str, ...]
+    channels: tuple[tuple[int, float], ...]
+    kinds: tuple[str, ...]
+    clip: float
+    enter: NDArray[np.float32]
+    enter_bias: NDArray[np.float32]
+    leave: NDArray[np.float32]
+    leave_bias: NDArray[np.float32]
+    healthy: Healthy = NOT_KNOWN
+
+    def fits(self, states: Sequence[str], channels: Sequence[tuple[int, float]]) -> bool:
+        """Whether evidence of these states and channels can be read: all channels, and `MIN_STATES` of the states."""
+        return tuple(channels) == self.channels and len(set(states) & set(self.states)) >= MIN_STATES
+
+    def log_ratios(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
+        """Ln p(evidence | kind) / p(evidence | normal life): [N, T, K] of scaled evidence [N, T, P, S'].
+
+        Args:
+            evidence: finite, in units of its own healthy spread.
+            states: names of its S' states; those that were not learned are not read.
+        """
+        out = np.empty((*evidence.shape[:2], len(self.kinds)), np.float32)
+        for i, one in enumerate(evidence):  # one series at a time bounds the memory
+            out[i] = self._hidden(self._inputs(one, states))[1] @ self.leave + self.leave_bias
+        return out
+
+    def pull(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
+        """What each state adds to the statistic L: gradient times input, summed over channels, [N, T, S']."""
+        out = np.zeros((*evidence.shape[:2], len(states)), np.float32)
+        place = [states.index(s) if s in states else -1 for s in self.states]
+        known = [k for k, at in enumerate(place) if at >= 0]
+        for i, one in enumerate(evidence):
+            f = self._inputs(one, states)
+            before, after = self._hidden(f)
+            ratios = after @ self.leave + self.leave_bias
+            share = np.exp(ratios - ratios.max(axis=1, keepdims=True))
+            share /= share.sum(axis=1, keepdims=True)
+            gate = _sigmoid(before)
+            slope = (share @ self.leave.T) * (gate * (1 + before * (1 - gate)))
+            added = ((slope @ self.enter.T) * f).reshape(len(one), len(self.channels), len(self.states)).sum(axis=1)
+            out[i][:, [place[k] for k in known]] = added[:, known]
+        return out
+
+    def _inputs(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
+        """[T, P S] clipped, of [T, P, S']; 0 where a state is not there."""
+        f = np.zeros((*evidence.shape[:2], len(self.states)), np.float32)
+        for k, state in enumerate(self.states):
+            if state in states:
+                f[:, :, k] = evidence[:, :, states.index(state)]
+        return np.clip(f, -self.clip, self.clip).reshape(len(evidence), -1)
+
+    def _hidden(self, f: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        before = f @ self.enter + self.enter_bias
+        return before, before * _sigmoid(before)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; `from_json` is the inverse."""
+        return {
+            "states": list(self.states),
+            "channels": [list(c) for c in self.channels],
+            "kinds": list(self.kinds),
+            "clip": self.clip,
+            **{name: getattr(self, name).tolist() for name in ("enter", "enter_bias", "leave", "leave_bias")},
+            "healthy": {"values": self.healthy.values.tolist(), "thresholds": self.healthy.thresholds.tolist()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Signatures:
+        """Read what `to_json` wrote."""
+        arrays = {n: np.array(data[n], np.float32) for n in ("enter", "enter_bias", "leave", "leave_bias")}
+        channels = tuple((int(h), float(w)) for h, w in data["channels"])
+        healthy = Healthy(*(np.array(data["healthy"][n], np.float64) for n in ("values", "thresholds")))
+        return cls(
+            tuple(data["states"]), channels, tuple(data["kinds"]), float(data["clip"]), **arrays, healthy=healthy
+        )
+
+
+def shipped_signatures() -> Signatures:
+    """Those that come with the package."""
+    return Signatures.from_json(json.loads((files("qad_dl") / SHIPPED).read_text(encoding="utf-8")))
+
+
+def any_kind(log_ratios: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L = ln of the sum over kinds, [...] of [..., K]."""
+    top = log_ratios.max(axis=-1)
+    total: NDArray[np.float32] = top + np.log(np.exp(log_ratios - top[..., None]).sum(axis=-1))
+    return total
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = (0.5 * (1 + np.tanh(0.5 * x))).astype(np.float32)  # tanh does not overflow
+    return out

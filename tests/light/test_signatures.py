@@ -1,0 +1,114 @@
+"""What incidents look like in the evidence."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from qad_dl.calibration import Errors, fit_calibration, known_survival
+from qad_dl.detection import known_detection
+from qad_dl.scoring import Channel, Evidence
+from qad_dl.signatures import EPISODE_RATES, Signatures, any_kind, shipped_signatures
+
+HORIZONS = (1, 6, 18)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Signatures:
+    return shipped_signatures()
+
+
+def evidence(shipped: Signatures, **states: float) -> np.ndarray:
+    """One tick with the same evidence in all channels: [1, 1, P, S]."""
+    out = np.zeros((1, 1, len(shipped.channels), len(shipped.states)), np.float32)
+    for name, value in states.items():
+        out[..., shipped.states.index(name)] = value
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kinds", "states"),
+    [
+        (("pilots_starve", "harvester_down"), {"activated": 1.5, "starting": -5, "running": -1}),
+        (("input_stuck",), {"assigned": 4, "activated": -4, "starting": -1}),
+        (("bad_task", "frontier", "rollout"), {"failed": 6, "running": -2, "starting": 0.5}),
+        (("black_hole",), {"failed": 5, "activated": -4, "starting": 3, "running": -2}),
+        (("storage_writes",), {"holding": 4, "transferring": -3, "finished": -4}),
+        (("transfer_backlog", "storage_writes"), {"transferring": 3, "finished": -4}),
+    ],
+)
+def test_textbook_incidents_are_told_from_normal_life(
+    shipped: Signatures, kinds: tuple[str, ...], states: dict[str, float]
+) -> None:
+    ratios = shipped.log_ratios(evidence(shipped, **states), shipped.states)[0, 0]
+    assert shipped.kinds[int(ratios.argmax())] in kinds
+    assert any_kind(ratios) > shipped.healthy.thresholds[EPISODE_RATES.index(0.3)]
+
+
+def test_normal_life_and_good_news_are_no_incident(shipped: Signatures) -> None:
+    normal = any_kind(shipped.log_ratios(evidence(shipped), shipped.states))
+    good = any_kind(shipped.log_ratios(evidence(shipped, running=4, finished=3, starting=2), shipped.states))
+    assert normal < 0
+    assert good < shipped.healthy.thresholds[EPISODE_RATES.index(0.1)]
+
+
+def test_pull_is_the_gradient_times_the_input(shipped: Signatures) -> None:
+    rng = np.random.default_rng(1)
+    f = rng.normal(0, 2, (1, 1, len(shipped.channels), len(shipped.states))).astype(np.float32)
+    got = shipped.pull(f, shipped.states)[0, 0]
+    step = 1e-2
+    for s in range(len(shipped.states)):
+        total = 0.0
+        for p in range(len(shipped.channels)):
+            up, down = f.copy(), f.copy()
+            up[0, 0, p, s] += step
+            down[0, 0, p, s] -= step
+            high, low = (float(any_kind(shipped.log_ratios(v, shipped.states))[0, 0]) for v in (up, down))
+            total += (high - low) / (2 * step) * float(f[0, 0, p, s])
+        assert got[s] == pytest.approx(total, abs=0.02)
+
+
+def test_states_are_read_by_name_in_any_order_and_unknown_ones_are_not_read(shipped: Signatures) -> None:
+    f = evidence(shipped, failed=4, running=-2)
+    order = [*reversed(range(len(shipped.states)))]
+    other = np.concatenate([f[..., order], np.full((*f.shape[:3], 1), 7, np.float32)], axis=-1)
+    names = [*(shipped.states[i] for i in order), "merging"]
+    assert np.allclose(shipped.log_ratios(other, names), shipped.log_ratios(f, shipped.states), atol=1e-5)
+    assert np.allclose(shipped.pull(other, names)[0, 0, :-1][order], shipped.pull(f, shipped.states)[0, 0], atol=1e-5)
+    assert shipped.pull(other, names)[0, 0, -1] == 0
+
+
+def test_they_fit_only_where_their_states_and_channels_are(shipped: Signatures) -> None:
+    assert shipped.fits((*shipped.states, "merging"), shipped.channels)
+    assert not shipped.fits(("activated", "running", "finished", "cancelled"), shipped.channels)
+    assert not shipped.fits(shipped.states, shipped.channels[:2])
+
+
+def test_known_normal_life_gives_the_score_its_meaning(shipped: Signatures) -> None:
+    curve, detection = known_survival(shipped.healthy), known_detection(shipped.healthy)
+    assert (np.diff(shipped.healthy.values) > 0).all()
+    assert (np.diff(shipped.healthy.thresholds) > 0).all()
+    assert curve.score(shipped.healthy.values[8:9])[0] == pytest.approx(2.0)
+    for rate, threshold in zip(EPISODE_RATES, shipped.healthy.thresholds, strict=True):
+        assert detection.threshold(rate) == pytest.approx(float(curve.score(threshold[None])[0]))
+    assert detection.threshold(1e-4) > detection.threshold(1e-3)
+
+
+def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> None:
+    rng = np.random.default_rng(2)
+    z = rng.standard_normal((40, 2000, len(HORIZONS), len(shipped.states))).astype(np.float32)
+    use, none = np.ones((40, 2000), bool), np.zeros((40, 2000), bool)
+    how = Evidence(tuple(Channel(HORIZONS.index(h), w) for h, w in shipped.channels), ticks=72)
+    calm = np.zeros(use.shape, np.float32)
+    fit = fit_calibration(Errors(z, calm, use, none, np.arange(1, 41)), how, shipped.states, 41, 144, shipped)
+    assert list(fit.survival) == ["signature"]
+    z[3, 1000:1040, :, shipped.states.index("failed")] = 6
+    judged = fit.judge(z, calm, none, np.arange(1, 41))
+    assert fit.score(judged)[3, 1020] > 3 > fit.score(judged)[3, 900]
+    weight, sign = fit.leading(judged)
+    assert shipped.states[int(weight[3, 1020].argmax())] == "failed"
+    assert sign[3, 1020, shipped.states.index("failed")] == 1
+    again = type(fit).from_json(json.loads(json.dumps(fit.to_json(), allow_nan=False)))
+    assert np.array_equal(again.score(again.judge(z, calm, none, np.arange(1, 41))), fit.score(judged))
