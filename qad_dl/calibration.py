@@ -41,6 +41,9 @@ SPREAD_LEAST: Final = 0.5
 """No spread is below this share of the pooled one: errors come in units of the model's own spread, so a state that was
 quieter than elsewhere in the calibration time has only not yet done what it does elsewhere, and must not alarm then."""
 
+VOLUME: Final = 5.0
+"""Jobs: a deviation of as many counts half, of a few counts for little, however rare (as in QMonit's rule)."""
+
 LEVEL_LEAST: Final = 0.5
 """Likewise for the level."""
 
@@ -73,19 +76,19 @@ STRETCH_EPISODES: Final = 30
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of the exported model, and which of them to learn from.
+    """What was observed against what the exported model expected.
 
     Attributes:
-        z: [N, T, H, S] float32, 0 where there is none.
+        z: [N, T, H, S] float32 errors, 0 where there is none.
         stop: [N, T] float32, `scoring.unexplained_stop`.
-        use: [N, T] healthy as far as is known: scored, not expected to fall, inside the calibration time.
-        expected: [N, T].
+        volume: [N, T] float32 jobs by which the observed counts are off, the most of any state.
+        expected: [N, T] a fall is expected.
         ids: [N] the series' ids, 0 unknown.
     """
 
     z: NDArray[np.float32]
     stop: NDArray[np.float32]
-    use: NDArray[np.bool_]
+    volume: NDArray[np.float32]
     expected: NDArray[np.bool_]
     ids: NDArray[np.int64]
 
@@ -171,18 +174,16 @@ class Calibration:
     survival: dict[str, Survival]
     total: Survival
 
-    def judge(
-        self,
-        z: NDArray[np.float32],
-        stop: NDArray[np.float32],
-        expected: NDArray[np.bool_],
-        ids: NDArray[np.int64],
-    ) -> Judged:
-        """Evidence and statistics of errors z [N, T, H, S] of the series `ids` [N]."""
-        evidence = accumulate(z, self.evidence)
-        scaled = _scaled(evidence, self.spread[ids], expected, self.states)
-        over = statistic(bad_news(scaled, self.states)) / self.level[ids][:, None]
-        statistics = {"deviation": over.max(axis=2), "stop": np.where(expected, np.float32(0), stop)}
+    def judge(self, errors: Errors) -> Judged:
+        """Evidence and statistics of errors."""
+        evidence = accumulate(errors.z, self.evidence)
+        scaled = _scaled(evidence, self.spread[errors.ids], errors.expected, self.states)
+        over = statistic(bad_news(scaled, self.states)) / self.level[errors.ids][:, None]
+        weight = errors.volume / (errors.volume + VOLUME)
+        statistics = {
+            "deviation": over.max(axis=2) * weight,
+            "stop": np.where(errors.expected, np.float32(0), errors.stop),
+        }
         log_ratios = np.empty((*scaled.shape[:2], 0), np.float32)
         if self.signatures is not None:
             log_ratios = self.signatures.log_ratios(scaled, self.states)
@@ -254,6 +255,7 @@ class Calibration:
 
 def fit_calibration(
     data: Errors,
+    use: NDArray[np.bool_],
     evidence: Evidence,
     states: Sequence[str],
     n_ids: int,
@@ -264,6 +266,7 @@ def fit_calibration(
 
     Args:
         data: errors of the exported model.
+        use: [N, T] healthy as far as is known: scored, not expected to fall, inside the calibration time.
         evidence: how they are accumulated.
         states: names of the states, [S].
         n_ids: rows of the tables: number of known series, and one for the unknown.
@@ -271,29 +274,31 @@ def fit_calibration(
         signatures: what incidents look like; None to do without.
     """
     prior = PRIOR_DAYS * per_day
-    spread = healthy_spread(accumulate(data.z, evidence), data, n_ids, prior)
+    spread = healthy_spread(accumulate(data.z, evidence), use, data.ids, n_ids, prior)
     scaled = _scaled(accumulate(data.z, evidence), spread[data.ids], data.expected, states)
     raw = statistic(bad_news(scaled, states))
-    level = _pooled_rows(_quantiles(raw, data.use, LEVEL_QUANTILE), data, n_ids, prior, LEVEL_LEAST)
+    level = _pooled_rows(_quantiles(raw, use, LEVEL_QUANTILE), use, data.ids, n_ids, prior, LEVEL_LEAST)
     absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
-    band = _pooled_rows(_quantiles(absolute, data.use, BAND_QUANTILE), data, n_ids, prior)
+    band = _pooled_rows(_quantiles(absolute, use, BAND_QUANTILE), use, data.ids, n_ids, prior)
     draft = Calibration(
         evidence, tuple(states), spread, level, band.reshape(n_ids, *data.z.shape[2:]), signatures, {}, AS_IT_IS
     )
-    judged = draft.judge(data.z, data.stop, data.expected, data.ids)
+    judged = draft.judge(data)
     if signatures is not None:
-        stretch = _stretch(judged.statistics["signature"], data.use, signatures.healthy, per_day)
+        stretch = _stretch(judged.statistics["signature"], use, signatures.healthy, per_day)
         return _replaced(draft, {"signature": known_survival(signatures.healthy, stretch)}, AS_IT_IS)
-    useful = {name: s[data.use] for name, s in judged.statistics.items() if np.ptp(s[data.use]) > 0}
+    useful = {name: s[use] for name, s in judged.statistics.items() if np.ptp(s[use]) > 0}
     survival = {name: survival_curve(values) for name, values in useful.items()}
     with_curves = _replaced(draft, survival, AS_IT_IS)
     top = np.max(list(with_curves.parts(judged).values()), axis=0)
-    return _replaced(draft, survival, survival_curve(top[data.use]))
+    return _replaced(draft, survival, survival_curve(top[use]))
 
 
-def healthy_spread(evidence: NDArray[np.float32], data: Errors, n_ids: int, prior: float) -> NDArray[np.float32]:
+def healthy_spread(
+    evidence: NDArray[np.float32], use: NDArray[np.bool_], ids: NDArray[np.int64], n_ids: int, prior: float
+) -> NDArray[np.float32]:
     """Root mean square of evidence on healthy ticks by id, [ids, P, S]; row 0 is the pooled one."""
-    return _pooled_rows(_root_mean_square(evidence, data.use), data, n_ids, prior, SPREAD_LEAST)
+    return _pooled_rows(_root_mean_square(evidence, use), use, ids, n_ids, prior, SPREAD_LEAST)
 
 
 def known_survival(healthy: Healthy, stretch: float = 1.0) -> Survival:
@@ -375,25 +380,31 @@ def _quantiles(values: NDArray[np.float32], use: NDArray[np.bool_], q: float) ->
 
 
 def _pooled_rows(
-    own: NDArray[np.float64], data: Errors, n_ids: int, prior: float, least: float = 0.0
+    own: NDArray[np.float64],
+    use: NDArray[np.bool_],
+    ids: NDArray[np.int64],
+    n_ids: int,
+    prior: float,
+    least: float = 0.0,
 ) -> NDArray[np.float32]:
     """Table by id: each series' own value drawn towards the median of all, on the logarithm; row 0 is that median.
 
     Args:
         own: [N, ...] values, NaN where a series has none.
-        data: whose use and ids count.
+        use: [N, T] ticks that the values are of.
+        ids: [N].
         n_ids: rows of the table.
         prior: ticks that the median counts as.
         least: share of the median that no value is below.
     """
-    count = data.use.sum(axis=1).astype(np.float64)
+    count = use.sum(axis=1).astype(np.float64)
     logs = np.log(np.maximum(own, 1e-4))
     enough = count >= min(prior, count.max(initial=0.0))
     pooled = np.nanmedian(logs[enough], axis=0)
     table = np.broadcast_to(pooled, (n_ids, *pooled.shape)).copy()
     share = (count / (count + prior)).reshape(-1, *([1] * pooled.ndim))
     mixed = np.where(np.isfinite(logs), share * logs + (1 - share) * pooled, pooled)
-    known = data.ids > 0
-    table[data.ids[known]] = mixed[known]
+    known = ids > 0
+    table[ids[known]] = mixed[known]
     rows: NDArray[np.float32] = np.maximum(np.exp(table), least * np.exp(pooled)).astype(np.float32)
     return rows

@@ -11,7 +11,7 @@ import numpy as np
 from qad_dl.errors import BundleError, InputError
 from qad_dl.grid import ROW_FIELDS, Grid
 from qad_dl.scaling import Scale, fit_scale, to_log
-from qad_dl.schema import Tick, Times
+from qad_dl.schema import Tick, Times, is_flow
 from qad_dl.vocab import UNKNOWN, Vocabulary
 from qad_dl.windows import WindowPlan, Windows, carry_forward
 
@@ -53,7 +53,7 @@ class Prepared:
         grid: where it came from.
         x: [N, T, S] float32 ln(1 + jobs) of the model's states, NaN where not counted.
         values: [N, T, S] float32 standardised x, NaN where not counted.
-        usable: [N, T] the tick arrived, is not frozen, and the series has had a row.
+        usable: [N, T] the tick arrived, is not frozen (unless all stood still), and the series has had a row.
         last_row: [N, T] int64 position of the last row that proves that the series has begun, -1 where none does.
         expected: [N, T] a fall is expected: not online, in a downtime, or ramping up after one.
         calendar: [T, K] float32.
@@ -198,7 +198,7 @@ class Preprocess:
             grid=grid,
             x=x,
             values=values,
-            usable=(grid.arrived & ~grid.frozen) & np.isfinite(x).all(axis=2),
+            usable=(grid.arrived & (~grid.frozen | _still(grid))) & np.isfinite(x).all(axis=2),
             last_row=last_row,
             expected=_spread(~grid.online, self.plan.grace),
             calendar=calendar(grid.times),
@@ -328,6 +328,15 @@ def calendar(times: Times) -> NDArray[np.float32]:
     week = (seconds % 604800) / 604800 * 2 * np.pi
     waves = [np.sin(day), np.cos(day), np.sin(2 * day), np.cos(2 * day), np.sin(week), np.cos(week)]
     return np.stack(waves, axis=-1).astype(np.float32)
+
+
+def _still(grid: Grid) -> NDArray[np.bool_]:
+    """[T] no job ended anywhere: then unchanged stocks are the truth of a quiet hour.
+
+    Where jobs go on ending while stocks do not change, the source hangs, and what it says of the stocks is old.
+    """
+    flows = [k for k, state in enumerate(grid.states) if is_flow(state)]
+    return np.asarray(np.nansum(grid.counts[:, :, flows], axis=(0, 2)) == 0) & bool(flows)
 
 
 def _frequent_states(grid: Grid, use: NDArray[np.bool_]) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ in batches of one size, so that a score is the same number in every call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from qad_dl.bundle import MODEL, Bundle, read_bundle
+from qad_dl.calibration import Errors
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.errors import BundleError
 from qad_dl.progress import progress
@@ -174,9 +175,8 @@ class Scorer:
         # One tick more than the evidence reaches back, so that the recursion takes out what is too old at the start.
         first = max(0, start - plan.evidence)
         made = reconstruct(self.model, bundle.preprocess, prepared, series, first)
-        z, stop = errors_of(prepared, series, made, bundle.preprocess.states)
-        ids = prepared.static_cat[-1, series, 0]
-        judged = calibration.judge(z, stop, prepared.expected[series, first:], ids).since(start - first)
+        seen = errors_of(prepared, series, made, bundle.preprocess.states)
+        judged = calibration.judge(seen).since(start - first)
         reason = reasons(plan, prepared, series, start, made)
         skip = start - first
         said = np.isfinite(made.location[:, skip:]) & np.isfinite(made.spread[:, skip:])
@@ -302,16 +302,26 @@ def _gaps(plan: WindowPlan, arrived: NDArray[np.bool_], start: int) -> NDArray[n
     return np.asarray(few & (arrivals(plan.context, plan.lookback) > 0))
 
 
-def errors_of(
-    prepared: Prepared, series: NDArray[np.int64], made: Reconstruction, states: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Errors [N, R, H, S] and unexplained stops [N, R] of the reconstructed range; 0 where a tick was not counted."""
+def errors_of(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction, states: Sequence[str]) -> Errors:
+    """Observed against expected, over the reconstructed range; 0 where a tick was not counted."""
     values = np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
-    usable = prepared.usable[series]
-    x = np.where(usable[:, :, None], prepared.x[series], np.float32(np.nan))
+    x = np.where(prepared.usable[series, :, None], prepared.x[series], np.float32(np.nan))
     first = max(0, made.start - 1)  # a stop is a fall from the tick before
-    stop = unexplained_stop(x[:, first:], states)[:, made.start - first :]
-    return errors(values, made.location, made.spread), stop
+    return Errors(
+        z=errors(values, made.location, made.spread),
+        stop=unexplained_stop(x[:, first:], states)[:, made.start - first :],
+        volume=_volume(prepared, series, made),
+        expected=prepared.expected[series, made.start :],
+        ids=prepared.static_cat[-1, series, 0],
+    )
+
+
+def _volume(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction) -> NDArray[np.float32]:
+    """Jobs by which a count is off what is expected with the most ticks hidden, the most of any state, [N, R]."""
+    loc, scale = (a[prepared.segment[made.start :]][:, series].swapaxes(0, 1) for a in astuple(prepared.scale))
+    expected = to_jobs(made.location[:, :, -1] * scale + loc)
+    apart = np.abs(to_jobs(prepared.x[series, made.start :]) - expected).max(axis=2)
+    return np.where(made.counted & np.isfinite(apart), apart, np.float32(0))
 
 
 def _leader(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.bundle import write_bundle
-from qad_dl.calibration import Errors, fit_calibration
+from qad_dl.calibration import fit_calibration
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network
@@ -21,6 +21,9 @@ from qad_dl.signatures import Signatures, shipped_signatures
 from qad_dl.timeparse import format_time
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qad_dl.calibration import Errors
     from qad_dl.nn.modules import MaskedAutoencoder
     from qad_dl.windows import Windows
     from training.period import Period
@@ -42,7 +45,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         export_network(network, example, path)
         parity = check_parity(network, path, example)
         content = path.read_bytes()
-    data = exported_errors(period, Model(content))
+    data, use = exported_errors(period, Model(content))
     preprocess = period.preprocess
     horizons = [int(h) for h in settings.model["horizons"]]
     evidence = Evidence(
@@ -50,18 +53,17 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     )
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
     signatures = _signatures(settings, preprocess.states)
-    calibration = fit_calibration(data, evidence, preprocess.states, n_ids, per_day, signatures)
+    calibration = fit_calibration(data, use, evidence, preprocess.states, n_ids, per_day, signatures)
     if signatures is not None:
         detection = known_detection(signatures.healthy)
     else:
-        judged = calibration.judge(data.z, data.stop, data.expected, data.ids)
-        detection = fit_detection(calibration.score(judged), data.use, per_day)
+        detection = fit_detection(calibration.score(calibration.judge(data)), use, per_day)
     about = _about(settings, period, parity) | {"horizons": horizons, "statistics": sorted(calibration.survival)}
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about)
 
 
-def exported_errors(period: Period, model: Model) -> Errors:
-    """Errors of the exported model on the calibration time (and the evidence's reach before it).
+def exported_errors(period: Period, model: Model) -> tuple[Errors, NDArray[np.bool_]]:
+    """Errors of the exported model on the calibration time and the evidence's reach before it; what to learn from.
 
     Raises:
         InputError: no tick could be scored.
@@ -78,8 +80,7 @@ def exported_errors(period: Period, model: Model) -> Errors:
         since, until = (format_time(prepared.grid.times[i]) for i in (first, end - 1))
         msg = f"no tick from {since} to {until} can be scored, so nothing calibrates: give a longer period"
         raise InputError(msg)
-    z, stop = errors_of(prepared, series, made, period.preprocess.states)
-    return Errors(z, stop, use, prepared.expected[:, reach:], prepared.static_cat[-1, :, 0])
+    return errors_of(prepared, series, made, period.preprocess.states), use
 
 
 def _signatures(settings: Settings, states: tuple[str, ...]) -> Signatures | None:

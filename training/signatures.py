@@ -143,21 +143,21 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str]) -> di
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_network(network, example_windows(period), path)
-        data = exported_errors(period, Model(path.read_bytes()))
+        data, use = exported_errors(period, Model(path.read_bytes()))
     preprocess, horizons = period.preprocess, [int(h) for h in settings.model["horizons"]]
     how = Evidence(tuple(Channel(horizons.index(h), w) for h, w in settings.channels), preprocess.plan.evidence)
     kept = accumulate(data.z, how)
-    spread = healthy_spread(kept, data, len(preprocess.vocabularies[0]), PRIOR_DAYS * preprocess.plan.day)
+    spread = healthy_spread(kept, use, data.ids, len(preprocess.vocabularies[0]), PRIOR_DAYS * preprocess.plan.day)
     scaled = np.clip(kept / spread[data.ids][:, None], -SCALED_CLIP, SCALED_CLIP)
     prepared = period.prepared
     first = len(prepared.grid.times) - data.z.shape[1]
     running = prepared.grid.counts[:, :, prepared.grid.states.index("running")]
     windows = truth(prepared.grid.series, prepared.grid.times)
-    normal = data.use & ~_touched(windows, prepared.grid.times, first, data.use.shape)
-    chosen = _choose(windows, prepared.grid.times, first, running, data.use, normal, int(world["seed"]))
+    normal = use & ~_touched(windows, prepared.grid.times, first, use.shape)
+    chosen = _choose(windows, prepared.grid.times, first, running, use, normal, int(world["seed"]))
     return {
         "scaled": scaled.astype(np.float16),
-        "scored": data.use,
+        "scored": use,
         "normal": normal,
         "states": np.array(preprocess.states),
         "channels": np.array(settings.channels),

@@ -59,9 +59,9 @@ def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
     evidence = Evidence((Channel(0, 0.3), Channel(1, 0.1)), preprocess.plan.evidence)
     calm = np.zeros(use.shape, np.float32)
     n_ids = len(preprocess.vocabularies[0])
-    calibration = fit_calibration(Errors(z, calm, use, none, ids), evidence, preprocess.states, n_ids, TICK.per_day)
-    judged = calibration.judge(z, calm, none, ids)
-    detection = fit_detection(calibration.score(judged), use, TICK.per_day)
+    made = Errors(z, calm, calm + 1e6, none, ids)
+    calibration = fit_calibration(made, use, evidence, preprocess.states, n_ids, TICK.per_day)
+    detection = fit_detection(calibration.score(calibration.judge(made)), use, TICK.per_day)
     return write_bundle(
         path, persistence(preprocess), preprocess, calibration, detection, {"horizons": list(HORIZONS), **about}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,13 +21,17 @@ def healthy(n: int = 8, days: int = 14, seed: int = 0, width: float = 1.0) -> Er
     shape = (n, days * DAY, 2, len(STATES))
     own = rng.uniform(0.5, 2, (n, 1, 1, 1)) * width
     z = (rng.standard_t(5, shape) * own).clip(-8, 8).astype(np.float32)
-    use = np.ones(shape[:2], bool)
-    return Errors(z, calm(use), use, np.zeros_like(use), np.arange(1, n + 1))
+    many = np.full(shape[:2], 1e6, np.float32)
+    return Errors(z, 0 * many, many, np.zeros(shape[:2], bool), np.arange(1, n + 1))
 
 
-def calm(use: np.ndarray) -> np.ndarray:
-    """No stop anywhere."""
-    return np.zeros(use.shape, np.float32)
+def everything(data: Errors) -> np.ndarray:
+    """All ticks are in use."""
+    return np.ones(data.expected.shape, bool)
+
+
+def fitted(data: Errors, use: np.ndarray | None = None) -> Calibration:
+    return fit_calibration(data, everything(data) if use is None else use, EVIDENCE, STATES, 9, DAY)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +41,11 @@ def learned() -> Errors:
 
 @pytest.fixture(scope="module")
 def calibration(learned: Errors) -> Calibration:
-    return fit_calibration(learned, EVIDENCE, STATES, n_ids=len(learned.ids) + 1, per_day=DAY)
+    return fitted(learned)
 
 
 def scores(calibration: Calibration, data: Errors) -> np.ndarray:
-    return calibration.score(calibration.judge(data.z, data.stop, data.expected, data.ids))
+    return calibration.score(calibration.judge(data))
 
 
 def test_a_score_is_minus_log10_of_the_share_of_healthy_ticks_above(calibration: Calibration, learned: Errors) -> None:
@@ -54,7 +59,7 @@ def test_it_holds_on_healthy_time_that_it_has_not_seen(calibration: Calibration,
     own = np.sqrt((learned.z**2).mean(axis=(1, 2, 3), keepdims=True))
     z = rng.standard_t(5, learned.z.shape)
     z = (z / np.sqrt((z**2).mean()) * own).clip(-8, 8).astype(np.float32)
-    score = scores(calibration, Errors(z, learned.stop, learned.use, learned.expected, learned.ids))
+    score = scores(calibration, replace(learned, z=z))
     for level in (1.0, 2.0):
         assert -np.log10((score >= level).mean()) == pytest.approx(level, abs=0.2)
 
@@ -83,9 +88,9 @@ def test_an_anomaly_scores_high(calibration: Calibration) -> None:
 
 
 def test_a_series_without_healthy_time_uses_the_pooled_row(learned: Errors) -> None:
-    use = learned.use.copy()
+    use = everything(learned)
     use[5] = False
-    fit = fit_calibration(Errors(learned.z, learned.stop, use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
+    fit = fitted(learned, use)
     for table in (fit.spread, fit.level, fit.band):
         assert np.allclose(table[6], table[0])
         assert not np.allclose(table[1], table[0])
@@ -93,22 +98,17 @@ def test_a_series_without_healthy_time_uses_the_pooled_row(learned: Errors) -> N
 
 def test_an_unknown_series_in_the_calibration_has_no_row_of_its_own(learned: Errors) -> None:
     ids = np.where(np.arange(8) == 2, 0, learned.ids)
-    fit = fit_calibration(Errors(learned.z, learned.stop, learned.use, learned.expected, ids), EVIDENCE, STATES, 9, DAY)
+    fit = fitted(replace(learned, ids=ids))
     assert np.allclose(fit.spread[3], fit.spread[0])
 
 
 def test_ticks_out_of_use_teach_nothing(learned: Errors) -> None:
-    z, use = learned.z.copy(), learned.use.copy()
+    z, use = learned.z.copy(), everything(learned)
     z[:, -200:] = 8
     use[:, -200:] = False
-    fit = fit_calibration(Errors(z, learned.stop, use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
-    clean = fit_calibration(
-        Errors(z[:, :-200], learned.stop[:, :-200], use[:, :-200], learned.expected[:, :-200], learned.ids),
-        EVIDENCE,
-        STATES,
-        9,
-        DAY,
-    )
+    fit = fitted(replace(learned, z=z), use)
+    parts = {name: getattr(learned, name)[:, :-200] for name in ("z", "stop", "volume", "expected")}
+    clean = fitted(Errors(**parts, ids=learned.ids))
     assert np.allclose(fit.spread, clean.spread, rtol=1e-5)
     assert np.allclose(fit.total.values, clean.total.values, rtol=1e-4)
 
@@ -122,18 +122,25 @@ def test_json(calibration: Calibration, learned: Errors) -> None:
 
 def test_a_stop_scores_high_and_points_at_running(learned: Errors) -> None:
     rng = np.random.default_rng(3)
-    stop = np.where(rng.random(learned.use.shape) < 0.01, rng.exponential(0.3, learned.use.shape), 0).astype(np.float32)
-    fit = fit_calibration(Errors(learned.z, stop, learned.use, learned.expected, learned.ids), EVIDENCE, STATES, 9, DAY)
+    shape = learned.stop.shape
+    stop = np.where(rng.random(shape) < 0.01, rng.exponential(0.3, shape), 0).astype(np.float32)
+    fit = fitted(replace(learned, stop=stop))
     data = healthy(days=2, seed=5)
-    stopped = data.stop.copy()
-    stopped[2, 100] = 4.0
-    judged = fit.judge(data.z, stopped, data.expected, data.ids)
+    data.stop[2, 100] = 4.0
+    judged = fit.judge(data)
     assert fit.score(judged)[2, 100] > 4
     weight, sign = fit.leading(judged)
     assert STATES[int(weight[2, 100].argmax())] == "running"
     assert sign[2, 100, STATES.index("running")] == -1
-    expected = np.ones_like(data.expected)
-    assert fit.score(fit.judge(np.zeros_like(data.z), stopped, expected, data.ids))[2, 100] < 1
+    drained = replace(data, z=np.zeros_like(data.z), expected=np.ones_like(data.expected))
+    assert fit.score(fit.judge(drained))[2, 100] < 1
+
+
+def test_a_deviation_of_few_jobs_is_not_worth_an_alarm(calibration: Calibration) -> None:
+    data = healthy(days=2)
+    data.z[3, 200:] = 8
+    few = replace(data, volume=np.full_like(data.volume, 1.0))
+    assert scores(calibration, data)[3, 230] > 3 > scores(calibration, few)[3, 230]
 
 
 def test_without_stops_the_deviation_is_judged_alone(calibration: Calibration) -> None:

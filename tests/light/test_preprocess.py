@@ -129,6 +129,15 @@ class TestPrepare:
         assert prepared.usable[0].tolist() == [True, True, False, True, False]
         assert np.isnan(prepared.values[:, 2]).all()
 
+    def test_unchanged_stocks_are_the_truth_where_nothing_ended_and_old_where_something_did(
+        self, preprocess: Preprocess
+    ) -> None:
+        running = [(t, q, "running", 7.0) for t in range(4) for q in QUEUES]
+        finished = [(t, QUEUES[0], "finished", float(n)) for t, n in ((0, 3), (1, 0), (2, 4), (3, 0))]
+        prepared = prepared_of(preprocess, running + finished, 4)
+        assert prepared.grid.frozen.tolist() == [False, True, True, True]
+        assert prepared.usable[3].tolist() == [True, True, False, True]
+
     def test_a_fall_is_expected_while_not_online_and_while_it_ramps_up_after(self, preprocess: Preprocess) -> None:
         n = PLAN.grace + 20
         rows = [(t, q, "running", 5.0 + t) for t in range(n) for q in QUEUES]

@@ -102,13 +102,14 @@ def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> No
     use, none = np.ones((40, 2000), bool), np.zeros((40, 2000), bool)
     how = Evidence(tuple(Channel(HORIZONS.index(h), w) for h, w in shipped.channels), ticks=72)
     calm = np.zeros(use.shape, np.float32)
-    fit = fit_calibration(Errors(z, calm, use, none, np.arange(1, 41)), how, shipped.states, 41, 144, shipped)
+    data = Errors(z, calm, calm, none, np.arange(1, 41))
+    fit = fit_calibration(data, use, how, shipped.states, 41, 144, shipped)
     assert list(fit.survival) == ["signature"]
     z[3, 1000:1040, :, shipped.states.index("failed")] = 6
-    judged = fit.judge(z, calm, none, np.arange(1, 41))
+    judged = fit.judge(data)
     assert fit.score(judged)[3, 1020] > 3 > fit.score(judged)[3, 900]
     weight, sign = fit.leading(judged)
     assert shipped.states[int(weight[3, 1020].argmax())] == "failed"
     assert sign[3, 1020, shipped.states.index("failed")] == 1
     again = type(fit).from_json(json.loads(json.dumps(fit.to_json(), allow_nan=False)))
-    assert np.array_equal(again.score(again.judge(z, calm, none, np.arange(1, 41))), fit.score(judged))
+    assert np.array_equal(again.score(again.judge(data)), fit.score(judged))
