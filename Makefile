@@ -84,6 +84,10 @@ demo: env ## simulate, import, train, backtest, evaluate, review: 10 minutes on 
 $(DEMO)/review.html:
 	$(MAKE) demo
 
+.PHONY: signatures
+signatures: env ## learn again what incidents look like (qad_dl/signatures.json): half an hour
+	$(BIN)/python -m training.signatures
+
 # --- checks -------------------------------------------------------------------------------------------------------
 
 # What the light tests find where torch is not: a bundle trained where it is, its history, its scores.
