@@ -174,6 +174,11 @@ class Calibration:
     survival: dict[str, Survival]
     total: Survival
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the kinds of incident that can be told; none without signatures."""
+        return () if self.signatures is None else self.signatures.kinds
+
     def judge(self, errors: Errors) -> Judged:
         """Evidence and statistics of errors."""
         evidence = accumulate(errors.z, self.evidence)

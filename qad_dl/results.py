@@ -46,7 +46,9 @@ class Results:
         expected: [N, T] a fall was expected.
         state: [N, T] int16 index into `states` of the largest contribution, -1 where unscored.
         direction: [N, T] int8, +1 high, -1 low, 0 where unscored.
+        kind: [N, T] int8 index into `kinds` of the likeliest kind of incident, -1 where unscored or not told.
         states: names of the job states, [S].
+        kinds: names of the kinds, [K]; empty where the bundle has no signatures.
         budget: false alarm episodes per series and day that `flagged` is set to.
         threshold: the score at which `flagged` is set.
         details: per-state arrays, where they were asked for.
@@ -62,7 +64,9 @@ class Results:
     expected: NDArray[np.bool_]
     state: NDArray[np.int16]
     direction: NDArray[np.int8]
+    kind: NDArray[np.int8]
     states: tuple[str, ...]
+    kinds: tuple[str, ...]
     budget: float
     threshold: float
     details: Details | None = None

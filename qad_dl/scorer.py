@@ -146,7 +146,7 @@ class Scorer:
         chosen = np.arange(len(grid.series)) if only is None else only
         blocks = [chosen[i : i + SERIES_BLOCK] for i in range(0, len(chosen), SERIES_BLOCK)] or [chosen]
         parts = [self._block(prepared, block, start, details) for block in blocks]
-        score, reason, state, direction = (np.concatenate([p[i] for p in parts]) for i in range(4))
+        score, reason, state, direction, kind = (np.concatenate([p[i] for p in parts]) for i in range(5))
         return Results(
             entity=grid.entity,
             series=tuple(grid.series[i] for i in chosen),
@@ -158,18 +158,25 @@ class Scorer:
             expected=prepared.expected[chosen, start:],
             state=state,
             direction=direction,
+            kind=kind,
             states=bundle.preprocess.states,
+            kinds=bundle.calibration.kinds,
             budget=budget,
             threshold=threshold,
-            details=_join_details([p[4] for p in parts]) if details else None,
+            details=_join_details([p[5] for p in parts]) if details else None,
         )
 
     def _block(
         self, prepared: Prepared, series: NDArray[np.int64], start: int, details: bool
     ) -> tuple[
-        NDArray[np.float64], NDArray[np.int8], NDArray[np.int16], NDArray[np.int8], tuple[NDArray[np.float32], ...]
+        NDArray[np.float64],
+        NDArray[np.int8],
+        NDArray[np.int16],
+        NDArray[np.int8],
+        NDArray[np.int8],
+        tuple[NDArray[np.float32], ...],
     ]:
-        """Score, reason, state, direction and, if asked for, the details of some series."""
+        """Score, reason, state, direction, kind and, if asked for, the details of some series."""
         bundle = self.bundle
         calibration, plan = bundle.calibration, bundle.preprocess.plan
         # One tick more than the evidence reaches back, so that the recursion takes out what is too old at the start.
@@ -185,7 +192,8 @@ class Scorer:
         weight, sign = calibration.leading(judged)
         state, direction = _leader(weight, sign, reason)
         made_details = self._details(prepared, series, start, made, weight, reason) if details else ()
-        return score, reason, state, direction, made_details
+        kind = judged.log_ratios.argmax(axis=2) if bundle.calibration.kinds else np.full(reason.shape, -1)
+        return score, reason, state, direction, np.where(reason == 0, kind, -1).astype(np.int8), made_details
 
     def _details(
         self,

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from qad_dl.arrow import dictionary, from_numpy
 from qad_dl.atomic import temporary_name
-from qad_dl.errors import ConfigError
+from qad_dl.errors import ConfigError, InputError
 from qad_dl.schema import REASONS
 
 if TYPE_CHECKING:
@@ -101,3 +101,24 @@ def _keys(results: Results, tick: NDArray[np.int64], series: NDArray[np.int64]) 
 def _words(codes: NDArray[Any], words: Sequence[str]) -> Any:
     """A dictionary column; a negative code is null."""
     return dictionary(codes.astype(np.int32), words)
+
+
+def check_bundle(path: Path, bundle: str, folder: Path) -> None:
+    """Refuse scores that another bundle made.
+
+    Args:
+        path: a scores file.
+        bundle: name of the bundle that is at hand.
+        folder: where that is, for the message.
+
+    Raises:
+        InputError: the file cannot be read, or names another bundle.
+    """
+    try:
+        made_by = (pq.read_schema(path).metadata or {}).get(BUNDLE_KEY, b"").decode(errors="replace")
+    except (OSError, pa.ArrowException) as error:
+        msg = f"{path}: cannot be read as a Parquet file of scores ({str(error)[:120]}); `qad backtest` writes them"
+        raise InputError(msg) from error
+    if made_by != bundle:
+        msg = f"{path}: scored with bundle {made_by or 'unknown'}, {folder} is {bundle}: give the one it was made with"
+        raise InputError(msg)

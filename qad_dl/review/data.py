@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from qad_dl.errors import InputError
+from qad_dl.events import Event, find_events
 from qad_dl.review.fields import Fields
 from qad_dl.review.packing import (
     COARSE,
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from qad_dl.metadata import Record
     from qad_dl.results import Details, Results
 
-JOIN_TICKS: Final = 3
-"""Flagged ticks this far apart or nearer are one event, as in the measures (interfaces, section 8)."""
-
 BEFORE_TICKS: Final = 6
 """An event's evidence begins before it is flagged; so far back is looked for it."""
 
@@ -52,30 +49,6 @@ SAMPLE: Final = 32
 ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Event:
-    """One run of flagged ticks of a series.
-
-    Attributes:
-        start, end: first flagged tick and the one after the last, indices into the ticks of the range.
-        peak: the flagged tick with the highest score.
-    """
-
-    start: int
-    end: int
-    peak: int
-
-
-def find_events(flagged: NDArray[np.bool_], score: NDArray[np.float64]) -> list[Event]:
-    """Join the flagged ticks of one series, both [T], into events; unflagged gaps of `JOIN_TICKS` are bridged."""
-    ticks = np.flatnonzero(flagged)
-    if ticks.size == 0:
-        return []
-    groups = np.split(ticks, np.flatnonzero(np.diff(ticks) > JOIN_TICKS + 1) + 1)
-    heights = np.where(np.isfinite(score), score, -np.inf)
-    return [Event(int(g[0]), int(g[-1]) + 1, int(g[np.argmax(heights[g])])) for g in groups]
 
 
 def sparkline(score: NDArray[np.float64], flagged: NDArray[np.bool_], threshold: float) -> str:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from qad_dl.cli import main
 from qad_dl.downtimes import Downtime
 from qad_dl.errors import ConfigError, InputError
+from qad_dl.events import Event, find_events
 from qad_dl.results import Details, Results
 from qad_dl.review import data, fields, packing, page
 from qad_dl.schema import REASONS
@@ -69,6 +70,8 @@ def small_results(scores: list[list[float]], threshold: float = 3.0, names: tupl
         expected=np.zeros((n, t), dtype=bool),
         state=np.where(scored, 1, -1).astype(np.int16),
         direction=scored.astype(np.int8),
+        kind=np.full((n, t), -1, np.int8),
+        kinds=(),
         states=("running", "failed"),
         budget=0.01,
         threshold=threshold,
@@ -126,8 +129,8 @@ def test_series_come_back_within_the_error() -> None:
 
 def test_events_bridge_three_ticks_and_not_four() -> None:
     score = np.array([0, 5, 0, 0, 0, 6, 7, 0, 0, 0, 0, 5], dtype=float)
-    assert data.find_events(score > 4, score) == [data.Event(1, 7, 6), data.Event(11, 12, 11)]
-    assert data.find_events(np.zeros(3, dtype=bool), np.full(3, np.nan)) == []
+    assert find_events(score > 4, score) == [Event(1, 7, 6), Event(11, 12, 11)]
+    assert find_events(np.zeros(3, dtype=bool), np.full(3, np.nan)) == []
 
 
 @pytest.mark.parametrize("ticks", [1, 83, 84, 85, 1008])
@@ -255,9 +258,9 @@ def test_counts_of_an_event_are_those_of_the_tick_that_is_farthest_off() -> None
     details.reconstruction[0, :, 1] = 10
     details.lower[0, :, 1] = 8
     details.upper[0, :, 1] = 12
-    assert data.event_line(results, 0, data.Event(0, 3, 1)) == [0, 3, 5.0, 1, 1, 0, 90.0, 10.0, 8.0, 12.0]
+    assert data.event_line(results, 0, Event(0, 3, 1)) == [0, 3, 5.0, 1, 1, 0, 90.0, 10.0, 8.0, 12.0]
     details.observed[0, :, 1] = 10  # nothing is off at any tick: the counts are those of the peak
-    assert data.event_line(results, 0, data.Event(0, 3, 1))[5] == 1
+    assert data.event_line(results, 0, Event(0, 3, 1))[5] == 1
 
 
 def test_a_page_that_would_be_too_large_is_packed_coarsely(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,132 @@
+"""Flags told as incidents: alone, or with what the queues share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from qad_dl.errors import InputError
+from qad_dl.incidents import FLAP_TICKS, TOGETHER_TICKS, Found, Values, find_incidents, to_incidents
+from qad_dl.incidents_file import read_incidents, write_incidents
+from qad_dl.results import Results
+from qad_dl.scores_file import check_bundle, scores_table, write_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N, T = 60, 300
+KINDS = ("harvester_down", "pilots_starve", "storage_writes")
+RECORDS = [
+    {
+        "atlas_site": f"S{i // 3}",
+        "harvester": f"H{i % 4}",
+        "cloud": "DE" if i < 30 else "FR",
+        "write_storage": f"D{i // 3}",
+    }
+    for i in range(N)
+]
+SOURCES = [("managed",) if i % 2 else ("managed", "user") for i in range(N)]
+
+
+def results(flagged: dict[int, list[tuple[int, int]]], kind: str = "pilots_starve") -> Results:
+    score, code = np.full((N, T), 0.5), np.full((N, T), KINDS.index(kind), np.int8)
+    hot = np.zeros((N, T), bool)
+    for i, spans in flagged.items():
+        for start, end in spans:
+            score[i, start:end], hot[i, start:end] = 5.0 + i / 100, True
+    return Results(
+        entity=("panda_queue",),
+        series=tuple((f"Q{i:02d}",) for i in range(N)),
+        times=np.datetime64("2026-01-05T00:00:00", "s") + np.arange(T) * np.timedelta64(600, "s"),
+        score=score,
+        flagged=hot,
+        reason=np.zeros((N, T), np.int8),
+        known=np.ones((N, T), bool),
+        expected=np.zeros((N, T), bool),
+        state=np.zeros((N, T), np.int16),
+        direction=np.ones((N, T), np.int8),
+        kind=code,
+        states=("running",),
+        kinds=KINDS,
+        budget=0.01,
+        threshold=3.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def values() -> Values:
+    return Values.of(RECORDS, SOURCES)
+
+
+def test_one_queue_is_an_incident_of_its_own(values: Values) -> None:
+    (found,) = find_incidents(results({7: [(50, 60)]}), values)
+    assert found == Found("panda_queue", "", (7,), 50, 60, "pilots_starve", pytest.approx(5.07))
+
+
+def test_a_harvester_that_dies_is_told_once_by_its_name(values: Values) -> None:
+    hit = {i: [(100 + i % 5, 160)] for i in range(2, N, 4) if i != 14}
+    (found,) = find_incidents(results(hit, "harvester_down"), values)
+    assert (found.field, found.value, found.kind) == ("harvester", "H2", "harvester_down")
+    assert found.series == tuple(sorted(hit))
+    assert (found.start, found.end) == (100, 160)
+
+
+def test_a_site_is_told_rather_than_the_cloud_that_holds_it(values: Values) -> None:
+    (found,) = find_incidents(results({i: [(100, 130)] for i in (9, 10, 11)}), values)
+    assert (found.field, found.value) == ("atlas_site", "S3")
+
+
+def test_the_kind_decides_between_fields_that_fit_alike(values: Values) -> None:
+    (found,) = find_incidents(results({i: [(100, 130)] for i in (9, 10, 11)}, "storage_writes"), values)
+    assert (found.field, found.value) == ("write_storage", "D3")
+
+
+def test_queues_without_anything_in_common_are_told_apart(values: Values) -> None:
+    found = find_incidents(results({0: [(100, 110)], 34: [(104, 112)], 45: [(109, 120)]}), values)
+    assert [f.series for f in found] == [(0,), (34,), (45,)]
+
+
+def test_a_second_cause_at_the_same_time_stays_apart(values: Values) -> None:
+    hit = {i: [(100, 160)] for i in range(2, N, 4)} | {51: [(103, 120)], 52: [(103, 120)], 53: [(104, 120)]}
+    found = find_incidents(results(hit), values)
+    assert {(f.field, f.value) for f in found} == {("harvester", "H2"), ("atlas_site", "S17")}
+
+
+def test_a_late_member_joins_while_the_incident_lasts_and_not_a_day_later(values: Values) -> None:
+    hit = {i: [(50, 120)] for i in range(2, N - 4, 4)} | {58: [(110, 130)]}
+    (found,) = find_incidents(results(hit), values)
+    assert 58 in found.series
+    hit[58] = [(120 + TOGETHER_TICKS, 200)]
+    assert [len(f.series) for f in find_incidents(results(hit), values)] == [14, 1]
+
+
+def test_flapping_is_one_incident(values: Values) -> None:
+    spans = [(50, 55), (70, 72), (72 + FLAP_TICKS, 120)]
+    (found,) = find_incidents(results({7: spans}), values)
+    assert (found.start, found.end) == (50, 120)
+    spans[2] = (72 + FLAP_TICKS + 1, 120)
+    assert len(find_incidents(results({7: spans}), values)) == 2
+
+
+def test_nothing_flagged_is_no_incident(values: Values) -> None:
+    assert find_incidents(results({}), values) == []
+
+
+def test_they_are_read_back_from_the_file(values: Values, tmp_path: Path) -> None:
+    hit = {i: [(100, 160)] for i in range(2, N, 4)} | {7: [(30, 40)]}
+    made = results(hit)
+    incidents = to_incidents(find_incidents(made, values), made)
+    write_incidents(tmp_path / "incidents.csv", incidents)
+    assert read_incidents(tmp_path / "incidents.csv") == incidents
+    assert (incidents[0].field, incidents[0].value) == ("panda_queue", "Q07")
+    assert str(incidents[1].end) == "2026-01-06T02:40:00"
+
+
+def test_scores_of_another_bundle_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    write_table(path, scores_table(results({}), "abc"))
+    check_bundle(path, "abc", tmp_path)
+    with pytest.raises(InputError, match="scored with bundle abc"):
+        check_bundle(path, "def", tmp_path)
