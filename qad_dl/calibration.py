@@ -14,7 +14,7 @@ once more, since the two go together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -288,15 +288,16 @@ def fit_calibration(
     draft = Calibration(
         evidence, tuple(states), spread, level, band.reshape(n_ids, *data.z.shape[2:]), signatures, {}, AS_IT_IS
     )
-    judged = draft.judge(data)
     if signatures is not None:
-        stretch = _stretch(judged.statistics["signature"], use, signatures.healthy, per_day)
-        return _replaced(draft, {"signature": known_survival(signatures.healthy, stretch)}, AS_IT_IS)
+        unseen = _unseen(data, use, draft, n_ids, prior)
+        stretch = _stretch(unseen, use, signatures.healthy, per_day)
+        return replace(draft, survival={"signature": known_survival(signatures.healthy, stretch)})
+    judged = draft.judge(data)
     useful = {name: s[use] for name, s in judged.statistics.items() if np.ptp(s[use]) > 0}
     survival = {name: survival_curve(values) for name, values in useful.items()}
-    with_curves = _replaced(draft, survival, AS_IT_IS)
+    with_curves = replace(draft, survival=survival)
     top = np.max(list(with_curves.parts(judged).values()), axis=0)
-    return _replaced(draft, survival, survival_curve(top[use]))
+    return replace(with_curves, total=survival_curve(top[use]))
 
 
 def healthy_spread(
@@ -311,6 +312,23 @@ def known_survival(healthy: Healthy, stretch: float = 1.0) -> Survival:
     values = (healthy.values + STRETCH_OFFSET) * stretch - STRETCH_OFFSET
     decade = np.searchsorted(SURVIVAL_SCORES, SURVIVAL_SCORES[-1] - 1)
     return Survival(values, SURVIVAL_SCORES.copy(), float(1 / (values[-1] - values[decade])))
+
+
+def _unseen(data: Errors, use: NDArray[np.bool_], draft: Calibration, n_ids: int, prior: float) -> NDArray[np.float32]:
+    """The signature statistic on each half of the calibration time with the spread of the other half, [N, T].
+
+    With the spread of the same ticks it would be tamer than it is going to be on ticks that have not been seen.
+    """
+    middle = int(np.median(np.flatnonzero(use.any(axis=0))))
+    out = np.empty(use.shape, np.float32)
+    for learned, judged in ((slice(None, middle), slice(middle, None)), (slice(middle, None), slice(None, middle))):
+        part = np.zeros_like(use)
+        part[:, learned] = use[:, learned]
+        kept = accumulate(data.z, draft.evidence)
+        spread = healthy_spread(kept, part, data.ids, n_ids, prior)
+        half = replace(draft, spread=spread)
+        out[:, judged] = half.judge(data).statistics["signature"][:, judged]
+    return out
 
 
 def _stretch(statistic_: NDArray[np.float32], use: NDArray[np.bool_], healthy: Healthy, per_day: int) -> float:
@@ -361,12 +379,6 @@ def _scaled(
 def _shares(names: Mapping[str, Any]) -> dict[str, float]:
     total = sum(SHARES[name] for name in names)
     return {name: SHARES[name] / total for name in names}
-
-
-def _replaced(draft: Calibration, survival: dict[str, Survival], total: Survival) -> Calibration:
-    return Calibration(
-        draft.evidence, draft.states, draft.spread, draft.level, draft.band, draft.signatures, survival, total
-    )
 
 
 def _root_mean_square(evidence: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float64]:

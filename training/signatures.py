@@ -55,7 +55,7 @@ def main(config: DictConfig) -> None:
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     work, worlds = Path(plain["work"]), progress(plain["worlds"], "worlds", unit="world")
-    made = [_evidence(work, {**plain["world"], **world}, plain["networks"]) for world in worlds]
+    made = [_evidence(work, {**plain["world"], **world}, plain["networks"], plain["scored_days"]) for world in worlds]
     kinds = tuple(sorted({str(k) for one in made for k in one["kinds"]} - set(LEFT_OUT)))
     learned = fit_signatures(
         _examples(made, kinds, plain["seed"]),
@@ -102,13 +102,17 @@ def _rounded(data: dict[str, Any]) -> dict[str, Any]:
     return rounded | {"healthy": healthy}
 
 
-def _evidence(work: Path, world: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _evidence(
+    work: Path, world: Mapping[str, Any], overrides: Sequence[str], scored_days: int
+) -> dict[str, NDArray[Any]]:
     """Evidence of the ticks to learn from of one world; kept in `work`."""
-    key = hashlib.sha256(json.dumps([dict(world), list(overrides)], sort_keys=True).encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps([dict(world), list(overrides), scored_days], sort_keys=True).encode()).hexdigest()[
+        :12
+    ]
     kept = work / f"{key}.npz"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        arrays = _made(work / key, world, overrides)
+        arrays = _made(work / key, world, overrides, scored_days)
         part = kept.with_suffix(".part.npz")
         np.savez(part, **arrays)
         part.replace(kept)
@@ -116,7 +120,7 @@ def _evidence(work: Path, world: Mapping[str, Any], overrides: Sequence[str]) ->
         return {name: file[name] for name in file.files}
 
 
-def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], scored_days: int) -> dict[str, Any]:
     """Simulate, train, read the evidence, and choose the ticks to learn from."""
     import tempfile
 
@@ -147,18 +151,22 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str]) -> di
     preprocess, horizons = period.preprocess, [int(h) for h in settings.model["horizons"]]
     how = Evidence(tuple(Channel(horizons.index(h), w) for h, w in settings.channels), preprocess.plan.evidence)
     kept = accumulate(data.z, how)
-    spread = healthy_spread(kept, use, data.ids, len(preprocess.vocabularies[0]), PRIOR_DAYS * preprocess.plan.day)
+    day = preprocess.plan.day
+    calibrating = use.copy()  # as a bundle would: calibrated on some days, in use on the days after
+    calibrating[:, -scored_days * day :] = False
+    spread = healthy_spread(kept, calibrating, data.ids, len(preprocess.vocabularies[0]), PRIOR_DAYS * day)
     scaled = np.clip(kept / spread[data.ids][:, None], -SCALED_CLIP, SCALED_CLIP)
     prepared = period.prepared
     first = len(prepared.grid.times) - data.z.shape[1]
     running = prepared.grid.counts[:, :, prepared.grid.states.index("running")]
     windows = truth(prepared.grid.series, prepared.grid.times)
     normal = use & ~_touched(windows, prepared.grid.times, first, use.shape)
+    later = slice(-scored_days * day, None)
     chosen = _choose(windows, prepared.grid.times, first, running, use, normal, int(world["seed"]))
     return {
-        "scaled": scaled.astype(np.float16),
-        "scored": use,
-        "normal": normal,
+        "scaled": scaled[:, later].astype(np.float16),
+        "scored": use[:, later],
+        "normal": normal[:, later],
         "states": np.array(preprocess.states),
         "channels": np.array(settings.channels),
         "kinds": np.array(sorted({w.kind for w in windows})),
