@@ -1,23 +1,28 @@
-"""From flags to incidents: events of one queue, and queues that alarm together told once, with what they share.
+"""From scores to incidents: events of one queue, and queues that go wrong together told once, with what they share.
 
-In the order of their onset, each event looks at who else has one within `TOGETHER_TICKS`. For every metadata value of
-its queue, the share of the value's queues that alarm is held against the share among all other queues:
+An event is a run of ticks of one queue above a threshold. There is one list of events per level, from weak evidence
+that normal life shows every third day to the level that is flagged. In the order of their onset, each event looks at
+who else has one of its level or above within `TOGETHER_TICKS`. For every metadata value of its queue, the share of
+the value's queues that show it is held against the share among all other queues, or the rate of normal life if that
+is higher:
 
-    LLR = k ln(q1 / q0) + (m - k) ln((1 - q1) / (1 - q0)),   q1 = k / m,   q0 = outside
+    LLR = k ln(q1 / q0) + (m - k) ln((1 - q1) / (1 - q0)),   q1 = k / m,   q0 = max(outside, rate)
 
-the binomial log-likelihood ratio (Kulldorff 1997, a spatial scan statistic without space). The value with the highest
-explains best: a value that is too wide has a low q1, one that is too narrow leaves alarms outside. It must beat what
-the best of all values tried would reach by chance (Bonferroni). Else the event is an incident of its queue alone.
+the binomial log-likelihood ratio (Kulldorff 1997, a spatial scan statistic without space); e^-LLR bounds the chance of
+as many by accident (Chernoff 1952). The value with the highest explains best: a value that is too wide has a low q1,
+one that is too narrow leaves events outside. Weak evidence in many queues of one value is told though no queue of it
+is flagged, where values and ticks together give `GROUP_ALARMS` such accidents a day. Beside a queue that is flagged
+less is needed. What no value explains is an incident of its queue alone, if it is flagged.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from qad_dl.events import Event, find_events
+from qad_dl.events import find_events
 from qad_dl.incidents_file import QUEUE_FIELD, Incident
 
 if TYPE_CHECKING:
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.events import Event
     from qad_dl.metadata import Record
     from qad_dl.results import Results
     from qad_dl.store import Store
@@ -33,14 +39,20 @@ TOGETHER_TICKS: Final = 12
 """Onsets within two hours of each other may have one cause: slow deaths are seen at different times."""
 
 FLAP_TICKS: Final = 36
-"""An event of a queue within six hours of the end of its last one goes on with the same incident."""
+"""What comes back within six hours of its end goes on with the same incident."""
 
 LEAST_QUEUES: Final = 2
-LEAST_SHARE: Final = 0.25
-"""At least this many, and this share of the value's queues, must alarm for the value to be told."""
+LEAST_SHARE: Final = 0.5
+"""At least this many, and this share of the value's queues, must show something for the value to be told."""
 
-CHANCE: Final = 0.001
-"""Chance that a value is told where nothing is shared, over all values tried for an event."""
+WIDEST: Final = 0.75
+"""A value of a larger share of all queues is told only of flagged ones: campaigns begin and end for all at once."""
+
+GROUP_ALARMS: Final = 0.01
+"""Groups without a flagged queue that are told by accident, per day, over all values and levels."""
+
+CHANCE: Final = 0.05
+"""Chance that a flagged queue is told with a value where nothing is shared, over all its values and levels."""
 
 OTHER: Final = "other"
 
@@ -67,6 +79,34 @@ FIELDS_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = {
     "harvester_down": ("harvester",),
 }
 """Fields that a kind goes by: they win ties."""
+
+ALIKE: Final = (
+    ("black_hole", "bad_task", "frontier", "rollout"),  # jobs fail
+    ("pilots_starve", "harvester_down"),  # jobs wait for pilots
+    ("storage_writes", "transfer_backlog"),  # jobs wait for their output to leave
+    ("input_stuck", "brokerage_stop"),  # no new jobs
+)
+"""Kinds that look alike in the counts of one queue; which of them it is shows in what the queues share."""
+
+KINDS_OF_FIELD: Final[Mapping[str, tuple[str, ...]]] = {
+    QUEUE_FIELD: (
+        *("black_hole", "frontier", "rollout", "pilots_starve", "storage_writes", "transfer_backlog"),
+        *("input_stuck", "site_down", "slots_lost"),
+    ),
+    "atlas_site": (
+        *("frontier", "pilots_starve", "storage_writes", "transfer_backlog", "input_stuck"),
+        *("site_down", "slots_lost"),
+    ),
+    "write_storage": ("storage_writes", "transfer_backlog"),
+    "frontier": ("frontier",),
+    "harvester": ("harvester_down",),
+    "nucleus": ("transfer_backlog",),
+    "prod_source": ("bad_task", "brokerage_stop"),
+    "pilot_version": ("rollout",),
+    "container_type": ("rollout",),
+}
+"""Kinds that queues with a value of the field in common can have (panda.md, what the hit queues share); the first of
+those that look alike is told. A field that is not here has them all."""
 
 
 @dataclass(frozen=True)
@@ -123,28 +163,153 @@ class Values:
         return cls(names, member)
 
 
+@dataclass(frozen=True)
+class _Events:
+    """Events of all levels in the order of their onset, [E] each.
+
+    Attributes:
+        series, start, end, level: of each; a level is an index into `rates`.
+        rates: episodes per tick of normal life at each level, falling; the last level is what is flagged.
+    """
+
+    series: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    level: NDArray[np.int64]
+    rates: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, results: Results) -> _Events:
+        """Those of a range: of each weak level with a threshold below the flagged one, and of what is flagged."""
+        weak = [(rate, least) for rate, least in results.levels if least < results.threshold]
+        score = np.nan_to_num(results.score, nan=-np.inf)
+        rows = [
+            (e.start, -level, i, e.end)
+            for level, (_, least) in enumerate(weak)
+            for i, e in _each(score >= least, score)
+        ]
+        rows += [(e.start, -len(weak), i, e.end) for i, e in _each(results.flagged, score, FLAP_TICKS)]
+        start, level, series, end = np.array(sorted(rows), np.int64).reshape(-1, 4).T
+        per_tick = _tick_days(results) * np.array([rate for rate, _ in weak] + [results.budget])
+        return cls(series, start, end, -level, per_tick)
+
+    @property
+    def flagged(self) -> NDArray[np.bool_]:
+        """[E] of the last level."""
+        last: NDArray[np.bool_] = self.level == len(self.rates) - 1
+        return last
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """The value that explains some events best, the level at which it does, and how well."""
+
+    value: int
+    level: int
+    llr: float
+
+
+class _Search:
+    """The events that are not yet part of an incident, and what would explain them."""
+
+    def __init__(self, results: Results, values: Values) -> None:
+        self.results, self.values = results, values
+        self.events = _Events.of(results)
+        self.free = np.ones(len(self.events.start), np.bool_)
+        self.living = (results.reason == 0).any(axis=1)
+        windows = 1 / (_tick_days(results) * TOGETHER_TICKS)
+        self.accidental = np.log(len(values.names) * len(self.events.rates) * windows / GROUP_ALARMS)
+
+    def groups(self) -> list[Found]:
+        """Groups, each taken from the events that the ones before it left."""
+        found = []
+        for e in range(len(self.events.start)):
+            while self.free[e]:
+                shared = self._cause(e)
+                if shared is None:
+                    break
+                found.append(self._take(e, shared))
+        return found
+
+    def alone(self) -> list[Found]:
+        """What is flagged and left, queue by queue."""
+        return [self._told([e], None) for e in np.flatnonzero(self.free & self.events.flagged).tolist()]
+
+    def _cause(self, e: int) -> _Shared | None:
+        """What event `e` shares with others: from what has begun by then, or, if it is flagged, with what follows."""
+        start = int(self.events.start[e])
+        tried = np.flatnonzero(self.values.member[:, self.events.series[e]])
+        if not tried.size:
+            return None
+        narrow = tried[(self.values.member[tried] & self.living).sum(axis=1) <= WIDEST * self.living.sum()]
+        shared = self._best(narrow, start - TOGETHER_TICKS + 1, start + 1, self.accidental)
+        if shared is not None:  # an alarm; what the next hour brings may show a better name for it
+            return self._best(narrow, start - TOGETHER_TICKS + 1, start + TOGETHER_TICKS // 2, shared.llr) or shared
+        if not self.events.flagged[e]:
+            return None
+        enough = np.log(len(tried) * len(self.events.rates) / CHANCE)
+        return self._best(tried, start - TOGETHER_TICKS, start + TOGETHER_TICKS, enough)
+
+    def _best(self, tried: NDArray[np.int64], begin: int, end: int, enough: float) -> _Shared | None:
+        """The value whose queues have the most events that begin in [begin, end) for their number."""
+        lo, hi = np.searchsorted(self.events.start, [begin, end])
+        at = np.flatnonzero(self.free[lo:hi]) + lo
+        levels = len(self.events.rates)
+        begun = np.zeros((levels, len(self.living)), np.bool_)
+        for level in range(levels):
+            begun[level, self.events.series[at[self.events.level[at] >= level]]] = True
+        member = self.values.member[tried] & self.living
+        llr = _log_likelihood_ratios(begun & self.living, member, self.living, self.events.rates * (end - begin))
+        best = llr.max(initial=-np.inf)
+        if best < enough:
+            return None
+        where = [(int(v), int(level)) for v, level in np.argwhere(llr >= best - 1e-9)]
+        series = np.flatnonzero(begun[where[0][1]] & member[where[0][0]])
+        preferred = FIELDS_OF_KIND.get(_leading_kind(self.results, series, max(begin, 0), end), ())
+        v, level = min(where, key=lambda w: _rank(self.values.names[tried[w[0]]][0], preferred))
+        return _Shared(int(tried[v]), level, float(best))
+
+    def _take(self, e: int, shared: _Shared) -> Found:
+        """The group's events: those that begin together, or while any of them lasts or just after."""
+        events, member = self.events, self.values.member[shared.value]
+        first = int(events.start[e]) - TOGETHER_TICKS
+        until, taken, queues = int(events.start[e]) + TOGETHER_TICKS, [], set()
+        for k in range(int(np.searchsorted(events.start, first)), len(events.start)):
+            queue, start = int(events.series[k]), int(events.start[k])
+            if start >= until + FLAP_TICKS:
+                break
+            if not (self.free[k] and member[queue] and (start < until or queue in queues)):
+                continue
+            self.free[k] = False
+            if events.level[k] >= shared.level:
+                taken.append(k)
+                queues.add(queue)
+                until = max(until, int(events.end[k]) + JOIN)
+        return self._told(taken, self.values.names[shared.value])
+
+    def _told(self, taken: Sequence[int], name: tuple[str, str] | None) -> Found:
+        results, events = self.results, self.events
+        series = tuple(sorted({int(i) for i in events.series[taken]}))
+        start, end = int(events.start[taken].min()), int(events.end[taken].max())
+        field, value = name or (QUEUE_FIELD, "")
+        peak = np.nanmax([np.nanmax(results.score[events.series[k], events.start[k] : events.end[k]]) for k in taken])
+        return Found(field, value, series, start, end, _kind(results, series, start, end, field), float(peak))
+
+
+JOIN: Final = 3
+"""Ticks after the last member's event in which another member's still belongs to the group."""
+
+
 def find_incidents(results: Results, values: Values) -> list[Found]:
     """Incidents of a range, by their start.
 
     Args:
-        results: scored with `flagged` and `kind`.
+        results: scored, with `flagged` and `kind`; with `levels`, weak evidence is joined over queues.
         values: of the same series.
     """
-    events = [
-        (event, i)
-        for i in range(len(results.series))
-        for event in find_events(results.flagged[i], results.score[i], FLAP_TICKS)
-    ]
-    events.sort(key=lambda e: (e[0].start, e[1]))
-    living = (results.reason == 0).any(axis=1)
-    found: list[Found] = []
-    while events:
-        together = [e for e in events if e[0].start < events[0][0].start + TOGETHER_TICKS]
-        value = _shared(together, values, living, _kind(results, together[:1]))
-        taken = together[:1] if value is None else _grown(events, values.member[value])
-        found.append(_told(results, taken, None if value is None else values.names[value]))
-        events = [e for e in events if e not in taken]
-    return sorted(found, key=lambda f: (f.start, f.field, f.value))
+    search = _Search(results, values)
+    found = _unflapped(search.groups()) + search.alone()
+    return sorted(found, key=lambda f: (f.start, f.field, f.value, f.series))
 
 
 def to_incidents(found: Sequence[Found], results: Results) -> list[Incident]:
@@ -166,74 +331,6 @@ def to_incidents(found: Sequence[Found], results: Results) -> list[Incident]:
     ]
 
 
-def _shared(together: list[tuple[Event, int]], values: Values, living: NDArray[np.bool_], kind: str) -> int | None:
-    """The value that explains best why the first of these events is not alone; None where none does."""
-    alarmed = np.zeros(len(living), np.bool_)
-    alarmed[[i for _, i in together]] = True
-    tried = np.flatnonzero(values.member[:, together[0][1]])
-    if not tried.size:
-        return None
-    member = values.member[tried] & living
-    m, k = member.sum(axis=1), (member & alarmed).sum(axis=1)
-    others, outside = living.sum() - m, alarmed.sum() - k
-    q1, q0 = k / np.maximum(m, 1), (outside + 0.5) / (others + 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        miss = np.where(m > k, (m - k) * np.log((1 - q1) / (1 - q0)), 0)
-        llr = np.where(q1 > q0, k * np.log(q1 / q0) + miss, 0)
-    enough = (k >= LEAST_QUEUES) & (k >= LEAST_SHARE * m) & (llr >= np.log(len(tried) / CHANCE))
-    if not enough.any():
-        return None
-    best = llr[enough].max()
-    tied = [int(v) for v, score, ok in zip(tried, llr, enough, strict=True) if ok and score >= best - 1e-9]
-    preferred = FIELDS_OF_KIND.get(kind, ())
-
-    def rank(v: int) -> tuple[int, int]:
-        field = values.names[v][0]
-        return (preferred.index(field) if field in preferred else len(preferred), SHARED_FIELDS.index(field))
-
-    return min(tied, key=rank)
-
-
-def _grown(events: list[tuple[Event, int]], member: NDArray[np.bool_]) -> list[tuple[Event, int]]:
-    """The events of a group: those that begin together with the first, or while any of them lasts or just after."""
-    until = events[0][0].start + TOGETHER_TICKS
-    taken = []
-    for event, i in events:  # ascending by onset
-        if member[i] and event.start < until:
-            taken.append((event, i))
-            until = max(until, event.end + JOIN)
-    return taken
-
-
-JOIN: Final = 3
-"""Ticks after the last member's event in which another member's still belongs to the group."""
-
-
-def _kind(results: Results, taken: Sequence[tuple[Event, int]]) -> str:
-    """The kind with the most score behind it."""
-    total = np.zeros(len(results.kinds) + 1)
-    for event, i in taken:
-        ticks = slice(event.start, event.end)
-        score = np.nan_to_num(results.score[i, ticks]) * results.flagged[i, ticks]
-        np.add.at(total, results.kind[i, ticks], score)
-    best = int(total[:-1].argmax()) if len(results.kinds) else -1
-    return results.kinds[best] if best >= 0 and total[best] > 0 else OTHER
-
-
-def _told(results: Results, taken: list[tuple[Event, int]], name: tuple[str, str] | None) -> Found:
-    series = tuple(sorted({i for _, i in taken}))
-    field, value = name or (QUEUE_FIELD, "")
-    return Found(
-        field=field,
-        value=value,
-        series=series,
-        start=min(e.start for e, _ in taken),
-        end=max(e.end for e, _ in taken),
-        kind=_kind(results, taken),
-        score=max(float(results.score[i, e.peak]) for e, i in taken),
-    )
-
-
 def values_of(results: Results, store: Store) -> Values:
     """What the series of a backtest share: the metadata at its end, and the prod_sources that their jobs ever had."""
     records = store.metadata().at(results.times[-1])
@@ -245,3 +342,83 @@ def values_of(results: Results, store: Store) -> Values:
         return Values.of(keys, [()] * len(keys))
     names = [key[results.entity.index(QUEUE_FIELD)] for key in results.series]
     return Values.of([records.get(n, {}) for n in names], [sorted(sources.get(n, ())) for n in names])
+
+
+def _each(hot: NDArray[np.bool_], score: NDArray[np.float64], *join: int) -> list[tuple[int, Event]]:
+    rows = np.flatnonzero(hot.any(axis=1))
+    return [(int(i), event) for i in rows for event in find_events(hot[i], score[i], *join)]
+
+
+def _tick_days(results: Results) -> float:
+    """Length of a tick in days."""
+    tick = results.times[1] - results.times[0] if len(results.times) > 1 else np.timedelta64(600, "s")
+    return float(tick / np.timedelta64(1, "D"))
+
+
+def _log_likelihood_ratios(
+    begun: NDArray[np.bool_], member: NDArray[np.bool_], living: NDArray[np.bool_], usual: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """LLR of each value and level, [V, L]; -inf where too few of the value's queues show anything.
+
+    Args:
+        begun: [L, N] the series has an event of at least this level.
+        member: [V, N] living series of each value.
+        living: [N] series that are scored at all.
+        usual: [L] share of series in normal life.
+    """
+    k = member.astype(np.float64) @ begun.T.astype(np.float64)  # [V, L]
+    m = member.sum(axis=1, keepdims=True)
+    outside = (begun.sum(axis=1) - k + 0.5) / (living.sum() - m + 1.0)
+    q1, q0 = k / np.maximum(m, 1), np.minimum(np.maximum(outside, usual), 1 - 1e-9)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        miss = np.where(m > k, (m - k) * np.log((1 - q1) / (1 - q0)), 0.0)
+        llr = k * np.log(q1 / q0) + miss
+    enough = (k >= LEAST_QUEUES) & (k >= LEAST_SHARE * m) & (q1 > q0)
+    return np.where(enough, llr, -np.inf)
+
+
+def _rank(field: str, preferred: Sequence[str]) -> tuple[int, int]:
+    return (preferred.index(field) if field in preferred else len(preferred), SHARED_FIELDS.index(field))
+
+
+def _unflapped(groups: list[Found]) -> list[Found]:
+    """A group that comes back within `FLAP_TICKS` goes on with the one before."""
+    kept: list[Found] = []
+    for group in groups:
+        last = next((f for f in reversed(kept) if (f.field, f.value) == (group.field, group.value)), None)
+        if last is None or group.start > last.end + FLAP_TICKS:
+            kept.append(group)
+            continue
+        series = tuple(sorted({*last.series, *group.series}))
+        kind = last.kind if last.score >= group.score else group.kind
+        start, end = min(last.start, group.start), max(last.end, group.end)
+        score = max(last.score, group.score)
+        kept[kept.index(last)] = replace(last, series=series, start=start, end=end, kind=kind, score=score)
+    return kept
+
+
+def _weights(results: Results, series: Sequence[int] | NDArray[np.int64], start: int, end: int) -> NDArray[np.float64]:
+    """How much speaks for each kind in some ticks of some series, [K]: the squares of the scores told so."""
+    total = np.zeros(len(results.kinds) + 1)  # the last is for ticks that tell none
+    rows, ticks = np.asarray(series, np.int64), slice(start, end)
+    np.add.at(total, results.kind[rows, ticks], np.nan_to_num(results.score[rows, ticks]) ** 2)
+    return total[:-1]
+
+
+def _leading_kind(results: Results, series: NDArray[np.int64], start: int, end: int) -> str:
+    """The likeliest kind by the counts alone."""
+    weights = _weights(results, series, start, end)
+    return results.kinds[int(weights.argmax())] if weights.any() else OTHER
+
+
+def _kind(results: Results, series: Sequence[int], start: int, end: int, field: str) -> str:
+    """The likeliest kind of those that queues with this field in common can have."""
+    weights = dict(zip(results.kinds, _weights(results, series, start, end), strict=True))
+    if not any(weights.values()):
+        return OTHER
+    allowed = KINDS_OF_FIELD.get(field, tuple(weights))
+    for kind in [k for k in weights if k not in allowed]:
+        others = [k for family in ALIKE if kind in family for k in family if k in allowed]
+        if others:
+            weights[others[0]] = weights.get(others[0], 0.0) + weights[kind]
+    return max(allowed, key=lambda k: weights.get(k, 0.0))

@@ -51,6 +51,7 @@ class Results:
         kinds: names of the kinds, [K]; empty where the bundle has no signatures.
         budget: false alarm episodes per series and day that `flagged` is set to.
         threshold: the score at which `flagged` is set.
+        levels: (episodes per series and day in normal life, score) of weaker evidence; none if not given.
         details: per-state arrays, where they were asked for.
     """
 
@@ -69,4 +70,5 @@ class Results:
     kinds: tuple[str, ...]
     budget: float
     threshold: float
+    levels: tuple[tuple[float, float], ...] = ()
     details: Details | None = None

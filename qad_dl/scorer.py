@@ -49,6 +49,9 @@ MIN_TICKS: Final = 0.25
 MIN_SHARE: Final = 0.5
 """Share of ticks that must have arrived, of the context and of the newest `stride`; below it the reason is `gap`."""
 
+WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
+"""Episodes per series and day of the evidence that counts where queues with something in common show it together."""
+
 CODE: Final = {reason: i for i, reason in enumerate(REASONS)}
 
 
@@ -163,6 +166,7 @@ class Scorer:
             kinds=bundle.calibration.kinds,
             budget=budget,
             threshold=threshold,
+            levels=tuple((rate, bundle.detection.threshold(rate)) for rate in WEAK_RATES),
             details=_join_details([p[5] for p in parts]) if details else None,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 N, T = 60, 300
-KINDS = ("harvester_down", "pilots_starve", "storage_writes")
+KINDS = ("harvester_down", "pilots_starve", "storage_writes", "black_hole", "rollout", "frontier")
+LEVELS = ((0.3, 1.5), (0.1, 2.0), (0.03, 2.5))
 RECORDS = [
     {
         "atlas_site": f"S{i // 3}",
@@ -108,6 +110,51 @@ def test_flapping_is_one_incident(values: Values) -> None:
     assert (found.start, found.end) == (50, 120)
     spans[2] = (72 + FLAP_TICKS + 1, 120)
     assert len(find_incidents(results({7: spans}), values)) == 2
+
+
+def weak(spans: dict[int, tuple[int, int]], height: float, kind: str = "pilots_starve") -> Results:
+    """Scores that stay below the flag."""
+    made = results({}, kind)
+    for i, (start, end) in spans.items():
+        made.score[i, start:end] = height
+    return replace(made, levels=LEVELS)
+
+
+def test_weak_evidence_in_many_queues_of_one_harvester_is_told(values: Values) -> None:
+    (found,) = find_incidents(weak({i: (100 + i % 5, 130) for i in range(2, N, 4)}, 1.7), values)
+    assert (found.field, found.value, found.kind) == ("harvester", "H2", "harvester_down")
+    assert (found.start, found.end, len(found.series)) == (100, 130, 15)
+
+
+def test_weak_evidence_in_a_few_queues_of_one_harvester_is_not(values: Values) -> None:
+    assert find_incidents(weak(dict.fromkeys((2, 6, 10, 14), (100, 130)), 1.7), values) == []
+
+
+def test_weak_evidence_everywhere_is_no_group(values: Values) -> None:
+    assert find_incidents(weak(dict.fromkeys(range(N), (100, 130)), 2.7), values) == []
+
+
+def test_weak_evidence_joins_a_flagged_queue_of_its_site(values: Values) -> None:
+    made = replace(results({9: [(100, 130)]}), levels=LEVELS)
+    made.score[10:12, 104:120] = 2.7
+    (found,) = find_incidents(made, values)
+    assert (found.field, found.value, found.series) == ("atlas_site", "S3", (9, 10, 11))
+    made.score[10:12, 104:120] = 1.7  # one queue in three of a site has as much in two hours every few days
+    made.score[11, 104:120] = 0.5
+    assert [f.series for f in find_incidents(made, values)] == [(9,)]
+
+
+def test_what_queues_share_decides_between_kinds_that_look_alike(values: Values) -> None:
+    failing = {i: [(100, 130)] for i in (9, 10, 11)}
+    assert find_incidents(results(failing, "black_hole"), values)[0].kind == "frontier"
+    assert find_incidents(results({9: [(100, 130)]}, "black_hole"), values)[0].kind == "black_hole"
+
+
+def test_a_group_that_comes_back_is_the_same_incident(values: Values) -> None:
+    late = 130 + FLAP_TICKS - 5
+    hit = {i: [(100, 130), (late, late + 10)] for i in (9, 10)} | {11: [(late, late + 10)]}
+    (found,) = find_incidents(results(hit), values)
+    assert (found.start, found.end, found.series) == (100, late + 10, (9, 10, 11))
 
 
 def test_nothing_flagged_is_no_incident(values: Values) -> None:
