@@ -179,10 +179,15 @@ class Calibration:
         """Names of the kinds of incident that can be told; none without signatures."""
         return () if self.signatures is None else self.signatures.kinds
 
+    @property
+    def reach(self) -> int:
+        """Ticks before a tick whose errors have a say in its score."""
+        return self.evidence.ticks + (0 if self.signatures is None else self.signatures.reach)
+
     def judge(self, errors: Errors) -> Judged:
         """Evidence and statistics of errors."""
         evidence = accumulate(errors.z, self.evidence)
-        scaled = _scaled(evidence, self.spread[errors.ids], errors.expected, self.states)
+        scaled = scaled_evidence(evidence, self.spread[errors.ids], errors.expected, self.states)
         over = statistic(bad_news(scaled, self.states)) / self.level[errors.ids][:, None]
         weight = errors.volume / (errors.volume + VOLUME)
         statistics = {
@@ -280,7 +285,7 @@ def fit_calibration(
     """
     prior = PRIOR_DAYS * per_day
     spread = healthy_spread(accumulate(data.z, evidence), use, data.ids, n_ids, prior)
-    scaled = _scaled(accumulate(data.z, evidence), spread[data.ids], data.expected, states)
+    scaled = scaled_evidence(accumulate(data.z, evidence), spread[data.ids], data.expected, states)
     raw = statistic(bad_news(scaled, states))
     level = _pooled_rows(_quantiles(raw, use, LEVEL_QUANTILE), use, data.ids, n_ids, prior, LEVEL_LEAST)
     absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
@@ -368,7 +373,7 @@ def survival_curve(values: NDArray[Any]) -> Survival:
     return Survival(knots, scores[first], float(1 / (np.log(10) * max(excess, 1e-3))))
 
 
-def _scaled(
+def scaled_evidence(
     evidence: NDArray[np.float32], spread: NDArray[np.float32], expected: NDArray[np.bool_], states: Sequence[str]
 ) -> NDArray[np.float32]:
     """Evidence [N, T, P, S] over spread [N, P, S], clipped; of expected falls only what is a burst of failures."""

@@ -184,7 +184,7 @@ class Scorer:
         bundle = self.bundle
         calibration, plan = bundle.calibration, bundle.preprocess.plan
         # One tick more than the evidence reaches back, so that the recursion takes out what is too old at the start.
-        first = max(0, start - plan.evidence)
+        first = max(0, start - calibration.reach)
         made = reconstruct(self.model, bundle.preprocess, prepared, series, first)
         seen = errors_of(prepared, series, made, bundle.preprocess.states)
         judged = calibration.judge(seen).since(start - first)

@@ -1,14 +1,15 @@
-"""What incidents look like in the evidence: how much more likely a tick is under each kind than in normal life.
+"""What incidents look like in the evidence: how much more likely it is under each kind than in normal life.
 
-A residual says that something is odd; which states are odd together says whether it is an incident. Jobs that wait and
-do not start are pilots; a user's large submission raises the same waiting jobs while starting goes on. The kinds are
-those of docs/interfaces.md, section 3; the numbers are learned from simulated incidents, which act on the mechanism
-of a queue (`training.signatures`), and are the same for every bundle.
+A residual says that something is odd; which states are odd together, and in which order, says whether it is an
+incident. Jobs that wait and do not start are pilots; a user's large submission raises the same waiting jobs while
+starting goes on. The kinds are those of docs/interfaces.md, section 3; the numbers are learned from simulated
+incidents, which act on the mechanism of a queue (`training.signatures`), and are the same for every bundle.
 
-    f   evidence of the known states in all channels, in units of its own healthy spread, clipped
-    h   silu(f W + b)                                      one hidden layer
-    r   h V + c                                            ln of p(f | kind) / p(f | normal life), one per kind
-    L   ln sum over kinds of exp r                         the statistic that is calibrated
+    f_t   evidence of the known states in all channels, in units of its own healthy spread, clipped
+    h     silu(f W + b)                                      one layer per tick
+    h_t   h_t + silu(sum over k < 3 of h at t - k d, times W_k, + b)       causal convolutions, one per dilation d
+    r     h V + c                                            ln of p(f | kind) / p(f | normal life), one per kind
+    L     ln sum over kinds of exp r                         the statistic that is calibrated
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ SHIPPED: Final = "signatures.json"
 MIN_STATES: Final = 8
 """With fewer of the states that were learned from, what is missing would be taken for quiet: no signatures then."""
 
+
+BLOCK: Final = 32
+"""Series that go through the network together."""
 
 SURVIVAL_SCORES: Final = np.arange(0.0, 4.01, 0.25)
 """-log10 of the shares of normal ticks at which the statistic is known."""
@@ -60,8 +64,41 @@ NOT_KNOWN: Final = Healthy(SURVIVAL_SCORES.copy(), -np.log10(np.array(EPISODE_RA
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """One causal convolution over the course of the evidence, added to what it reads.
+
+    Attributes:
+        taps: [3, D, D], the newest tick last.
+        bias: [D].
+        dilation: ticks between taps.
+    """
+
+    taps: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    dilation: int
+
+    def before(self, h: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Before the nonlinearity, [..., T, D] of [..., T, D]; what lies before the first tick is zero."""
+        out: NDArray[np.float32] = h @ self.taps[-1] + self.bias
+        for back, tap in enumerate(self.taps[-2::-1], 1):
+            lag = back * self.dilation
+            if lag < h.shape[-2]:
+                out[..., lag:, :] += h[..., :-lag, :] @ tap
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; `from_json` is the inverse."""
+        return {"taps": self.taps.tolist(), "bias": self.bias.tolist(), "dilation": self.dilation}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Convolution:
+        """Read what `to_json` wrote."""
+        return cls(np.array(data["taps"], np.float32), np.array(data["bias"], np.float32), int(data["dilation"]))
+
+
+@dataclass(frozen=True)
 class Signatures:
-    """A small network from evidence to log-likelihood ratios.
+    """A small causal network from the course of the evidence to log-likelihood ratios.
 
     Attributes:
         states: names of the S states that it reads.
@@ -70,6 +107,7 @@ class Signatures:
         clip: evidence beyond this is clipped.
         enter: W [P S, D] and enter_bias: b [D]; inputs are channel by channel.
         enter_bias: see enter.
+        course: the convolutions, in order.
         leave: V [D, K] and leave_bias: c [K].
         leave_bias: see leave.
         healthy: what the statistic does in normal life.
@@ -81,54 +119,76 @@ class Signatures:
     clip: float
     enter: NDArray[np.float32]
     enter_bias: NDArray[np.float32]
+    course: tuple[Convolution, ...]
     leave: NDArray[np.float32]
     leave_bias: NDArray[np.float32]
     healthy: Healthy = NOT_KNOWN
 
-    def fits(self, states: Sequence[str], channels: Sequence[tuple[int, float]]) -> bool:
-        """Whether evidence of these states and channels can be read: all channels, and `MIN_STATES` of the states."""
-        return tuple(channels) == self.channels and len(set(states) & set(self.states)) >= MIN_STATES
+    @property
+    def reach(self) -> int:
+        """Ticks before a tick whose evidence it reads."""
+        return sum((len(c.taps) - 1) * c.dilation for c in self.course)
+
+    def fits(self, states: Sequence[str], channels: Sequence[tuple[int, float]], longest: int) -> bool:
+        """Whether this evidence can be read: all channels, `MIN_STATES` of the states, and at most `longest` ticks."""
+        enough = len(set(states) & set(self.states)) >= MIN_STATES
+        return tuple(channels) == self.channels and enough and self.reach <= longest
 
     def log_ratios(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
         """Ln p(evidence | kind) / p(evidence | normal life): [N, T, K] of scaled evidence [N, T, P, S'].
+
+        Right from tick `reach` on; before it, what lies before the first tick is taken for quiet.
 
         Args:
             evidence: finite, in units of its own healthy spread.
             states: names of its S' states; those that were not learned are not read.
         """
         out = np.empty((*evidence.shape[:2], len(self.kinds)), np.float32)
-        for i, one in enumerate(evidence):  # one series at a time bounds the memory
-            out[i] = self._hidden(self._inputs(one, states))[1] @ self.leave + self.leave_bias
+        for i in range(0, len(evidence), BLOCK):  # some series at a time bound the memory
+            last = self._layers(self._inputs(evidence[i : i + BLOCK], states))[-1]
+            out[i : i + BLOCK] = last @ self.leave + self.leave_bias
         return out
 
     def pull(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
-        """What each state adds to the statistic L: gradient times input, summed over channels, [N, T, S']."""
+        """What each state adds to the statistic L: gradient times input of the tick, over channels, [N, T, S'].
+
+        The evidence of a tick holds its history already; the gradient goes along the newest taps only.
+        """
         out = np.zeros((*evidence.shape[:2], len(states)), np.float32)
         place = [states.index(s) if s in states else -1 for s in self.states]
         known = [k for k, at in enumerate(place) if at >= 0]
-        for i, one in enumerate(evidence):
-            f = self._inputs(one, states)
-            before, after = self._hidden(f)
-            ratios = after @ self.leave + self.leave_bias
-            share = np.exp(ratios - ratios.max(axis=1, keepdims=True))
-            share /= share.sum(axis=1, keepdims=True)
-            gate = _sigmoid(before)
-            slope = (share @ self.leave.T) * (gate * (1 + before * (1 - gate)))
-            added = ((slope @ self.enter.T) * f).reshape(len(one), len(self.channels), len(self.states)).sum(axis=1)
-            out[i][:, [place[k] for k in known]] = added[:, known]
+        for i in range(0, len(evidence), BLOCK):
+            f = self._inputs(evidence[i : i + BLOCK], states)
+            added = (self._slope(f) * f).reshape(*f.shape[:2], len(self.channels), len(self.states)).sum(axis=2)
+            out[i : i + BLOCK][..., [place[k] for k in known]] = added[..., known]
         return out
 
+    def _slope(self, f: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gradient of L at each tick by the inputs of that tick, [n, T, P S]."""
+        layers = self._layers(f)
+        ratios = layers[-1] @ self.leave + self.leave_bias
+        share = np.exp(ratios - ratios.max(axis=-1, keepdims=True))
+        share /= share.sum(axis=-1, keepdims=True)
+        slope = share @ self.leave.T
+        for convolution, h in zip(reversed(self.course), reversed(layers[:-1]), strict=True):
+            slope = slope + (slope * _silu_slope(convolution.before(h))) @ convolution.taps[-1].T
+        entered: NDArray[np.float32] = (slope * _silu_slope(f @ self.enter + self.enter_bias)) @ self.enter.T
+        return entered
+
     def _inputs(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
-        """[T, P S] clipped, of [T, P, S']; 0 where a state is not there."""
-        f = np.zeros((*evidence.shape[:2], len(self.states)), np.float32)
+        """[n, T, P S] clipped, of [n, T, P, S']; 0 where a state is not there."""
+        f = np.zeros((*evidence.shape[:3], len(self.states)), np.float32)
         for k, state in enumerate(self.states):
             if state in states:
-                f[:, :, k] = evidence[:, :, states.index(state)]
-        return np.clip(f, -self.clip, self.clip).reshape(len(evidence), -1)
+                f[..., k] = evidence[..., states.index(state)]
+        return np.clip(f, -self.clip, self.clip, out=f).reshape(*f.shape[:2], -1)
 
-    def _hidden(self, f: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        before = f @ self.enter + self.enter_bias
-        return before, before * _sigmoid(before)
+    def _layers(self, f: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """What each layer gives, [n, T, D] each."""
+        layers = [_silu(f @ self.enter + self.enter_bias)]
+        for convolution in self.course:
+            layers.append(layers[-1] + _silu(convolution.before(layers[-1])))
+        return layers
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` is the inverse."""
@@ -138,17 +198,27 @@ class Signatures:
             "kinds": list(self.kinds),
             "clip": self.clip,
             **{name: getattr(self, name).tolist() for name in ("enter", "enter_bias", "leave", "leave_bias")},
+            "course": [c.to_json() for c in self.course],
             "healthy": {"values": self.healthy.values.tolist(), "thresholds": self.healthy.thresholds.tolist()},
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Signatures:
         """Read what `to_json` wrote."""
-        arrays = {n: np.array(data[n], np.float32) for n in ("enter", "enter_bias", "leave", "leave_bias")}
-        channels = tuple((int(h), float(w)) for h, w in data["channels"])
-        healthy = Healthy(*(np.array(data["healthy"][n], np.float64) for n in ("values", "thresholds")))
+        enter, enter_bias, leave, leave_bias = (
+            np.array(data[n], np.float32) for n in ("enter", "enter_bias", "leave", "leave_bias")
+        )
         return cls(
-            tuple(data["states"]), channels, tuple(data["kinds"]), float(data["clip"]), **arrays, healthy=healthy
+            states=tuple(data["states"]),
+            channels=tuple((int(h), float(w)) for h, w in data["channels"]),
+            kinds=tuple(data["kinds"]),
+            clip=float(data["clip"]),
+            enter=enter,
+            enter_bias=enter_bias,
+            course=tuple(Convolution.from_json(c) for c in data["course"]),
+            leave=leave,
+            leave_bias=leave_bias,
+            healthy=Healthy(*(np.array(data["healthy"][n], np.float64) for n in ("values", "thresholds"))),
         )
 
 
@@ -167,3 +237,12 @@ def any_kind(log_ratios: NDArray[np.float32]) -> NDArray[np.float32]:
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
     out: NDArray[np.float32] = (0.5 * (1 + np.tanh(0.5 * x))).astype(np.float32)  # tanh does not overflow
     return out
+
+
+def _silu(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    return x * _sigmoid(x)
+
+
+def _silu_slope(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    gate = _sigmoid(x)
+    return gate * (1 + x * (1 - gate))

@@ -57,9 +57,15 @@ class WindowPlan:
     def memory(self) -> int:
         """Ticks before a window's first output in which a row proves that a series has begun.
 
-        A score at T needs the windows of T - evidence .. T; with this limit none of them looks past the lookback.
+        A score at T needs the windows of T - evidence - course .. T; with this limit none of them looks past the
+        lookback.
         """
-        return self.lookback - self.evidence - self.stride
+        return self.lookback - self.evidence - self.course - self.stride
+
+    @property
+    def course(self) -> int:
+        """The most ticks of evidence, besides that of the tick, that may have a say in its score."""
+        return self.evidence
 
     def first_output(self, index: int) -> int:
         """Tick index of the first output of the window that reconstructs tick `index`."""

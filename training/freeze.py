@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from qad_dl.calibration import Errors
     from qad_dl.nn.modules import MaskedAutoencoder
+    from qad_dl.preprocess import Preprocess
     from qad_dl.windows import Windows
     from training.period import Period
     from training.settings import Settings
@@ -45,14 +46,15 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         export_network(network, example, path)
         parity = check_parity(network, path, example)
         content = path.read_bytes()
-    data, use = exported_errors(period, Model(content))
     preprocess = period.preprocess
+    signatures = _signatures(settings, preprocess)
+    course = 0 if signatures is None else signatures.reach
+    data, use = exported_errors(period, Model(content), course)
     horizons = [int(h) for h in settings.model["horizons"]]
     evidence = Evidence(
         tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
     )
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
-    signatures = _signatures(settings, preprocess.states)
     calibration = fit_calibration(data, use, evidence, preprocess.states, n_ids, per_day, signatures)
     if signatures is not None:
         detection = known_detection(signatures.healthy)
@@ -62,8 +64,13 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about)
 
 
-def exported_errors(period: Period, model: Model) -> tuple[Errors, NDArray[np.bool_]]:
+def exported_errors(period: Period, model: Model, course: int) -> tuple[Errors, NDArray[np.bool_]]:
     """Errors of the exported model on the calibration time and the evidence's reach before it; what to learn from.
+
+    Args:
+        period: what it was trained on.
+        model: the exported one.
+        course: ticks of evidence that are read before each.
 
     Raises:
         InputError: no tick could be scored.
@@ -71,7 +78,7 @@ def exported_errors(period: Period, model: Model) -> tuple[Errors, NDArray[np.bo
     prepared, plan = period.prepared, period.preprocess.plan
     series = np.arange(len(prepared.grid.series))
     first, end = period.calibration
-    reach = max(0, first - plan.evidence)
+    reach = max(0, first - plan.evidence - course)
     made = reconstruct(model, period.preprocess, prepared, series, reach)
     scored = reasons(plan, prepared, series, reach, made) == 0
     use = scored & ~prepared.expected[:, reach:]
@@ -83,12 +90,12 @@ def exported_errors(period: Period, model: Model) -> tuple[Errors, NDArray[np.bo
     return errors_of(prepared, series, made, period.preprocess.states), use
 
 
-def _signatures(settings: Settings, states: tuple[str, ...]) -> Signatures | None:
+def _signatures(settings: Settings, preprocess: Preprocess) -> Signatures | None:
     """Those of the package, if the configuration asks for them and this history has the states that they read."""
     if not settings.signatures:
         return None
     shipped = shipped_signatures()
-    return shipped if shipped.fits(states, settings.channels) else None
+    return shipped if shipped.fits(preprocess.states, settings.channels, preprocess.plan.course) else None
 
 
 def example_windows(period: Period) -> Windows:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from qad_dl.metrics.truth import Window
-    from qad_dl.nn.signatures import Examples
+    from qad_dl.nn.signatures import Course
     from qad_dl.signatures import Healthy, Signatures
 
 LEFT_OUT: Final = ("central", "brokerage_stop")
@@ -36,12 +36,11 @@ LEAST_JOBS: Final = 15.0
 """Hit queues with fewer running jobs than this before the incident teach nothing."""
 
 LONGEST_TICKS: Final = 144
+BEFORE_TICKS: Final = 6
 RAMP_TICKS: Final = 3
-FADE_TICKS: Final = 36
+FADE_TICKS: Final = 100
 """Ticks of an incident count more from its `RAMP_TICKS`th on, and less as it grows old."""
 
-PER_INCIDENT: Final = 120
-HEALTHY: Final = 80_000
 AFTER_TICKS: Final = 144
 
 
@@ -50,23 +49,19 @@ def main(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from qad_dl.atomic import replace_file
-    from qad_dl.nn.signatures import fit_signatures
+    from qad_dl.nn.signatures import Plan, fit_signatures
     from qad_dl.progress import progress
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     work, worlds = Path(plain["work"]), progress(plain["worlds"], "worlds", unit="world")
     made = [_evidence(work, {**plain["world"], **world}, plain["networks"], plain["scored_days"]) for world in worlds]
-    kinds = tuple(sorted({str(k) for one in made for k in one["kinds"]} - set(LEFT_OUT)))
+    kinds = tuple(sorted({str(k) for one in made for k in one["hit_kind"]} - set(LEFT_OUT)))
     learned = fit_signatures(
-        _examples(made, kinds, plain["seed"]),
+        [_course(one, kinds) for one in made],
         [str(s) for s in made[0]["states"]],
         [(int(h), float(w)) for h, w in made[0]["channels"]],
         kinds,
-        plain["hidden"],
-        plain["epochs"],
-        plain["learning_rate"],
-        plain["weight_decay"],
-        plain["seed"],
+        Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
     )
     signatures = replace(learned, healthy=_healthy(learned, made))
     replace_file(Path(plain["out"]), (json.dumps(_rounded(signatures.to_json())) + "\n").encode())
@@ -95,11 +90,13 @@ def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]])
     return Healthy(np.median(values, axis=0), np.nanmedian(thresholds, axis=0))
 
 
-def _rounded(data: dict[str, Any]) -> dict[str, Any]:
+def _rounded(data: Any) -> Any:
     """Five digits are more than the fit is good for, and keep the file readable."""
-    healthy = {k: np.round(v, 4).tolist() for k, v in data["healthy"].items()}
-    rounded = {k: np.round(v, 5).tolist() if k.startswith(("enter", "leave")) else v for k, v in data.items()}
-    return rounded | {"healthy": healthy}
+    if isinstance(data, dict):
+        return {name: _rounded(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_rounded(value) for value in data]
+    return round(data, 5) if isinstance(data, float) else data
 
 
 def _evidence(
@@ -127,7 +124,7 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    from qad_dl.calibration import PRIOR_DAYS, SCALED_CLIP, healthy_spread
+    from qad_dl.calibration import PRIOR_DAYS, healthy_spread, scaled_evidence
     from qad_dl.nn.export import export_network
     from qad_dl.scorer import Model
     from qad_dl.scoring import Channel, Evidence, accumulate
@@ -147,7 +144,7 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_network(network, example_windows(period), path)
-        data, use = exported_errors(period, Model(path.read_bytes()))
+        data, use = exported_errors(period, Model(path.read_bytes()), 0)
     preprocess, horizons = period.preprocess, [int(h) for h in settings.model["horizons"]]
     how = Evidence(tuple(Channel(horizons.index(h), w) for h, w in settings.channels), preprocess.plan.evidence)
     kept = accumulate(data.z, how)
@@ -155,24 +152,19 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     calibrating = use.copy()  # as a bundle would: calibrated on some days, in use on the days after
     calibrating[:, -scored_days * day :] = False
     spread = healthy_spread(kept, calibrating, data.ids, len(preprocess.vocabularies[0]), PRIOR_DAYS * day)
-    scaled = np.clip(kept / spread[data.ids][:, None], -SCALED_CLIP, SCALED_CLIP)
+    scaled = scaled_evidence(kept, spread[data.ids], data.expected, preprocess.states)
     prepared = period.prepared
-    first = len(prepared.grid.times) - data.z.shape[1]
-    running = prepared.grid.counts[:, :, prepared.grid.states.index("running")]
+    first = len(prepared.grid.times) - scored_days * day
     windows = truth(prepared.grid.series, prepared.grid.times)
-    normal = use & ~_touched(windows, prepared.grid.times, first, use.shape)
-    later = slice(-scored_days * day, None)
-    chosen = _choose(windows, prepared.grid.times, first, running, use, normal, int(world["seed"]))
+    use = use[:, -scored_days * day :]
+    running = np.nan_to_num(prepared.grid.counts[:, :, prepared.grid.states.index("running")])
     return {
-        "scaled": scaled[:, later].astype(np.float16),
-        "scored": use[:, later],
-        "normal": normal[:, later],
+        "scaled": scaled[:, -scored_days * day :].astype(np.float16),
+        "scored": use,
+        "normal": use & ~_touched(windows, prepared.grid.times, first, use.shape),
         "states": np.array(preprocess.states),
         "channels": np.array(settings.channels),
-        "kinds": np.array(sorted({w.kind for w in windows})),
-        "evidence": scaled[chosen["row"], chosen["tick"]].astype(np.float32),
-        "kind": chosen["kind"],
-        "weight": chosen["weight"],
+        **_hits(windows, prepared.grid.times, first, running),
     }
 
 
@@ -218,48 +210,39 @@ def _touched(
     return touched
 
 
-def _choose(
-    windows: Sequence[Window],
-    times: NDArray[np.datetime64],
-    first: int,
-    running: NDArray[np.float32],
-    use: NDArray[np.bool_],
-    normal: NDArray[np.bool_],
-    seed: int,
+def _hits(
+    windows: Sequence[Window], times: NDArray[np.datetime64], first: int, running: NDArray[np.float32]
 ) -> dict[str, NDArray[Any]]:
-    """Ticks of incidents and of normal life: row, tick (from `first` on), kind ('' for normal life), weight."""
-    rng = np.random.default_rng(seed)
-    rows: list[tuple[int, int, str, float]] = []
+    """One entry per incident and queue hit: row, begin and end (from tick `first` on), kind, incident, jobs before."""
+    hits: list[tuple[int, int, int, str, str, float]] = []
     for window in windows:
-        begin, end = (int(np.searchsorted(times, t)) - first for t in (window.start, window.end))
-        if begin < 0:
-            continue
-        before = np.nan_to_num(running[:, max(begin + first - 6, 0) : begin + first + 1]).mean(axis=1)
-        last = min(end, begin + LONGEST_TICKS, use.shape[1])
-        large = [i for i in window.rows if before[i] >= LEAST_JOBS]
-        ticks = [(i, t) for i in large for t in range(begin, last) if use[i, t]]
-        some = [ticks[j] for j in rng.permutation(len(ticks))[:PER_INCIDENT]]
-        weight = np.array([min(1, (t - begin + 1) / RAMP_TICKS) / (1 + (t - begin) / FADE_TICKS) for _, t in some])
-        rows += [(i, t, window.kind, w) for (i, t), w in zip(some, weight / weight.sum(), strict=True)] if some else []
-    healthy = np.argwhere(normal)
-    healthy = healthy[rng.permutation(len(healthy))[:HEALTHY]]
-    rows += [(int(i), int(t), "", 1.0) for i, t in healthy]
-    return {name: np.array([row[k] for row in rows]) for k, name in enumerate(("row", "tick", "kind", "weight"))}
+        begin, end = (int(np.searchsorted(times, t)) for t in (window.start, window.end))
+        if begin >= first:
+            before = running[:, max(begin - BEFORE_TICKS, 0) : begin + 1].mean(axis=1)
+            hits += [(i, begin - first, end - first, window.kind, window.name, float(before[i])) for i in window.rows]
+    names = ("row", "begin", "end", "kind", "incident", "before")
+    return {f"hit_{name}": np.array([hit[k] for hit in hits]) for k, name in enumerate(names)}
 
 
-def _examples(made: Sequence[Mapping[str, NDArray[Any]]], kinds: Sequence[str], seed: int) -> Examples:
-    """All worlds together; ticks of kinds that are left out are in neither class."""
-    from qad_dl.nn.signatures import Examples
+def _course(one: Mapping[str, NDArray[Any]], kinds: Sequence[str]) -> Course:
+    """What happened in a world, tick by tick; kinds that are left out are neither incident nor normal life."""
+    from qad_dl.nn.signatures import Course
 
-    evidence, names, weight = (np.concatenate([one[k] for one in made]) for k in ("evidence", "kind", "weight"))
-    place = {"": len(kinds), **{kind: i for i, kind in enumerate(kinds)}}
-    kept = np.isin(names, list(place))
-    evidence, names, weight = evidence[kept].reshape(kept.sum(), -1), names[kept], weight[kept].astype(np.float64)
-    kind = np.array([place[str(name)] for name in names], np.int64)
-    healthy = kind == len(kinds)
-    weight = np.where(healthy, weight / weight[healthy].sum(), weight / weight[~healthy].sum())
-    order = np.random.default_rng(seed).permutation(len(kind))
-    return Examples(evidence[order], kind[order], weight[order])
+    scored = one["scored"]
+    kind, weight = np.zeros(scored.shape, np.int64), np.zeros(scored.shape, np.float32)
+    incidents: dict[str, list[int]] = {}
+    for k, name in enumerate(one["hit_incident"]):
+        if one["hit_kind"][k] in kinds and one["hit_before"][k] >= LEAST_JOBS:
+            incidents.setdefault(str(name), []).append(k)
+    for hits in incidents.values():
+        rows, begin, end = one["hit_row"][hits], int(one["hit_begin"][hits[0]]), int(one["hit_end"][hits[0]])
+        age = np.arange(min(end - begin, LONGEST_TICKS, scored.shape[1] - begin))
+        ticks = slice(begin, begin + len(age))
+        counts = np.minimum(1, (age + 1) / RAMP_TICKS) / (1 + age / FADE_TICKS) * scored[rows, ticks]
+        kind[rows, ticks] = kinds.index(str(one["hit_kind"][hits[0]]))
+        weight[rows, ticks] = counts / max(float(counts.sum()), 1e-6)
+    evidence = one["scaled"].reshape(*scored.shape, -1)
+    return Course(evidence, kind, weight, one["normal"])
 
 
 if __name__ == "__main__":

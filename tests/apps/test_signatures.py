@@ -17,7 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def learn(out: Path, work: Path) -> subprocess.CompletedProcess[str]:
     worlds = "[{seed: 1},{seed: 2, noise: 0.8}]"
-    small = ["world.days=9", "world.queues=25", "scored_days=3", "epochs=2", f"worlds={worlds}"]
+    small = [
+        "world.days=9",
+        "world.queues=25",
+        "world.pollution=1.0",
+        "scored_days=3",
+        "network.steps=60",
+        f"worlds={worlds}",
+    ]
     network = "networks=['trainer=smoke','data.held_out=0.6']"
     command = [sys.executable, "-m", "training.signatures", f"out={out}", f"work={work}", *small, network]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

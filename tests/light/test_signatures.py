@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from qad_dl.calibration import Errors, fit_calibration, known_survival
 from qad_dl.detection import known_detection
 from qad_dl.scoring import Channel, Evidence
-from qad_dl.signatures import EPISODE_RATES, Signatures, any_kind, shipped_signatures
+from qad_dl.signatures import EPISODE_RATES, Convolution, Signatures, any_kind, shipped_signatures
 
 HORIZONS = (1, 6, 18)
 
@@ -81,9 +82,27 @@ def test_states_are_read_by_name_in_any_order_and_unknown_ones_are_not_read(ship
 
 
 def test_they_fit_only_where_their_states_and_channels_are(shipped: Signatures) -> None:
-    assert shipped.fits((*shipped.states, "merging"), shipped.channels)
-    assert not shipped.fits(("activated", "running", "finished", "cancelled"), shipped.channels)
-    assert not shipped.fits(shipped.states, shipped.channels[:2])
+    assert shipped.fits((*shipped.states, "merging"), shipped.channels, 72)
+    assert not shipped.fits(("activated", "running", "finished", "cancelled"), shipped.channels, 72)
+    assert not shipped.fits(shipped.states, shipped.channels[:2], 72)
+    longer = replace(shipped, course=(*shipped.course, convolution(shipped, 40)))
+    assert not longer.fits(shipped.states, shipped.channels, 72)
+
+
+def convolution(shipped: Signatures, dilation: int) -> Convolution:
+    width = len(shipped.enter_bias)
+    rng = np.random.default_rng(dilation)
+    taps = rng.normal(0, 0.1, (3, width, width)).astype(np.float32)
+    return Convolution(taps, np.zeros(width, np.float32), dilation)
+
+
+def test_the_course_of_the_evidence_is_read_as_far_as_it_reaches(shipped: Signatures) -> None:
+    reading = replace(shipped, course=tuple(convolution(shipped, d) for d in (1, 4)))
+    assert reading.reach == 10
+    f = np.random.default_rng(1).normal(0, 2, (3, 40, len(shipped.channels), len(shipped.states))).astype(np.float32)
+    whole = reading.log_ratios(f, shipped.states)
+    assert np.allclose(reading.log_ratios(f[:, 20:], shipped.states)[:, 10:], whole[:, 30:], atol=1e-4)
+    assert np.array_equal(reading.log_ratios(f[:, :30], shipped.states), whole[:, :30])
 
 
 def test_known_normal_life_gives_the_score_its_meaning(shipped: Signatures) -> None:
