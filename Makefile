@@ -88,6 +88,14 @@ $(DEMO)/review.html:
 signatures: env ## learn again what incidents look like (qad_dl/signatures.json): half an hour
 	$(BIN)/python -m training.signatures
 
+.PHONY: quality
+quality: env ## how good the alarms are: three worlds, all peers, docs/quality.md; hours, goes on where it was
+	$(BIN)/python -m training.quality
+
+.PHONY: quality-smoke
+quality-smoke: env ## the same with two tiny worlds and a few batches, into checkpoints/
+	$(BIN)/python -m training.quality scale=smoke out=checkpoints/quality-smoke/quality.md work=checkpoints/quality-smoke
+
 # --- checks -------------------------------------------------------------------------------------------------------
 
 # What the light tests find where torch is not: a bundle trained where it is, its history, its scores.

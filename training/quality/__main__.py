@@ -1,0 +1,41 @@
+"""Measure how good the alarms are, and write the page that says so.
+
+python -m training.quality [scale=full|smoke] [part=NAME|list|report] [out=docs/quality.md] [work=checkpoints/quality]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.start import start
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main(config: DictConfig) -> None:
+    """Make the parts that are asked for; with all of them, write the page."""
+    from omegaconf import OmegaConf
+
+    from training.quality.parts import Workshop, table_of
+    from training.quality.plan import Plan
+    from training.quality.report import write_report
+
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plan = Plan(plain)
+    workshop = Workshop(table_of(plan.parts()), Path(plain["work"]))
+    if plain["part"] == "list":
+        for name in workshop.parts:
+            print(f"{'made' if workshop.found(name) else '    '}  {name}")
+        return
+    if plain["part"] != "report":
+        workshop.run(workshop.chosen(plain["part"]))
+    if plain["part"] in (None, "report"):
+        write_report(Path(plain["out"]), plan, workshop)
+        sys.stderr.write(f"{plain['out']} written\n")
+
+
+if __name__ == "__main__":
+    start(main, "quality", "training.quality")
