@@ -20,7 +20,9 @@ def main(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from training.quality.parts import Workshop, table_of
+    from training.quality.peers import PEERS
     from training.quality.plan import Plan
+    from training.quality.reader import Reader
     from training.quality.report import write_report
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -28,12 +30,13 @@ def main(config: DictConfig) -> None:
     workshop = Workshop(table_of(plan.parts()), Path(plain["work"]))
     if plain["part"] == "list":
         for name in workshop.parts:
-            print(f"{'made' if workshop.found(name) else '    '}  {name}")
+            print(f"{'made' if workshop.find(name) else '    '}  {name}")
         return
     if plain["part"] != "report":
         workshop.run(workshop.chosen(plain["part"]))
     if plain["part"] in (None, "report"):
-        write_report(Path(plain["out"]), plan, workshop)
+        reader = Reader(workshop.find, plan.reporting, tuple(PEERS), plain)
+        write_report(Path(plain["out"]), reader, plain["scale"]["name"])
         sys.stderr.write(f"{plain['out']} written\n")
 
 

@@ -26,15 +26,29 @@ def make_bundle(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]
         made: the world.
     """
     (world,) = made.values()
-    overrides = [f"store={world.place / 'store'}", f"bundle={place / 'bundle'}", f"run_dir={place / 'run'}"]
-    overrides += [f"data.start={inputs['start']}", f"data.end={inputs['end']}", f"seed={inputs['seed']}"]
-    command = [sys.executable, "-m", "training.train", *overrides, *inputs["overrides"]]
     before, began = _cpu_s(), time.monotonic()
+    run_command(sys.executable, "-m", "training.train", *overrides_of(place, inputs, world.place))
+    return {"wall_s": time.monotonic() - began, "cpu_s": _cpu_s() - before}
+
+
+def overrides_of(place: Path, inputs: Mapping[str, Any], world: Path) -> list[str]:
+    """The overrides of configs/train.yaml with which a bundle is trained into `place`."""
+    folders = [f"store={world / 'store'}", f"bundle={place / 'bundle'}", f"run_dir={place / 'run'}"]
+    period = [f"data.start={inputs['start']}", f"data.end={inputs['end']}"]
+    return [*folders, *period, f"seed={inputs['seed']}", *inputs["overrides"]]
+
+
+def run_command(*command: str) -> str:
+    """Run a program from the top of the checkout; returns what it printed.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         msg = f"exit code {done.returncode} of {' '.join(command)}\n{done.stderr[-3000:]}"
         raise RuntimeError(msg)
-    return {"wall_s": time.monotonic() - began, "cpu_s": _cpu_s() - before}
+    return done.stdout
 
 
 def _cpu_s() -> float:

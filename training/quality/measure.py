@@ -52,6 +52,26 @@ def measure_decision(_place: Path, _inputs: Mapping[str, Any], made: Mapping[str
     return decision_figures(results.score, kept.flags, truth)
 
 
+def measure_life(_place: Path, _inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """Figures of what happened to queues beside those of their ordinary life on the same queues and ticks.
+
+    `made` has the world, the scores of what happened, and those of ordinary life.
+    """
+    world, happened, ordinary = made.values()
+    kept, usual = (scored.load(scores.place / scored.FILE) for scores in (happened, ordinary))
+    results = kept.results
+    known = load_known(world.place, results.series, results.times, results.known)
+    place = {key: row for row, key in enumerate(usual.results.series)}
+    rows = np.array([place[key] for key in results.series])
+    beside = {b: hot[rows] for b, hot in usual.flags.items()}
+    score = usual.results.score[rows]
+    return {
+        "happened": score_figures(results.score, known.truth)
+        | decision_figures(results.score, kept.flags, known.truth),
+        "ordinary": score_figures(score, known.truth) | decision_figures(score, beside, known.truth),
+    }
+
+
 def score_figures(scores: NDArray[np.float64], truth: Truth) -> dict[str, Any]:
     """Areas, what is seen at the budgets, a curve over budgets, and the delay for each incident at 0.01.
 

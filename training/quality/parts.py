@@ -79,10 +79,10 @@ class Workshop:
         """Where a part is, or will be."""
         return self.work / name / self.key(name)
 
-    def found(self, name: str) -> Made | None:
-        """The part, if it has been made from what is there now."""
-        path = self.place(name) / RESULT
-        if not path.exists():
+    def find(self, name: str) -> Made | None:
+        """The part, if there is such a one and it has been made from what is there now."""
+        path = self.place(name) / RESULT if name in self.parts else None
+        if path is None or not path.exists():
             return None
         kept = json.loads(path.read_text(encoding="utf-8"))
         return Made(self.place(name), kept["result"], float(kept["seconds"]))
@@ -105,7 +105,7 @@ class Workshop:
 
     def run(self, names: Sequence[str]) -> None:
         """Make what is missing of these parts, in this order, saying what is left and how long it may take."""
-        missing = [name for name in names if self.found(name) is None]
+        missing = [name for name in names if self.find(name) is None]
         _say(f"{len(names)} parts, {len(names) - len(missing)} are there")
         for i, name in enumerate(missing):
             left = sum(self.expected_s(n) for n in missing[i:])
@@ -125,7 +125,7 @@ class Workshop:
 
     def _make(self, name: str) -> float:
         part = self.parts[name]
-        needed = {need: self.found(need) for need in part.needs}
+        needed = {need: self.find(need) for need in part.needs}
         made = {need: one for need, one in needed.items() if one is not None}
         if len(made) < len(needed):
             msg = f"{name} is made before {sorted(set(needed) - set(made))}"

@@ -65,18 +65,20 @@ def pieces_of(start: np.datetime64, end: np.datetime64, days: int = PIECE_DAYS) 
         start = stop
 
 
-def backtest(store: Store, scorer: Scorer, start: np.datetime64, end: np.datetime64) -> Scored:
-    """Score a range and decide at every budget of `RATES`.
+def backtest(
+    store: Store, scorer: Scorer, start: np.datetime64, end: np.datetime64, queues: Sequence[str] = ()
+) -> Scored:
+    """Score a range, of some queues or of all, and decide at every budget of `RATES`.
 
     The decision at another budget costs no second backtest as long as it is one threshold; this is checked, and where
     it is more than that the range is scored once for each budget.
     """
     middle = BUDGETS[1]
-    results = run_backtest(store, scorer, start, end, middle)
+    results = run_backtest(store, scorer, start, end, middle, queues=queues)
     plain = {b: results.score >= scorer.bundle.detection.threshold(b) for b in RATES}
     if np.array_equal(plain[middle], results.flagged):
         return Scored(results, plain)
-    others = {b: run_backtest(store, scorer, start, end, b).flagged for b in RATES if b != middle}
+    others = {b: run_backtest(store, scorer, start, end, b, queues=queues).flagged for b in RATES if b != middle}
     return Scored(results, {**others, middle: results.flagged})
 
 
