@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qad_dl.errors import ConfigError
 from training.quality.parts import Part, Workshop, spoken, table_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Bench:

@@ -58,7 +58,7 @@ def test_files_count(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     digest(tmp_path, "there")
-    with pytest.raises(ValueError, match="no module 'training.play'"):
+    with pytest.raises(ValueError, match=r"no module 'training\.play'"):
         source_digest(["training.play"], (), tmp_path / "there")
     with pytest.raises(ValueError, match="no file"):
         source_digest(["training.work"], ["data/*"], tmp_path / "there")

@@ -20,7 +20,6 @@ def main(config: DictConfig) -> None:
     from omegaconf import OmegaConf
 
     from training.quality.parts import Workshop, table_of
-    from training.quality.peers import PEERS
     from training.quality.plan import Plan
     from training.quality.reader import Reader
     from training.quality.report import write_report
@@ -35,7 +34,7 @@ def main(config: DictConfig) -> None:
     if plain["part"] != "report":
         workshop.run(workshop.chosen(plain["part"]))
     if plain["part"] in (None, "report"):
-        reader = Reader(workshop.find, plan.reporting, tuple(PEERS), plain)
+        reader = Reader(workshop.find, plan.reporting, plan.peers, plain)
         write_report(Path(plain["out"]), reader, plain["scale"]["name"])
         sys.stderr.write(f"{plain['out']} written\n")
 

@@ -1,4 +1,4 @@
-"""The peers: other ways to score the same history, each learning from the same days as the model."""
+"""The scores of the peers on a world, each learning from the same days as the model."""
 
 from __future__ import annotations
 
@@ -6,27 +6,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.baseline.ridge import ridge_scores
-from qad_dl.baseline.rule import rule_scores
+from training.peers import PEERS, peer_scores
 from training.quality.known import load_grid
+from training.quality.sources import source_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from qad_dl.grid import Grid
     from training.quality.parts import Made
 
 FILE: Final = "peer.npz"
 
-
-PEERS: Final[dict[str, Callable[[Grid, NDArray[np.bool_]], NDArray[np.float64]]]] = {
-    "rule": lambda grid, _train: rule_scores(grid),
-    "ridge": ridge_scores,
-}
-"""name -> (grid, ticks to train on [T]) -> scores [N, T]; higher is more anomalous, NaN where there is none."""
+MODULES: Final = {"rule": "qad_dl.baseline.rule", "ridge": "qad_dl.baseline.ridge"}
+"""Where peers are that are part of the library."""
 
 
 def make_peer(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
@@ -34,10 +29,16 @@ def make_peer(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) 
     (world,) = made.values()
     grid = load_grid(world.place)
     train = np.asarray(grid.times < np.datetime64(inputs["trained"]), np.bool_)
-    score = PEERS[inputs["peer"]](grid, train)
+    score = peer_scores(inputs["peer"], grid, train)
     series = np.array([key[0] for key in grid.series])
     np.savez_compressed(place / FILE, score=score.astype(np.float32), times=grid.times, series=series)
     return {"scored": int(np.isfinite(score).sum())}
+
+
+def peer_digest(name: str) -> str:
+    """Hash of the code of one peer, of what all share, and of the grid: a new peer makes none of the others again."""
+    module = MODULES.get(name) or PEERS[name].__module__
+    return source_digest([module, "training.peers.protocol", "training.quality.known"])
 
 
 def peer_series(place: Path) -> tuple[tuple[str, ...], ...]:

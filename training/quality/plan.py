@@ -10,6 +10,7 @@ import numpy as np
 
 from qad_dl.errors import ConfigError
 from qad_dl.simulator import WorldParams
+from training.peers import peer_names
 from training.quality.bundles import make_bundle
 from training.quality.commands import make_incidents
 from training.quality.facts import make_facts
@@ -18,7 +19,7 @@ from training.quality.measure import measure_decision, measure_life, measure_mod
 from training.quality.no_ids import make_no_ids
 from training.quality.parts import Part
 from training.quality.peer_figures import measure_peer
-from training.quality.peers import PEERS, make_peer
+from training.quality.peers import make_peer, peer_digest
 from training.quality.reader import ablation_name, ablations
 from training.quality.ricc import make_ricc, measure_ricc
 from training.quality.scored import make_scores
@@ -71,7 +72,6 @@ class Plan:
                 ["training.quality.commands", "qad_dl.cli.cmd_backtest", "qad_dl.cli.cmd_incidents"]
             ),
             "ricc": source_digest(["training.quality.ricc"]),
-            "peer": source_digest(["training.quality.peers"]),
             "peer figures": source_digest(["training.quality.peer_figures"]),
         }
 
@@ -80,6 +80,12 @@ class Plan:
         """Names of the worlds that are reported."""
         names = self.scale["reporting"]
         return list(self.config["worlds"]["reporting"]) if names is None else list(names)
+
+    @property
+    def peers(self) -> list[str]:
+        """Names of the peers."""
+        names = self.scale["peers"]
+        return list(peer_names()) if names is None else list(names)
 
     def world(self, name: str) -> World:
         """A world by its name.
@@ -115,7 +121,7 @@ class Plan:
         world = self.world(name)
         span = {"start": world.split, "end": world.end}
         yield Part(f"facts/{name}", make_facts, span, self.code["facts"], (f"world/{name}",), 60)
-        for peer in PEERS:
+        for peer in self.peers:
             yield from self._peer(world, peer)
         for variant, overrides in self.config["variants"].items():
             yield from self._model(world, variant, overrides)
@@ -179,7 +185,7 @@ class Plan:
     def _peer(self, world: World, peer: str) -> Iterator[Part]:
         w, p = f"world/{world.name}", f"peer/{world.name}/{peer}"
         span = {"start": world.split, "end": world.end}
-        yield Part(p, make_peer, {"peer": peer, "trained": world.split}, self.code["peer"], (w,), 90)
+        yield Part(p, make_peer, {"peer": peer, "trained": world.split}, peer_digest(peer), (w,), 120)
         yield Part(f"peer-figures/{world.name}/{peer}", measure_peer, span, self.code["peer figures"], (w, p), 60)
 
     def _model(
