@@ -175,6 +175,13 @@ accept-9: env ## README, command by command
 accept-10: $(DEMO)/review.html ## the metadata embeddings work
 	$(ACCEPT) tests/accept/test_embeddings.py
 
+# Rows of what is needed of the alarms: `make accept-quality-3`. The parts that are there are not made again.
+QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
+
+.PHONY: $(QUALITY_ROWS:%=accept-quality-%)
+$(QUALITY_ROWS:%=accept-quality-%): accept-quality-%: quality
+	$(ACCEPT) "tests/accept/test_quality.py::test_row[$*]"
+
 .PHONY: clean
 clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay
 	rm -rf $(VENV) $(LIGHT) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache checkpoints/demo checkpoints/trained checkpoints/accept

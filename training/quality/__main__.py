@@ -35,7 +35,7 @@ def main(config: DictConfig) -> None:
         workshop.run(workshop.chosen(plain["part"]))
     if plain["part"] in (None, "report"):
         reader = Reader(workshop.find, plan.reporting, plan.peers, plain)
-        write_report(Path(plain["out"]), reader, plain["scale"]["name"])
+        write_report(Path(plain["out"]), workshop.work / "verdicts.json", reader, plain["scale"]["name"])
         sys.stderr.write(f"{plain['out']} written\n")
 
 

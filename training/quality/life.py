@@ -87,7 +87,8 @@ def renamed(rows: pa.Table) -> pa.Table:
     """The rows under their queues' new names."""
     column = rows.column_names.index("panda_queue")
     names = pc.replace_substring_regex(rows.column(column).cast(pa.string()), "^", NEW)
-    return rows.set_column(column, "panda_queue", names.cast(rows.schema.field(column).type))
+    field = rows.schema.field(column)
+    return rows.set_column(column, field, names.cast(field.type))
 
 
 def old_names(kept: Scored) -> Scored:

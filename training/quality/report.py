@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from qad_dl.atomic import replace_file
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
     from training.quality.reader import Reader
 
 
-def write_report(out: Path, reader: Reader, scale: str) -> None:
+def write_report(out: Path, data: Path, reader: Reader, scale: str) -> None:
     """Write the page and its pictures, which go to the folder named like it.
 
     Args:
         out: the page, Markdown.
+        data: what is needed and whether it is reached, for programs, JSON.
         reader: the figures; what has not been made is said to be not measured.
         scale: as in `scale=...`.
     """
@@ -28,6 +31,7 @@ def write_report(out: Path, reader: Reader, scale: str) -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     drawn = [name for name, draw in PICTURES.items() if draw(reader, pictures / f"{name}.svg")]
     found = verdicts(reader)
+    replace_file(data, (json.dumps([asdict(v) for v in found], indent=1) + "\n").encode())
     tables = [markdown(table(reader), scale) for table in TABLES]
     shown = [f"![{name.replace('-', ' ')}]({pictures.name}/{name}.svg)" for name in drawn]
     parts = [
