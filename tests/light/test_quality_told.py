@@ -34,7 +34,12 @@ def telling(incidents: list, told: list[Found], flags: list[tuple[int, int, int]
     for row, first, last in flags:
         flagged[row, first:last] = True
     truth = build_truth(TIMES, TICK, N, [w for w, _ in incidents], downtimes)
-    return Telling(Known(truth, {i.incident: i for _, i in incidents}), told, VALUES, flagged)
+
+    def tell(first: int, end: int) -> list[Found]:
+        """A group is told once it has lasted four ticks; a queue alone at once."""
+        return [f for f in told if first <= f.start and f.start + 4 * (len(f.series) > 1) < end]
+
+    return Telling(Known(truth, {i.incident: i for _, i in incidents}), told, VALUES, flagged, tell)
 
 
 SITE = incident("a", 100, 130, 0, 1, 2)
@@ -44,12 +49,26 @@ FLAGS = [(0, 104, 120), (1, 103, 120)]
 def test_told_once_with_its_value() -> None:
     (case,) = group_cases(telling([SITE], [found(103, 120, 0, 1)], FLAGS))
     assert case["seen"] == 2
-    assert (case["right"], case["one"], case["late_ticks"]) == (True, True, 0)
+    assert (case["right"], case["one"]) == (True, True)
+    assert (case["alone_ticks"], case["told_ticks"], case["named_ticks"]) == (3, 7, 7)
 
 
-def test_told_earlier_than_by_any_queue_alone() -> None:
-    (case,) = group_cases(telling([SITE], [found(101, 120, 0, 1)], FLAGS))
-    assert case["late_ticks"] == -2
+def test_told_before_any_queue_is_flagged() -> None:
+    (case,) = group_cases(telling([SITE], [found(95, 120, 0, 1)], FLAGS))
+    assert (case["one"], case["alone_ticks"], case["told_ticks"]) == (True, 3, 0)
+    (case,) = group_cases(telling([SITE], [found(100, 120, 0, 1)], []))
+    assert (case["one"], case["seen"], case["alone_ticks"], case["named_ticks"]) == (True, 0, None, 4)
+
+
+def test_told_as_a_queue_first_and_named_later() -> None:
+    (case,) = group_cases(telling([SITE], [found(110, 120, 0, 1), found(103, 108, 2, name=("panda_queue", ""))], FLAGS))
+    assert (case["right"], case["one"]) == (True, False)
+    assert (case["told_ticks"], case["named_ticks"]) == (3, 14)
+
+
+def test_evidence_long_before_is_of_something_else() -> None:
+    (case,) = group_cases(telling([SITE], [found(87, 120, 0, 1)], FLAGS))
+    assert (case["told"], case["right"]) == (0, False)
 
 
 def test_another_value_that_the_same_queues_have_is_as_right() -> None:
@@ -59,7 +78,7 @@ def test_another_value_that_the_same_queues_have_is_as_right() -> None:
 
 def test_a_value_that_more_queues_have_is_wrong() -> None:
     (case,) = group_cases(telling([SITE], [found(103, 120, 0, 1, name=("cloud", "DE"))], FLAGS))
-    assert (case["told"], case["right"], case["one"], case["late_ticks"]) == (1, False, False, None)
+    assert (case["told"], case["right"], case["one"], case["named_ticks"]) == (1, False, False, None)
 
 
 def test_told_in_pieces_is_not_told_as_one() -> None:

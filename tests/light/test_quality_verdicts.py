@@ -58,12 +58,15 @@ def decision(false: int, days: float = 100.0) -> dict[str, Any]:
     return {"realised": realised, "healthy_days": days, "downtime_days": 10.0}
 
 
+HEARD = {"alone_ticks": 3, "told_ticks": 3, "named_ticks": 6}
+
+
 def model(area: float = 0.9) -> dict[str, Any]:
     group = {"field": "harvester", "kind": "harvester_down", "queues": 5, "name": "x"}
     return {
         **score(area, 0.8, {"x": 10.0, "y": None, "z": 50.0}),
         **decision(1),
-        "groups": [{**group, "seen": 3, "told": 1, "right": True, "one": True, "late_ticks": 0}],
+        "groups": [{**group, "seen": 3, "told": 1, "right": True, "one": True, **HEARD}],
         "told": [{"field": "harvester", "value": "H", "queues": 5, "kind": "harvester_down", "true": True}],
         "kinds": [
             {"name": "x", "kind": "harvester_down", "told": "harvester_down"},
@@ -192,7 +195,7 @@ def test_tables_say_the_figures() -> None:
     of = reader(figures())
     assert worlds(of).rows[1] == ["a", "seed=1", "3", "0.10", "0.80", "0.75", "yes"]
     assert ["a", "default", "0.80", "0.80", "0.80", "1.00", "1.00"] in seen(of).rows
-    assert ["harvester", "2", "1.00", "1.00", "1.00", "1.00"] in groups(of).rows
+    assert ["harvester", "2", "1.00", "1.00", "1.00", "1.00", "60"] in groups(of).rows
     assert ["site_down", "2", "", "0.00"] in kinds(of).rows
     assert ["a", "100", "0.10", "1.00", "10.00", "0.0100", "0.0000"] in rates(of).rows
     assert ["site_down", "4", "1.00", "0.50", "0.00", "0.50", "50"] in by_kind(of).rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.incidents import Found
     from qad_dl.metrics.truth import Truth
+    from qad_dl.results import Results
     from training.quality.parts import Made
 
 
@@ -33,7 +35,12 @@ def measure_model(_place: Path, _inputs: Mapping[str, Any], made: Mapping[str, M
     results = kept.results
     known = load_known(world.place, results.series, results.times, results.known)
     values = values_of(results, Store.open(world.place / "store"))
-    telling = Telling(known, find_incidents(results, values), values, results.flagged)
+
+    def tell(first: int, end: int) -> list[Found]:
+        told = find_incidents(_between(results, first, end), values)
+        return [replace(f, start=f.start + first, end=f.end + first) for f in told]
+
+    telling = Telling(known, find_incidents(results, values), values, results.flagged, tell)
     return {
         **score_figures(results.score, known.truth),
         **decision_figures(results.score, kept.flags, known.truth),
@@ -41,6 +48,12 @@ def measure_model(_place: Path, _inputs: Mapping[str, Any], made: Mapping[str, M
         "told": told_groups(telling),
         "kinds": kind_cases(telling),
     }
+
+
+def _between(results: Results, first: int, end: int) -> Results:
+    """The ticks [first, end) of results without details."""
+    arrays: dict[str, Any] = {name: array[..., first:end] for name, array in scored.arrays_of(results).items()}
+    return replace(results, **arrays)
 
 
 def measure_decision(_place: Path, _inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HIGHLIGHT: Final = {"default": "#b2182b", "hindsight": "#000000", "peer ridge": "#2166ac", "peer rule": "#1a9850"}
 OTHERS: Final = "#bbbbbb"
+LONGEST_MIN: Final = 360
+"""Delays beyond this are off the picture."""
 
 
 def seen_curves(reader: Reader, path: Path) -> bool:
@@ -51,9 +53,10 @@ def delay_distribution(reader: Reader, path: Path) -> bool:
         delays = list(model["delays_min"].values()) if model else []
         waits = sorted(d for d in delays if d is not None)
         if waits:
-            axis.step(waits, [(i + 1) / len(delays) for i in range(len(waits))], where="post", label=world)
+            shares = [i / len(delays) for i in range(len(waits) + 1)]
+            axis.step([0, *waits, LONGEST_MIN], [*shares, shares[-1]], where="post", label=world)
     axis.axvline(30, color=OTHERS, lw=1)
-    axis.set(xlabel="minutes after the start", ylabel="share of all incidents seen", xlim=(0, 360), ylim=(0, 1))
+    axis.set(xlabel="minutes after the start", ylabel="share of all incidents seen", xlim=(0, LONGEST_MIN), ylim=(0, 1))
     axis.legend(fontsize=7)
     return _save(figure, path)
 
@@ -83,14 +86,16 @@ def kind_confusion(reader: Reader, path: Path) -> bool:
     matrix = kind_matrix(reader)
     if not matrix:
         return False
-    kinds, told = list(matrix), sorted({k for row in matrix.values() for k in row})
+    told = sorted({*matrix, *(k for row in matrix.values() for k in row)})  # the same order, so that right is diagonal
+    kinds = list(matrix)
     figure, (axis,) = _panels(1)
     shares = [[matrix[k].get(t, 0) / sum(matrix[k].values()) for t in told] for k in kinds]
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, kind in enumerate(kinds):
         for j, name in enumerate(told):
             if matrix[kind].get(name):
-                axis.text(j, i, matrix[kind][name], ha="center", va="center", fontsize=7)
+                color = "white" if shares[i][j] > 0.5 else "black"
+                axis.text(j, i, matrix[kind][name], ha="center", va="center", fontsize=7, color=color)
     axis.set_xticks(range(len(told)), told, rotation=60, ha="right", fontsize=7)
     axis.set_yticks(range(len(kinds)), kinds, fontsize=7)
     axis.set(xlabel="told as", ylabel="is")

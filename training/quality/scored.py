@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -30,7 +30,18 @@ RATES: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Budgets at which the realised rate is looked at; those of the measures are among them."""
 
 FILE: Final = "scores.npz"
-ARRAYS: Final = ("times", "score", "reason", "known", "expected", "state", "direction", "kind")
+
+ABSENT: Final = {
+    "score": np.nan,
+    "flagged": False,
+    "reason": 1,
+    "known": False,
+    "expected": False,
+    "state": -1,
+    "direction": 0,
+    "kind": -1,
+}
+"""What the arrays of results say where a series is not known yet; `reason` 1 is too_short."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +93,20 @@ def backtest(
     return Scored(results, {**others, middle: results.flagged})
 
 
+def arrays_of(results: Results) -> dict[str, NDArray[Any]]:
+    """The arrays of results by name, [T] or [N, T]."""
+    values = {f.name: getattr(results, f.name) for f in fields(results)}
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
 def joined(pieces: Sequence[Scored]) -> Scored:
     """Pieces one after the other; a series that a piece does not know yet is not known there."""
     series = tuple(sorted({key for piece in pieces for key in piece.results.series}))
     parts = [_spread(piece, series) for piece in pieces]
-
-    def along(name: str) -> Any:
-        return np.concatenate([getattr(p.results, name) for p in parts], axis=-1)
-
-    arrays = {name: along(name) for name in (*ARRAYS, "flagged")}
+    arrays = [arrays_of(part.results) for part in parts]
+    whole: dict[str, Any] = {name: np.concatenate([a[name] for a in arrays], axis=-1) for name in arrays[0]}
     flags = {b: np.concatenate([p.flags[b] for p in parts], axis=1) for b in RATES}
-    return Scored(replace(parts[0].results, **arrays), flags)
+    return Scored(replace(parts[0].results, **whole), flags)
 
 
 def _spread(piece: Scored, series: tuple[tuple[str, ...], ...]) -> Scored:
@@ -101,22 +115,20 @@ def _spread(piece: Scored, series: tuple[tuple[str, ...], ...]) -> Scored:
         return piece
     place = {key: i for i, key in enumerate(results.series)}
     rows = np.array([place.get(key, -1) for key in series])
-    absent = {"score": np.nan, "reason": 1, "known": False, "expected": False, "state": -1, "direction": 0, "kind": -1}
 
     def of(values: NDArray[Any], fill: Any) -> Any:
         return np.where((rows >= 0)[:, None], values[rows], np.array(fill, values.dtype))
 
-    arrays: dict[str, Any] = {name: of(getattr(results, name), fill) for name, fill in absent.items()}
+    arrays: dict[str, Any] = {name: of(a, ABSENT[name]) for name, a in arrays_of(results).items() if a.ndim == 2}
     flags = {b: of(hot, False) for b, hot in piece.flags.items()}
-    return Scored(replace(results, series=series, flagged=of(results.flagged, False), **arrays), flags)
+    return Scored(replace(results, series=series, **arrays), flags)
 
 
 def save(path: Path, scored: Scored) -> None:
-    """Keep scores in one file."""
-    results = scored.results
-    words = {"entity": results.entity, "series": results.series, "states": results.states, "kinds": results.kinds}
-    text = json.dumps({**words, "budget": results.budget, "threshold": results.threshold})
-    arrays = {name: getattr(results, name) for name in ARRAYS}
+    """Keep scores in one file, whatever fields results have; details are not kept."""
+    arrays: dict[str, Any] = {**arrays_of(scored.results)}
+    others = {f.name: getattr(scored.results, f.name) for f in fields(Results) if f.name not in arrays}
+    text = json.dumps({name: value for name, value in others.items() if name != "details"})
     flags: dict[str, Any] = {f"flags {b:g}": hot for b, hot in scored.flags.items()}
     np.savez_compressed(path, text=np.array(text), **arrays, **flags)
 
@@ -124,17 +136,12 @@ def save(path: Path, scored: Scored) -> None:
 def load(path: Path) -> Scored:
     """Read what `save` wrote."""
     with np.load(path) as file:
-        words = json.loads(str(file["text"]))
-        arrays = {name: file[name] for name in ARRAYS}
+        others = {name: _tuples(value) for name, value in json.loads(str(file["text"])).items()}
         flags = {b: file[f"flags {b:g}"] for b in RATES}
-    results = Results(
-        entity=tuple(words["entity"]),
-        series=tuple(tuple(key) for key in words["series"]),
-        states=tuple(words["states"]),
-        kinds=tuple(words["kinds"]),
-        budget=words["budget"],
-        threshold=words["threshold"],
-        flagged=flags[BUDGETS[1]],
-        **arrays,
-    )
-    return Scored(results, flags)
+        arrays = {name: file[name] for name in file.files if name != "text" and not name.startswith("flags ")}
+    return Scored(Results(**others, **arrays), flags)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of any depth as tuples."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from qad_dl.schema import Tick
 from training.quality.reader import ablation_name, ablations, ratio
 from training.quality.told import confusion
 from training.quality.verdicts import MIDDLE, over_budget, rate, share, stop_delay
@@ -19,6 +20,7 @@ BUDGETS: Final = ("0.1", MIDDLE, "0.001")
 SIZES: Final = (0, 200, 1000, 5000)
 """Jobs of the largest queue hit, at which sizes begin."""
 
+MINUTES: Final = Tick().minutes
 ABSENT: Final = "-"
 
 
@@ -43,6 +45,7 @@ class Table:
 
 def worlds(reader: Reader) -> Table:
     """Whether the worlds count for reporting."""
+    known = {name: params for kind in reader.config["worlds"].values() for name, params in kind.items()}
     rows = []
     for world in reader.worlds:
         values = {
@@ -51,7 +54,7 @@ def worlds(reader: Reader) -> Table:
             "ridge_auc_pr": (reader.peer(world, "ridge") or {}).get("auc_pr"),
         }
         facts = reader.facts(world)
-        params = ", ".join(f"{k}={v}" for k, v in reader.config["worlds"]["reporting"][world].items())
+        params = ", ".join(f"{k}={v}" for k, v in known[world].items())
         counts = qualifies(values, reader.config["qualification"])
         said = ABSENT if counts is None else "yes" if counts else "NO"
         rows.append(
@@ -153,16 +156,18 @@ def groups(reader: Reader) -> Table:
     told = [g for w in reader.worlds for g in (reader.model(w) or {"told": []})["told"]]
     text = (
         "Incidents that hit several queues, all reporting worlds together. Right: an incident told names the value, or "
-        "another that the very same queues have; as one: nothing else is told of its queues while it lasts. "
+        "another that the very same queues have; as one: nothing else is told of its queues while it lasts; named: by "
+        "what is known at that time, median of those named within 12 hours. "
         f"Told were {len(told)} groups, {sum(not g['true'] for g in told)} with a value that no incident has."
     )
-    head = ["shared", "incidents", "a queue is seen", "two are", "right value", "right and as one"]
+    head = ["shared", "incidents", "a queue is flagged", "told", "right value", "right and as one", "named after, min"]
     return Table("Groups", text, head, [*rows, _group_row("all", cases)], "measure/*/default/1")
 
 
 def _group_row(field: str, cases: Sequence[Mapping[str, Any]]) -> list[str]:
-    of = [[g["seen"] > 0 for g in cases], [g["seen"] > 1 for g in cases], [g["right"] for g in cases]]
-    return [field, str(len(cases)), *(number(share(v)) for v in [*of, [g["one"] for g in cases]])]
+    shares = [share([bool(g[what]) for g in cases]) for what in ("seen", "told", "right", "one")]
+    named = [g["named_ticks"] * MINUTES for g in cases if g["named_ticks"] is not None]
+    return [field, str(len(cases)), *map(number, shares), number(statistics.median(named), 0) if named else ABSENT]
 
 
 def kinds(reader: Reader) -> Table:

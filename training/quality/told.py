@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from qad_dl.metrics.episodes import episode_begins
 from qad_dl.metrics.truth import RECOVERY, span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from qad_dl.incidents_file import Incident
     from qad_dl.metrics.truth import Truth, Window
     from training.quality.known import Known
+
+
+EARLY_TICKS: Final = 12
+"""Evidence of a group that begins up to two hours before an incident may be told with it."""
+
+HEARD_WITHIN: Final = 72
+"""Ticks after the start of a group incident in which its telling is looked for, tick by tick,"""
+
+TOLD_FROM: Final = 144
+"""each time from what was known since so many ticks before it."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,14 @@ class Telling:
         found: what was told.
         values: the metadata values that may be told, and their series.
         flagged: [N, T] bool, the decision of each queue alone.
+        tell: what would be told from the ticks [first, end) alone, by the indices of all ticks.
     """
 
     known: Known
     found: Sequence[Found]
     values: Values
     flagged: NDArray[np.bool_]
+    tell: Callable[[int, int], Sequence[Found]]
 
     @property
     def truth(self) -> Truth:
@@ -55,9 +67,11 @@ def group_cases(telling: Telling) -> list[dict[str, Any]]:
 
     Returns:
         For each: name, kind, field, queues; `seen`: queues of it whose episodes begin inside or within 1 h after it;
-        `told`: number of incidents told that begin there on its queues; `right`: one of them names its value, or one
-        with the very same queues; `one`: that one alone; `late_ticks`: its start after the earliest of its queues'
-        episodes, None where not right.
+        `told`: number of incidents told that begin there on its queues, groups up to `EARLY_TICKS` before; `right`: one
+        of them names its value, or one with the very same queues; `one`: that one alone; `alone_ticks`,
+        `told_ticks`, `named_ticks`: from its start to the first tick at which a queue of it is flagged, anything is
+        told of its queues, and its value is named, by what is known at that tick; None where that does not happen,
+        the last two also where it takes longer than `HEARD_WITHIN`.
     """
     begins = telling.begins()
     return [_group_case(telling, begins, w) for w in telling.truth.windows if len(w.rows) > 1]
@@ -66,23 +80,50 @@ def group_cases(telling: Telling) -> list[dict[str, Any]]:
 def _group_case(telling: Telling, begins: NDArray[np.bool_], window: Window) -> dict[str, Any]:
     incident = telling.known.incidents[window.name]
     ticks = span(telling.truth.times, window.start, window.end + GRACE)
-    rows = set(window.rows)
-    told = [f for f in telling.found if ticks.start <= f.start < ticks.stop and rows & set(f.series)]
-    right = [f for f in told if len(f.series) > 1 and same_value(telling.values, incident, f)]
+    told = [f for f in telling.found if _belongs(f, window, ticks)]
+    right = [f for f in told if _names(telling.values, incident, f)]
     hot = begins[list(window.rows), ticks]
     first = np.flatnonzero(hot.any(axis=0))
-    late = right[0].start - (ticks.start + int(first[0])) if right and first.size else None
+    heard, named = _heard(telling, incident, window) if told else (None, None)
     return {
         "name": window.name,
         "kind": window.kind,
         "field": incident.field,
-        "queues": len(rows),
+        "queues": len(window.rows),
         "seen": int(hot.any(axis=1).sum()),
         "told": len(told),
         "right": bool(right),
         "one": bool(right) and len(told) == 1,
-        "late_ticks": late,
+        "alone_ticks": int(first[0]) if first.size else None,
+        "told_ticks": heard,
+        "named_ticks": named,
     }
+
+
+def _belongs(found: Found, window: Window, ticks: slice) -> bool:
+    """Whether something told is of an incident: its weak evidence may have begun a little before."""
+    early = EARLY_TICKS if len(found.series) > 1 else 0
+    return bool(ticks.start - early <= found.start < ticks.stop and found.end > ticks.start) and bool(
+        set(window.rows) & set(found.series)
+    )
+
+
+def _names(values: Values, incident: Incident, found: Found) -> bool:
+    return len(found.series) > 1 and same_value(values, incident, found)
+
+
+def _heard(telling: Telling, incident: Incident, window: Window) -> tuple[int | None, int | None]:
+    """Ticks after its start at which anything is told, and its value is named, from what is known by then."""
+    ticks = span(telling.truth.times, window.start, window.end + GRACE)
+    heard: int | None = None
+    for tick in range(ticks.start, min(ticks.stop, ticks.start + HEARD_WITHIN)):
+        known = telling.tell(max(ticks.start - TOLD_FROM, 0), tick + 1)
+        told = [f for f in known if _belongs(f, window, ticks)]
+        if told and heard is None:
+            heard = tick - ticks.start
+        if any(_names(telling.values, incident, f) for f in told):
+            return heard, tick - ticks.start
+    return heard, None
 
 
 def told_groups(telling: Telling) -> list[dict[str, Any]]:

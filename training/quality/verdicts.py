@@ -152,18 +152,21 @@ def over_budget(models: Sequence[Mapping[str, Any]], budget: str) -> float | Non
 def _groups(reader: Reader, needed: Mapping[str, Any]) -> list[Verdict]:
     models, fields = reader.all_models(), reader.config["group_fields"]
     cases = [g for m in models for g in m["groups"] if g["field"] in fields]
-    told = [g for m in models for g in m["told"]]
-    late = [g["late_ticks"] for g in cases if g["late_ticks"] is not None]
     right = share([g["one"] for g in cases])
-    seen = share([g["one"] for g in cases if g["seen"]])
-    wrong = share([not g["true"] for g in told])
-    in_time = share([ticks <= 0 for ticks in late])
+    seen = share([g["one"] for g in cases if g["seen"] or g["told"]])
+    wrong = share([not g["true"] for m in models for g in m["told"]])
+    in_time = share([_in_time(g) for g in cases if g["seen"]])
     return [
         at_least(5, f"groups ({', '.join(fields)}) told as one, right", {"": right}, needed["groups_right"]),
-        at_least(5, "the same, of those of which a queue is seen", {"": seen}, needed["groups_right"]),
+        at_least(5, "the same, of those seen in any way", {"": seen}, needed["groups_right"]),
         at_most(5, "groups told with a value that no incident has", {"": wrong}, needed["groups_wrong"]),
-        at_least(5, "groups told no later than the earliest of their queues alone", {"": in_time}, 1.0),
+        at_least(5, "groups told no later than the earliest of their queues is flagged", {"": in_time}, 1.0),
     ]
+
+
+def _in_time(group: Mapping[str, Any]) -> bool:
+    """Whether something is told of a group no later than a queue of it is flagged."""
+    return group["told_ticks"] is not None and group["told_ticks"] <= group["alone_ticks"]
 
 
 def share(values: Sequence[bool]) -> float | None:
