@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from training.peers import PEERS, peer_scores
 from training.quality.known import load_grid
@@ -29,7 +30,8 @@ def make_peer(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) 
     (world,) = made.values()
     grid = load_grid(world.place)
     train = np.asarray(grid.times < np.datetime64(inputs["trained"]), np.bool_)
-    score = peer_scores(inputs["peer"], grid, train)
+    with threadpool_limits(limits=1):  # matrices of one series are so small that threads wait for each other: 10 times
+        score = peer_scores(inputs["peer"], grid, train)
     series = np.array([key[0] for key in grid.series])
     np.savez_compressed(place / FILE, score=score.astype(np.float32), times=grid.times, series=series)
     return {"scored": int(np.isfinite(score).sum())}
