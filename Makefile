@@ -96,6 +96,14 @@ quality: env ## how good the alarms are: three worlds, all peers, docs/quality.m
 quality-smoke: env ## the same with two tiny worlds and a few batches, into checkpoints/
 	$(BIN)/python -m training.quality scale=smoke out=checkpoints/quality-smoke/quality.md work=checkpoints/quality-smoke
 
+# The labelled measurements of other systems: folder in the layout of docs/interfaces.md, section 7.
+DATASET := ../shared/data/asd
+BENCHMARK := checkpoints/benchmark
+
+.PHONY: benchmark
+benchmark: env ## ours and every peer on labelled servers (DATASET=...), one table: 10 minutes
+	$(BIN)/python -m training.benchmark dataset=$(DATASET) out=$(BENCHMARK) peers=all
+
 # --- checks -------------------------------------------------------------------------------------------------------
 
 # What the light tests find where torch is not: a bundle trained where it is, its history, its scores.
