@@ -137,8 +137,8 @@ def _column(path: Path, table: pa.Table, name: str) -> NDArray[np.float32]:
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         msg = f"{path}: column {name} is of {column.type}; give numbers"
         raise InputError(msg)
-    whole: Any = pc.fill_null(column.cast(pa.float64()), np.nan)
-    values = to_numpy(one_chunk(whole)).astype(np.float32)
+    numbers: Any = column.cast(pa.float64())
+    values = to_numpy(one_chunk(pc.fill_null(numbers, np.nan))).astype(np.float32)
     infinite = np.flatnonzero(np.isinf(values))
     if infinite.size:
         msg = f"{path}: row {infinite[0]} of column {name} is infinite; leave it empty if it is not known"
