@@ -197,7 +197,7 @@ def test_tables_say_the_figures() -> None:
     assert ["a", "default", "0.80", "0.80", "0.80", "1.00", "1.00"] in seen(of).rows
     assert ["harvester", "2", "1.00", "1.00", "1.00", "1.00", "60"] in groups(of).rows
     assert ["site_down", "2", "", "0.00"] in kinds(of).rows
-    assert ["a", "100", "0.10", "1.00", "10.00", "0.0100", "0.0000"] in rates(of).rows
+    assert ["a", "100", "0.10", "1.00", "10.00", "0.0100", "0.0000", "1.00"] in rates(of).rows
     assert ["site_down", "4", "1.00", "0.50", "0.00", "0.50", "50"] in by_kind(of).rows
     assert ["200 to 1000", "2", "1.00", "0.00", "0.00", "0.00", "-"] in by_size(of).rows
     assert ["new queues with one day of history", "0", "0.50", "25", "0.50", "0.01", "0.00"] in life(of).rows

@@ -79,7 +79,9 @@ def held_back(reader: Reader) -> str:
         return "## What holds it back\n\nNothing that hindsight sees at 0.01 is missed, or nothing has been measured."
     lines = [f"At 0.01 hindsight sees {len(missed)} incidents that the model does not; the model {beyond} others."]
     for what, table in (("kind", by_kind(reader)), ("jobs", by_size(reader))):
-        worst = sorted((row for row in table.rows if row[5] != "-"), key=lambda row: float(row[5]))[:4]
+        worst = sorted((row for row in table.rows if row[0] != "all" and row[5] != "-"), key=lambda row: float(row[5]))[
+            :4
+        ]
         said = ", ".join(f"{row[0]} ({row[3]} of {row[2]}, {row[1]} incidents)" for row in worst)
         lines.append(f"By {what}, least of what hindsight sees first: {said}.")
     alone = share([c["queues"] == 1 for c in missed])

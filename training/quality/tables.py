@@ -129,23 +129,21 @@ def rates(reader: Reader) -> Table:
     """Realised rate of the decision over its budget."""
     named = {w: reader.model(w) for w in reader.worlds}
     named |= {"no incidents": reader.model("quiet"), "RICC": reader.result("measure/ricc/default/1")}
-    rows = []
-    for name, figures in named.items():
-        if figures is not None:
-            down = rate([figures], MIDDLE, "downtime") if "downtime_days" in figures else None
-            over = [number(over_budget([figures], b)) for b in BUDGETS]
-            rows.append(
-                [name, number(figures["healthy_days"], 0), *over, number(rate([figures], MIDDLE), 4), number(down, 4)]
-            )
-    head = [
-        "world",
-        "healthy queue-days",
-        *(f"over budget {b}" for b in BUDGETS),
-        "rate at 0.01",
-        "in downtimes at 0.01",
-    ]
-    text = "False episodes of `flagged` per queue-day over the budget that it was set to: 1 is right."
+    rows = [[name, *_rate_row(figures)] for name, figures in named.items() if figures is not None]
+    over = [f"over budget {b}" for b in BUDGETS]
+    head = ["world", "healthy queue-days", *over, "rate at 0.01", "in downtimes at 0.01", "seen at 0.01"]
+    text = (
+        "False episodes of `flagged` per queue-day over the budget that it was set to: 1 is right. Seen: the share of "
+        "the incidents that `flagged` sees, whose threshold nobody has chosen by the incidents."
+    )
     return Table("Realised rates", text, head, rows, "measure/*/default/1")
+
+
+def _rate_row(figures: Mapping[str, Any]) -> list[str]:
+    down = rate([figures], MIDDLE, "downtime") if "downtime_days" in figures else None
+    over = [number(over_budget([figures], b)) for b in BUDGETS]
+    shares = [number(rate([figures], MIDDLE), 4), number(down, 4), number(figures["realised"][MIDDLE].get("seen"))]
+    return [number(figures["healthy_days"], 0), *over, *shares]
 
 
 def groups(reader: Reader) -> Table:
@@ -195,7 +193,7 @@ def by_kind(reader: Reader) -> Table:
     cases = incidents(reader)
     rows = [_part_row(k, [c for c in cases if c["kind"] == k]) for k in sorted({c["kind"] for c in cases})]
     text = "Share seen at 0.01 and median delay by kind, all reporting worlds together."
-    return Table("By kind", text, ["kind", *PART_HEAD], rows, "*figures/*")
+    return Table("By kind", text, ["kind", *PART_HEAD], [*rows, _part_row("all", cases)], "*figures/*")
 
 
 def by_size(reader: Reader) -> Table:
