@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from qad_dl.errors import ConfigError
+from qad_dl.errors import ConfigError, InputError
 from training.quality.parts import Part, Workshop, spoken, table_of
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ class Bench:
         self.work = work
         self.made: list[str] = []
 
-    def shop(self, number: int = 1, code: str = "c", broken: str = "") -> Workshop:
+    def shop(self, number: int = 1, code: str = "c", broken: str = "", error: BaseException | None = None) -> Workshop:
         def make(name: str) -> Any:
             def run(place: Path, inputs: Any, needed: Any) -> dict[str, Any]:
                 (place / "file").write_text("half", encoding="utf-8")
-                if name == broken:
-                    raise RuntimeError("cut off")
+                if name == broken and error is not None:
+                    raise error
                 self.made.append(name)
                 return {"sum": inputs.get("n", 0) + sum(m.result["sum"] for m in needed.values())}
 
@@ -81,11 +81,21 @@ def test_other_code_makes_it_again(bench: Bench) -> None:
 
 
 def test_a_run_that_was_cut_off_goes_on(bench: Bench) -> None:
-    with pytest.raises(RuntimeError, match="cut off"):
-        bench.run(bench.shop(broken="sum/a"))
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(bench.shop(broken="sum/a", error=KeyboardInterrupt()))
     assert bench.shop().find("sum/a") is None
     assert not list((bench.work / "sum").rglob("file"))
     assert bench.run(bench.shop()) == ["sum/a", "sum/both"]
+
+
+def test_what_cannot_be_made_keeps_nothing_else_from_being_made(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = bench.shop(broken="world/b", error=InputError("no such history"))
+    assert shop.run(shop.chosen(None)) == ["world/b", "sum/both"]
+    assert bench.made == ["world/a", "sum/a"]
+    assert "world/b: no such history" in capsys.readouterr().err
+    assert bench.run(bench.shop()) == ["world/b", "sum/both"]
 
 
 def test_it_says_what_is_left(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

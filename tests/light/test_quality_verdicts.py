@@ -11,15 +11,14 @@ import pytest
 from training.quality.parts import Made
 from training.quality.reader import Reader
 from training.quality.report import held_back, markdown, summary
-from training.quality.tables import TABLES, by_kind, by_size, groups, kinds, life, qualifies, rates, seen, worlds
+from training.quality.tables import TABLES, by_kind, by_size, costs, groups, kinds, life, qualifies, rates, seen, worlds
 from training.quality.verdicts import Verdict, missing_area_gone, over_budget, rate, stop_delay, verdicts
 
 BUDGETS = ("0.1", "0.01", "0.001")
 CONFIG: dict[str, Any] = {
-    "scale": {"trained_days": 24, "seeds": [2], "without": None},
+    "scale": {"trained_days": 24, "seeds": [2], "without": None, "week_days": 7},
     "closer": "a",
     "pollution": 4.0,
-    "week_days": 7,
     "ricc": {},
     "worlds": {"reporting": {"a": {"seed": 1}, "b": {"seed": 2}}},
     "variants": {"default": [], "lstm": [], "linear": []},
@@ -108,7 +107,7 @@ def reader(parts: dict[str, Any]) -> Reader:
     def find(name: str) -> Made | None:
         return Made(Path(), parts[name], 1.0) if name in parts else None
 
-    return Reader(find, ("a", "b"), ("rule", "ridge"), CONFIG)
+    return Reader(find, ("a", "b"), ("rule", "ridge"), CONFIG, ("facts/a", "facts/b", "facts/c"))
 
 
 def by_row(parts: dict[str, Any]) -> dict[int, list[bool | None]]:
@@ -200,6 +199,7 @@ def test_tables_say_the_figures() -> None:
     assert ["a", "100", "0.10", "1.00", "10.00", "0.0100", "0.0000", "1.00"] in rates(of).rows
     assert ["site_down", "4", "1.00", "0.50", "0.00", "0.50", "50"] in by_kind(of).rows
     assert ["200 to 1000", "2", "1.00", "0.00", "0.00", "0.00", "-"] in by_size(of).rows
+    assert costs(of).rows == [["facts", "3", "1", "0.0", "0.0"], ["all", "3", "1", "0.0", "0.0"]]
     assert ["new queues with one day of history", "0", "0.50", "25", "0.50", "0.01", "0.00"] in life(of).rows
 
 

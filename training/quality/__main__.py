@@ -31,12 +31,14 @@ def main(config: DictConfig) -> None:
         for name in workshop.parts:
             print(f"{'made' if workshop.find(name) else '    '}  {name}")
         return
-    if plain["part"] != "report":
-        workshop.run(workshop.chosen(plain["part"]))
+    failed = [] if plain["part"] == "report" else workshop.run(workshop.chosen(plain["part"]))
     if plain["part"] in (None, "report"):
-        reader = Reader(workshop.find, plan.reporting, plan.peers, plain)
+        reader = Reader(workshop.find, plan.reporting, plan.peers, plain, tuple(workshop.parts))
         write_report(Path(plain["out"]), workshop.work / "verdicts.json", reader, plain["scale"]["name"])
         sys.stderr.write(f"{plain['out']} written\n")
+    if failed:
+        sys.stderr.write(f"training.quality: could not be made: {', '.join(failed)}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

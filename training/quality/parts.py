@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.atomic import replace_directory
-from qad_dl.errors import ConfigError
+from qad_dl.errors import ConfigError, QadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -103,16 +103,31 @@ class Workshop:
             self._with_needs(name, ordered)
         return list(ordered)
 
-    def run(self, names: Sequence[str]) -> None:
-        """Make what is missing of these parts, in this order, saying what is left and how long it may take."""
+    def run(self, names: Sequence[str]) -> list[str]:
+        """Make what is missing of these parts, in this order, saying what is left and how long it may take.
+
+        Returns:
+            Names of the parts that could not be made; what needs them is left out, all else is made.
+        """
         missing = [name for name in names if self.find(name) is None]
         _say(f"{len(names)} parts, {len(names) - len(missing)} are there")
+        failed: list[str] = []
         for i, name in enumerate(missing):
             left = sum(self.expected_s(n) for n in missing[i:])
             _say(f"[{i + 1}/{len(missing)}] {name}; left: {spoken(left)}")
-            seconds = self._make(name)
+            if set(failed) & set(self.parts[name].needs):
+                _say(f"[{i + 1}/{len(missing)}] {name}: left out, it needs what could not be made")
+                failed.append(name)
+                continue
+            try:
+                seconds = self._make(name)
+            except (QadError, RuntimeError) as error:
+                _say(f"[{i + 1}/{len(missing)}] {name}: {error}")
+                failed.append(name)
+                continue
             late = f", longer than the {spoken(LIMIT_S)} that a part may take" if seconds > LIMIT_S else ""
             _say(f"[{i + 1}/{len(missing)}] {name}: {spoken(seconds)}{late}")
+        return failed
 
     def expected_s(self, name: str) -> float:
         """Seconds that a part takes: as lately, with whatever code; else as its kind; else as thought."""

@@ -108,7 +108,7 @@ class Plan:
 
     def parts(self) -> Iterator[Part]:
         """All parts, each after those that it needs."""
-        tuning, names = self.config["ablation"]["world"], [*self.scale["tuning"], *self.reporting]
+        tuning, names = self.config["ablation"]["world"], self.reporting
         for name in dict.fromkeys([tuning, *names, POLLUTED, QUIET]):
             yield self._world(name)
         for name in names:
@@ -132,8 +132,8 @@ class Plan:
         world, default = self.world(self.config["closer"]), self.config["variants"]["default"]
         for seed in self.scale["seeds"]:
             yield from self._model(world, "default", default, seed)
-        days = min(self.config["week_days"], self.scale["trained_days"])
-        week = replace(world, start=str(np.datetime64(world.split) - np.timedelta64(days, "D")))
+        days = np.timedelta64(self.scale["week_days"], "D")
+        week = replace(world, start=str(np.datetime64(world.split) - days))
         yield from self._model(week, "week", default)
         yield from self._model(world, "polluted", default, trained_on=POLLUTED)
         yield from self._model(self.world(QUIET), "default", default)

@@ -22,12 +22,14 @@ class Reader:
         worlds: names of the reporting worlds.
         peers: names of the peers.
         config: configs/quality.yaml, resolved.
+        parts: names of all parts.
     """
 
     find: Callable[[str], Made | None]
     worlds: Sequence[str]
     peers: Sequence[str]
     config: Mapping[str, Any]
+    parts: Sequence[str] = ()
 
     def result(self, name: str) -> Mapping[str, Any] | None:
         """What a part told."""

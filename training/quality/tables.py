@@ -241,7 +241,7 @@ def life(reader: Reader) -> Table:
         figures = reader.result(f"life-figures/{world}/{case}")
         for part, said in (("happened", name), ("ordinary", "- the same queues and ticks without it")):
             rows.append(_life_row(said, (figures or {}).get(part)))
-    days, week = reader.config["scale"]["trained_days"], reader.config["week_days"]
+    days, week = reader.config["scale"]["trained_days"], reader.config["scale"]["week_days"]
     rows.append(_life_row(f"trained on {days} days", reader.model(world)))
     rows.append(_life_row(f"trained on {week} days", reader.model(world, "week")))
     times = reader.config["pollution"]
@@ -298,6 +298,25 @@ def seeds(reader: Reader) -> Table:
     return Table("Training seeds", text, ["seed", *SHORT_HEAD], rows, f"measure/{world}/default/*")
 
 
+def costs(reader: Reader) -> Table:
+    """What the evaluation itself takes, by kind of part."""
+    made: dict[str, list[float | None]] = {}
+    for name in reader.parts:
+        found = reader.find(name)
+        made.setdefault(name.split("/")[0], []).append(None if found is None else found.seconds / 60)
+    rows = [_cost_row(kind, minutes) for kind, minutes in made.items()]
+    every = [m for minutes in made.values() for m in minutes]
+    head = ["part", "number", "not made", "minutes", "the longest"]
+    text = "Minutes, on the machine that made them; each part may take 25, and all of them 240."
+    return Table("What measuring takes", text, head, [*rows, _cost_row("all", every)], "*")
+
+
+def _cost_row(kind: str, minutes: Sequence[float | None]) -> list[str]:
+    known = [m for m in minutes if m is not None]
+    longest = number(max(known), 1) if known else ABSENT
+    return [kind, str(len(minutes)), str(len(minutes) - len(known)), number(sum(known), 1), longest]
+
+
 SHORT_HEAD: Final = ("AUC-PR", "VUS-PR", *(f"seen at {b}" for b in BUDGETS), "delay at 0.01, min")
 
 
@@ -328,4 +347,5 @@ TABLES: Final = (
     training,
     ablation,
     seeds,
+    costs,
 )
