@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import hydra
+import numpy as np
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from training.quality.parts import Workshop, table_of
+from training.quality.peers import FILE, load_peer, peer_series
+from training.quality.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["scale=smoke", "scale.world.queues=12", "scale.reporting=[c1]", "scale.peers=[rule,ridge]"]
@@ -82,3 +91,43 @@ def test_what_there_is_not_is_refused_in_one_line(quality: Quality) -> None:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "no such part" in done.stderr
+
+
+def keys(folder: Path, *overrides: str) -> dict[str, str]:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = OmegaConf.to_container(hydra.compose("quality", list(overrides)), resolve=True)
+    assert isinstance(config, dict)
+    shop = Workshop(table_of(Plan({str(k): v for k, v in config.items()}).parts()), folder)
+    return {name: shop.key(name) for name in shop.parts}
+
+
+@pytest.mark.parametrize(("override", "touched"), [
+    ("variants.lstm=[model=lstm,model.hidden=32]", "*/lstm/1"),
+    ("worlds.reporting.c2.noise=0.5", "*/c2*"),
+    ("needed.delay_min=20", ""),
+    ("scale.ablation_training=[trainer.epochs=2]", "*/ablation-*"),
+    ("quiet.seed=5", "*/quiet*"),
+    ("pollution=3.0", "*pollut*"),
+])  # fmt: skip
+def test_a_change_makes_again_what_it_touches(tmp_path: Path, override: str, touched: str) -> None:
+    name, value = override.split("=", 1)
+    quoted = "[" + ",".join(f"'{v}'" for v in value[1:-1].split(",")) + "]" if value.startswith("[") else value
+    before, after = keys(tmp_path), keys(tmp_path, f"{name}={quoted}")
+    changed = {n for n in before if before[n] != after[n]}
+    assert changed == set(fnmatch.filter(before, touched))
+
+
+def test_every_peer_of_the_table_is_in_the_plan(tmp_path: Path) -> None:
+    names = {name.rsplit("/", 1)[1] for name in keys(tmp_path) if name.startswith("peer/")}
+    assert {"rule", "rule_per_queue", "averages", "ridge", "pca", "pca_windows", "kmeans_windows"} <= names
+    assert {"isolation_forest", "autoencoder", "seasonal"} <= names
+
+
+def test_scores_of_a_peer_are_put_in_their_place(tmp_path: Path) -> None:
+    times = np.datetime64("2026-01-05", "s") + np.arange(10) * np.timedelta64(600, "s")
+    np.savez(tmp_path / FILE, score=np.arange(20.0).reshape(2, 10), times=times, series=np.array(["A", "C"]))
+    assert peer_series(tmp_path) == (("A",), ("C",))
+    score = load_peer(tmp_path, (("B",), ("C",)), times[4:7])
+    assert np.isnan(score[0]).all()
+    assert score[1].tolist() == [14, 15, 16]
