@@ -41,7 +41,7 @@ class Bench:
 
     def run(self, shop: Workshop, pattern: str | None = None) -> list[str]:
         self.made.clear()
-        shop.run(shop.chosen(pattern))
+        shop.run(shop.chosen([pattern]))
         return list(self.made)
 
 
@@ -68,6 +68,10 @@ def test_one_can_be_made_alone_with_what_it_needs(bench: Bench) -> None:
     assert bench.run(bench.shop(), "sum/*") == ["world/b", "sum/both"]
 
 
+def test_several_can_be_asked_for(bench: Bench) -> None:
+    assert bench.shop().chosen(["world/b", "sum/a", "world/*"]) == ["world/b", "world/a", "sum/a"]
+
+
 def test_other_inputs_make_it_and_what_is_made_from_it_again(bench: Bench) -> None:
     bench.run(bench.shop())
     assert bench.run(bench.shop(number=2)) == ["world/a", "sum/a", "sum/both"]
@@ -92,7 +96,7 @@ def test_what_cannot_be_made_keeps_nothing_else_from_being_made(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop = bench.shop(broken="world/b", error=InputError("no such history"))
-    assert shop.run(shop.chosen(None)) == ["world/b", "sum/both"]
+    assert shop.run(shop.chosen([None])) == ["world/b", "sum/both"]
     assert bench.made == ["world/a", "sum/a"]
     assert "world/b: no such history" in capsys.readouterr().err
     assert bench.run(bench.shop()) == ["world/b", "sum/both"]
@@ -108,7 +112,7 @@ def test_it_says_what_is_left(bench: Bench, capsys: pytest.CaptureFixture[str]) 
 
 def test_what_no_part_is_called_is_refused(bench: Bench) -> None:
     with pytest.raises(ConfigError, match="begin with sum, world"):
-        bench.shop().chosen("bundle/*")
+        bench.shop().chosen(["bundle/*"])
 
 
 def test_a_part_that_needs_what_is_not_there_is_refused() -> None:

@@ -1,6 +1,6 @@
 """Measure how good the alarms are, and write the page that says so.
 
-python -m training.quality [scale=full|smoke] [part=NAME|list|report] [out=docs/quality.md] [work=checkpoints/quality]
+python -m training.quality [scale=full|smoke] [part=NAME|list|worlds|report] [out=FILE.md] [work=DIR]
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ def main(config: DictConfig) -> None:
     from training.quality.plan import Plan
     from training.quality.reader import Reader
     from training.quality.report import write_report
+    from training.quality.tables import plain_text, worlds
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    plan = Plan(plain)
+    part, plan = plain["part"], Plan(plain)
     workshop = Workshop(table_of(plan.parts()), Path(plain["work"]))
-    if plain["part"] == "list":
+    reader = Reader(workshop.find, plan.reporting, plan.peers, plain, tuple(workshop.parts))
+    if part == "list":
         for name in workshop.parts:
             print(f"{'made' if workshop.find(name) else '    '}  {name}")
         return
-    failed = [] if plain["part"] == "report" else workshop.run(workshop.chosen(plain["part"]))
-    if plain["part"] in (None, "report"):
-        reader = Reader(workshop.find, plan.reporting, plan.peers, plain, tuple(workshop.parts))
+    patterns = {"worlds": plan.qualifying(), "report": []}.get(part, [part])
+    failed = workshop.run(workshop.chosen(patterns)) if patterns else []
+    if part in (None, "report"):
         write_report(Path(plain["out"]), workshop.work / "verdicts.json", reader, plain["scale"]["name"])
         sys.stderr.write(f"{plain['out']} written\n")
+    if part in (None, "report", "worlds"):
+        print(plain_text(worlds(reader)))
     if failed:
         sys.stderr.write(f"training.quality: could not be made: {', '.join(failed)}\n")
         sys.exit(1)

@@ -87,20 +87,21 @@ class Workshop:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return Made(self.place(name), kept["result"], float(kept["seconds"]))
 
-    def chosen(self, pattern: str | None) -> list[str]:
-        """Names of the parts that match, with all that they need, in an order in which they can be made.
+    def chosen(self, patterns: Iterable[str | None]) -> list[str]:
+        """Names of the parts that match any, with all that they need, in an order in which they can be made.
 
         Raises:
-            ConfigError: none matches.
+            ConfigError: none matches a pattern; None matches all.
         """
-        wanted = [n for n in self.parts if pattern is None or fnmatch.fnmatchcase(n, pattern)]
-        if not wanted:
-            names = ", ".join(sorted({n.split("/")[0] for n in self.parts}))
-            msg = f"part={pattern}: no such part; they begin with {names}, and `part=list` shows them all"
-            raise ConfigError(msg)
         ordered: dict[str, None] = {}
-        for name in wanted:
-            self._with_needs(name, ordered)
+        for pattern in patterns:
+            wanted = [n for n in self.parts if pattern is None or fnmatch.fnmatchcase(n, pattern)]
+            if not wanted:
+                names = ", ".join(sorted({n.split("/")[0] for n in self.parts}))
+                msg = f"part={pattern}: no such part; they begin with {names}, and `part=list` shows them all"
+                raise ConfigError(msg)
+            for name in wanted:
+                self._with_needs(name, ordered)
         return list(ordered)
 
     def run(self, names: Sequence[str]) -> list[str]:

@@ -87,6 +87,11 @@ class Plan:
         names = self.scale["peers"]
         return list(peer_names()) if names is None else list(names)
 
+    def qualifying(self) -> list[str]:
+        """Names of the parts that say which worlds count for reporting."""
+        peers = [f"peer-figures/{name}/{peer}" for name in self.reporting for peer in ("rule", "ridge")]
+        return [*(f"facts/{name}" for name in self.reporting), *peers]
+
     def world(self, name: str) -> World:
         """A world by its name.
 
@@ -111,18 +116,22 @@ class Plan:
         tuning, names = self.config["ablation"]["world"], self.reporting
         for name in dict.fromkeys([tuning, *names, POLLUTED, QUIET]):
             yield self._world(name)
+        for name in names:  # first, so that it is soon said which worlds count
+            yield from self._beside(self.world(name))
         for name in names:
-            yield from self._reported(name)
+            yield from self._models(self.world(name))
         yield from self._further()
         yield from self._ablation(tuning)
 
-    def _reported(self, name: str) -> Iterator[Part]:
-        """A reporting world: facts, peers, every variant."""
-        world = self.world(name)
-        span = {"start": world.split, "end": world.end}
-        yield Part(f"facts/{name}", make_facts, span, self.code["facts"], (f"world/{name}",), 60)
+    def _beside(self, world: World) -> Iterator[Part]:
+        """Facts and peers of a reporting world."""
+        span, needs = {"start": world.split, "end": world.end}, (f"world/{world.name}",)
+        yield Part(f"facts/{world.name}", make_facts, span, self.code["facts"], needs, 60)
         for peer in self.peers:
             yield from self._peer(world, peer)
+
+    def _models(self, world: World) -> Iterator[Part]:
+        """Every variant on a reporting world."""
         for variant, overrides in self.config["variants"].items():
             yield from self._model(world, variant, overrides)
         yield from self._no_ids(world)

@@ -328,6 +328,13 @@ def short_row(figures: Mapping[str, Any] | None) -> list[str]:
     return [number(figures["auc_pr"], 3), number(figures["vus_pr"], 3), *map(number, of), _delay(figures, MIDDLE)]
 
 
+def plain_text(table: Table) -> str:
+    """A table for the terminal."""
+    lines = [table.head, *table.rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number for people; a dash where there is none."""
     return ABSENT if value is None else f"{value:.{digits}f}"
