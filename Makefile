@@ -88,6 +88,22 @@ $(DEMO)/review.html:
 signatures: env ## learn again what incidents look like (qad_dl/signatures.json): half an hour
 	$(BIN)/python -m training.signatures
 
+.PHONY: quality
+quality: env ## how good the alarms are: three worlds, all peers, docs/quality.md; hours, goes on where it was
+	$(BIN)/python -m training.quality
+
+.PHONY: quality-smoke
+quality-smoke: env ## the same with two tiny worlds and a few batches, into checkpoints/
+	$(BIN)/python -m training.quality scale=smoke out=checkpoints/quality-smoke/quality.md work=checkpoints/quality-smoke
+
+# The labelled measurements of other systems: folder in the layout of docs/interfaces.md, section 7.
+DATASET := ../shared/data/asd
+BENCHMARK := checkpoints/benchmark
+
+.PHONY: benchmark
+benchmark: env ## ours and every peer on labelled servers (DATASET=...), one table: 10 minutes
+	$(BIN)/python -m training.benchmark dataset=$(DATASET) out=$(BENCHMARK) peers=all
+
 # --- checks -------------------------------------------------------------------------------------------------------
 
 # What the light tests find where torch is not: a bundle trained where it is, its history, its scores.
@@ -166,6 +182,13 @@ accept-9: env ## README, command by command
 
 accept-10: $(DEMO)/review.html ## the metadata embeddings work
 	$(ACCEPT) tests/accept/test_embeddings.py
+
+# Rows of what is needed of the alarms: `make accept-quality-3`. The parts that are there are not made again.
+QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
+
+.PHONY: $(QUALITY_ROWS:%=accept-quality-%)
+$(QUALITY_ROWS:%=accept-quality-%): accept-quality-%: quality
+	$(ACCEPT) "tests/accept/test_quality.py::test_row[$*]"
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay

@@ -189,7 +189,7 @@ class Calibration:
         evidence = accumulate(errors.z, self.evidence)
         scaled = scaled_evidence(evidence, self.spread[errors.ids], errors.expected, self.states)
         over = statistic(bad_news(scaled, self.states)) / self.level[errors.ids][:, None]
-        weight = errors.volume / (errors.volume + VOLUME)
+        weight = 1 - VOLUME / (errors.volume + VOLUME)  # in this form 1 where the volume is infinite
         statistics = {
             "deviation": over.max(axis=2) * weight,
             "stop": np.where(errors.expected, np.float32(0), errors.stop),

@@ -10,7 +10,7 @@ import numpy as np
 
 from qad_dl.errors import BundleError, InputError
 from qad_dl.grid import ROW_FIELDS, Grid
-from qad_dl.scaling import Scale, fit_scale, to_log
+from qad_dl.scaling import CLIP, Quantity, Scale, fit_scale, to_x
 from qad_dl.schema import Tick, Times, is_flow
 from qad_dl.vocab import UNKNOWN, Vocabulary
 from qad_dl.windows import WindowPlan, Windows, carry_forward
@@ -51,7 +51,7 @@ class Prepared:
 
     Attributes:
         grid: where it came from.
-        x: [N, T, S] float32 ln(1 + jobs) of the model's states, NaN where not counted.
+        x: [N, T, S] float32 ln(1 + jobs), or measurements, of the model's states, NaN where not counted.
         values: [N, T, S] float32 standardised x, NaN where not counted.
         usable: [N, T] the tick arrived, is not frozen (unless all stood still), and the series has had a row.
         last_row: [N, T] int64 position of the last row that proves that the series has begun, -1 where none does.
@@ -60,6 +60,7 @@ class Prepared:
         segment: [T] which of the metadata's segments holds at the tick.
         static_cat: [D, N, F] int64 ids per segment.
         scale: loc and scale per segment and series, [D, N, S].
+        quantity: what the values of the grid are.
     """
 
     grid: Grid
@@ -72,6 +73,7 @@ class Prepared:
     segment: NDArray[np.int64]
     static_cat: NDArray[np.int64]
     scale: Scale
+    quantity: Quantity
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Preprocess:
         groups: keys of the groups (values of `GROUP_FIELDS`), and
         group_scale: their loc and scale, [len(groups), S].
         global_scale: of all series, [S].
+        quantity: what the values of the history are.
         plan: the lengths.
     """
 
@@ -100,6 +103,7 @@ class Preprocess:
     groups: tuple[str, ...]
     group_scale: Scale
     global_scale: Scale
+    quantity: Quantity = Quantity.COUNTS
 
     @cached_property
     def plan(self) -> WindowPlan:
@@ -114,6 +118,7 @@ class Preprocess:
         use: NDArray[np.bool_],
         fields: Sequence[str] = METADATA_DEFAULT,
         select: Mapping[str, str] | None = None,
+        quantity: Quantity = Quantity.COUNTS,
     ) -> Preprocess:
         """Learn states, scales and vocabularies.
 
@@ -123,6 +128,7 @@ class Preprocess:
             use: [N, T] ticks to learn from: those before the held-out time, online, in no downtime.
             fields: metadata fields to embed; one that no record has stays all unknown.
             select: the selection that the grid was built with; kept for serving.
+            quantity: what the values of the grid are.
 
         Raises:
             InputError: no series has a day of usable ticks.
@@ -135,12 +141,12 @@ class Preprocess:
                 "import more history, or widen data.start and data.end"
             )
             raise InputError(msg)
-        states = _frequent_states(grid, use)
+        states = _frequent_states(grid, use) if quantity is Quantity.COUNTS else grid.states
         if not states:
             msg = f"all counts between {grid.times[0]} and {grid.times[-1]} are 0: there is nothing to learn from"
             raise InputError(msg)
-        x = to_log(grid.counts[:, :, [grid.states.index(s) for s in states]])
-        scale = fit_scale(x, use)
+        x = to_x(grid.counts[:, :, [grid.states.index(s) for s in states]], quantity)
+        scale = fit_scale(x, use, quantity)
         records = _records(grid, metadata.at(grid.times[-1]))
         groups = [_group(records[i]) for i in enough]
         names = tuple(sorted(set(groups)))
@@ -159,6 +165,7 @@ class Preprocess:
             groups=names,
             group_scale=Scale(np.stack([s.loc for s in by_group]), np.stack([s.scale for s in by_group])),
             global_scale=_median(scale, enough),
+            quantity=quantity,
         )
 
     def prepare(self, grid: Grid, metadata: Metadata, in_training: bool = False) -> Prepared:
@@ -205,6 +212,7 @@ class Preprocess:
             segment=segment,
             static_cat=static_cat,
             scale=scale,
+            quantity=self.quantity,
         )
 
     def cut(
@@ -242,8 +250,15 @@ class Preprocess:
             observed=mask,
             calendar=self._calendar(prepared, first_output, offsets),
             static_cat=prepared.static_cat[held, series],
-            static_num=np.concatenate([loc, np.log(scale)], axis=1).astype(np.float32),
+            static_num=self._level(loc, scale),
         )
+
+    def _level(self, loc: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What standardising took away, [B, 2 S]: of measurements in units of all series together, having none else."""
+        if self.quantity is Quantity.MEASUREMENTS:
+            usual = self.global_scale
+            loc, scale = np.clip((loc - usual.loc) / usual.scale, -CLIP, CLIP), scale / usual.scale
+        return np.concatenate([loc, np.log(scale)], axis=1).astype(np.float32)
 
     def _calendar(
         self, prepared: Prepared, first_output: NDArray[np.int64], offsets: NDArray[np.int64]
@@ -252,13 +267,15 @@ class Preprocess:
         return calendar(self.tick.time(start + first_output[:, None] + offsets[None, :]))
 
     def _channels(self, grid: Grid, begun: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """ln(1 + jobs) of the model's states: 0 for a state without a row in a tick that arrived, else NaN."""
+        """`Prepared.x`: a state without a row in a tick that arrived has 0 jobs; a measurement is never made up."""
         n, t, _ = grid.counts.shape
         x = np.zeros((n, t, len(self.states)), np.float32)
         for channel, state in enumerate(self.states):
             if state in grid.states:
                 counts = grid.counts[:, :, grid.states.index(state)]
-                x[:, :, channel] = to_log(np.where(grid.quiet <= np.arange(t), counts, np.float32(0)))
+                if self.quantity is Quantity.COUNTS:
+                    counts = np.where(grid.quiet <= np.arange(t), counts, np.float32(0))
+                x[:, :, channel] = to_x(counts, self.quantity)
         x[~begun | ~grid.arrived] = np.nan
         return x
 
@@ -299,6 +316,7 @@ class Preprocess:
             "groups": list(self.groups),
             "group_scale": _scale_json(self.group_scale),
             "global_scale": _scale_json(self.global_scale),
+            "quantity": self.quantity.value,
         }
 
     @classmethod
@@ -318,6 +336,7 @@ class Preprocess:
             groups=tuple(data["groups"]),
             group_scale=_scale_from(data["group_scale"]),
             global_scale=_scale_from(data["global_scale"]),
+            quantity=Quantity(data.get("quantity", Quantity.COUNTS)),  # bundles of before it was written are of counts
         )
 
 

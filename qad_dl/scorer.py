@@ -20,7 +20,7 @@ from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.errors import BundleError
 from qad_dl.progress import progress
 from qad_dl.results import Details, Results
-from qad_dl.scaling import to_jobs
+from qad_dl.scaling import Quantity, to_values
 from qad_dl.schema import REASONS
 from qad_dl.scoring import errors, unexplained_stop
 
@@ -208,7 +208,7 @@ class Scorer:
         share: NDArray[np.float32],
         reason: NDArray[np.int8],
     ) -> tuple[NDArray[np.float32], ...]:
-        """observed, reconstruction, lower, upper in jobs, and contribution; NaN where unscored."""
+        """observed, reconstruction, lower, upper in the history's unit, and contribution; NaN where unscored."""
         h, skip = self.bundle.display_horizon, start - made.start
         held = prepared.segment[start:]
         loc = prepared.scale.loc[held][:, series].swapaxes(0, 1)
@@ -218,8 +218,8 @@ class Scorer:
         total = share.sum(axis=2, keepdims=True)
         # No evidence at all in any state: none contributes more than another.
         share = np.where(total > 0, share / np.where(total > 0, total, 1), np.float32(1 / share.shape[2]))
-        jobs = [to_jobs((middle + k * half) * scale + loc) for k in (0, -1, 1)]
-        arrays = (to_jobs(prepared.x[series, start:]), *jobs, share)
+        jobs = [to_values((middle + k * half) * scale + loc, prepared.quantity) for k in (0, -1, 1)]
+        arrays = (to_values(prepared.x[series, start:], prepared.quantity), *jobs, share)
         return tuple(np.where((reason == 0)[:, :, None], a, np.float32(np.nan)).astype(np.float32) for a in arrays)
 
 
@@ -270,8 +270,10 @@ def reconstruct(
         low, high = max(at, first), min(at + plan.stride, end)
         here, there = slice(low - first, high - first), slice(low - at, high - at)
         held = prepared.segment[low:high]
-        nothing = -(prepared.scale.loc / prepared.scale.scale)[held][:, series].swapaxes(0, 1)  # 0 jobs, [N, R, S]
-        location[:, here] = np.maximum(middle[:, there], nothing[:, :, None])  # nobody expects less than none
+        location[:, here] = middle[:, there]
+        if prepared.quantity is Quantity.COUNTS:
+            nothing = -(prepared.scale.loc / prepared.scale.scale)[held][:, series].swapaxes(0, 1)  # 0 jobs, [N, R, S]
+            location[:, here] = np.maximum(middle[:, there], nothing[:, :, None])  # nobody expects less than none
         spread[:, here] = wide[:, there]
         observed = np.asarray(windows.observed.all(axis=2))
         total = np.cumsum(np.pad(observed, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
@@ -329,10 +331,15 @@ def errors_of(prepared: Prepared, series: NDArray[np.int64], made: Reconstructio
 
 
 def _volume(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction) -> NDArray[np.float32]:
-    """Jobs by which a count is off what is expected with the most ticks hidden, the most of any state, [N, R]."""
+    """Jobs by which a count is off what is expected with the most ticks hidden, the most of any state, [N, R].
+
+    Infinite for measurements: they have no unit in which one could be too small to matter.
+    """
+    if prepared.quantity is Quantity.MEASUREMENTS:
+        return np.full(made.counted.shape, np.inf, np.float32)
     loc, scale = (a[prepared.segment[made.start :]][:, series].swapaxes(0, 1) for a in astuple(prepared.scale))
-    expected = to_jobs(made.location[:, :, -1] * scale + loc)
-    apart = np.abs(to_jobs(prepared.x[series, made.start :]) - expected).max(axis=2)
+    expected = to_values(made.location[:, :, -1] * scale + loc, prepared.quantity)
+    apart = np.abs(to_values(prepared.x[series, made.start :], prepared.quantity) - expected).max(axis=2)
     return np.where(made.counted & np.isfinite(apart), apart, np.float32(0))
 
 

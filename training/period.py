@@ -11,12 +11,18 @@ from qad_dl.backtest import newest_tick
 from qad_dl.errors import InputError
 from qad_dl.grid import build_grid
 from qad_dl.preprocess import Prepared, Preprocess
+from qad_dl.scaling import Quantity
 from qad_dl.store import Store
 from qad_dl.timeparse import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from numpy.typing import NDArray
 
+    from qad_dl.grid import Grid
+    from qad_dl.metadata import Metadata
     from training.settings import Settings
 
 MIN_HELD_OUT_DAYS = 1
@@ -56,12 +62,28 @@ def load_period(settings: Settings) -> Period:
     rows = store.read(times[0], times[-1] + store.tick.delta)
     data = settings.data
     grid = build_grid(rows, times, store.tick, metadata, tuple(data["entity"]), data["select"], store.downtimes())
-    held_out = _enough(
-        len(times), int(len(times) * (1 - data["held_out"])), store.tick.per_day, float(data["held_out"])
-    )
-    validation = held_out + int((len(times) - held_out) * data["validation"])
-    learn = grid.online & (np.arange(len(times)) < held_out)
-    preprocess = Preprocess.fit(grid, metadata, learn, tuple(data["metadata"]), data["select"])
+    return make_period(grid, metadata, data)
+
+
+def make_period(
+    grid: Grid, metadata: Metadata, data: Mapping[str, Any], quantity: Quantity = Quantity.COUNTS
+) -> Period:
+    """Split a grid into what is learned from, what stops training and what calibrates, and fit the preprocessing.
+
+    Args:
+        grid: the whole period.
+        metadata: what held in it.
+        data: the `data` group of the configuration.
+        quantity: what the values of the grid are.
+
+    Raises:
+        InputError: the period is too short, or has nothing to learn from.
+    """
+    ticks = len(grid.times)
+    held_out = _enough(ticks, int(ticks * (1 - data["held_out"])), grid.tick.per_day, float(data["held_out"]))
+    validation = held_out + int((ticks - held_out) * data["validation"])
+    learn = grid.online & (np.arange(ticks) < held_out)
+    preprocess = Preprocess.fit(grid, metadata, learn, tuple(data["metadata"]), data["select"], quantity)
     prepared = preprocess.prepare(grid, metadata, in_training=True)
     return Period(
         preprocess=preprocess,
@@ -69,7 +91,7 @@ def load_period(settings: Settings) -> Period:
         weight=prepared.usable & ~prepared.expected,
         fit=(preprocess.plan.context, held_out),
         validation=(held_out, validation),
-        calibration=(validation, len(times)),
+        calibration=(validation, ticks),
     )
 
 

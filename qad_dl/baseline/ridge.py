@@ -30,7 +30,7 @@ SPREAD_FLOOR: Final = 0.05
 training does not turn rounding into an alarm."""
 
 
-def ridge_scores(grid: Grid, train: NDArray[np.bool_]) -> NDArray[np.float64]:
+def ridge_scores(grid: Grid, train: NDArray[np.bool_], counts: bool = True) -> NDArray[np.float64]:
     """Train on some ticks of a grid and score all of it; a score depends on nothing after its tick but the training.
 
     A tick that did not arrive is filled with the last one that did, where it is needed as a lag; it is neither trained
@@ -39,6 +39,7 @@ def ridge_scores(grid: Grid, train: NDArray[np.bool_]) -> NDArray[np.float64]:
     Args:
         grid: the history, training time included.
         train: [T] bool, the ticks to train on. Those without 24 h of the series' history before them are not used.
+        counts: the values are counts; otherwise x is the value as it is.
 
     Returns:
         [N, T] float64, 1 where the 99th percentile of training is reached. NaN where the tick did not arrive, where the
@@ -50,7 +51,8 @@ def ridge_scores(grid: Grid, train: NDArray[np.bool_]) -> NDArray[np.float64]:
     errors = np.full((n, t, s), np.nan, np.float32)
     used = np.zeros((n, t), np.bool_)
     for i in progress(range(n), "ridge", unit="series"):
-        errors[i], used[i] = _errors(grid.counts[i], train, grid.tick.per_day)
+        values = grid.counts[i].astype(np.float64)
+        errors[i], used[i] = _errors(np.log1p(values) if counts else values, train, grid.tick.per_day)
     level = _averaged(errors)
     scores = np.full((n, t), np.nan)
     for i in range(n):
@@ -61,17 +63,17 @@ def ridge_scores(grid: Grid, train: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _errors(
-    counts: NDArray[np.float32], train: NDArray[np.bool_], day: int
+    x: NDArray[np.float64], train: NDArray[np.bool_], day: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Errors of one series over their spread, clipped, [T, S] (NaN where unscored), and the ticks trained on, [T]."""
-    t, s = counts.shape
-    seen = np.asarray(np.isfinite(counts).all(axis=1), np.bool_)
+    t, s = x.shape
+    seen = np.asarray(np.isfinite(x).all(axis=1), np.bool_)
     ready = seen & (np.arange(t) >= (int(np.argmax(seen)) + max(day, LAGS)))
     used = ready & train
     errors = np.full((t, s), np.nan)
     if np.count_nonzero(used) < day:
         return errors, np.zeros(t, np.bool_)
-    values, constant = _standardised(np.log1p(counts.astype(np.float64)), seen, train)
+    values, constant = _standardised(x, seen, train)
     features = _features(values, day)
     weights = _solve(features[used], values[used])
     residual = values - features @ weights

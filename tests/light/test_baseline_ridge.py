@@ -88,7 +88,7 @@ def test_a_step_of_one_state_scores_high_at_once_and_only_where_it_is() -> None:
 def test_the_errors_are_clipped_at_8_spreads() -> None:
     counts = process(3, 10)
     counts[0, 9 * DAY] = 1e6
-    errors, _ = _errors(counts[0].astype(np.float32), first_days(counts, 8), DAY)
+    errors, _ = _errors(np.log1p(counts[0]), first_days(counts, 8), DAY)
     assert errors[9 * DAY].tolist() == [8, 8]
     assert np.nanstd(errors[: 8 * DAY]) == pytest.approx(1, abs=0.01)
 
@@ -155,3 +155,10 @@ def test_a_state_that_never_moved_in_training_is_seen_when_it_does() -> None:
 
 def test_a_grid_without_states_is_unscored() -> None:
     assert np.isnan(ridge_scores(make_grid(np.zeros((2, 400, 0))), np.ones(400, np.bool_))).all()
+
+
+def test_values_that_are_no_counts_are_taken_as_they_are() -> None:
+    counts = process(6, 10)
+    train = first_days(counts, 8)
+    as_counts = ridge_scores(make_grid(counts), train)
+    np.testing.assert_allclose(ridge_scores(make_grid(np.log1p(counts) - 9), train, counts=False), as_counts, rtol=1e-3)

@@ -13,8 +13,9 @@ from qad_dl.downtimes import Downtime
 from qad_dl.errors import BundleError, InputError
 from qad_dl.grid import build_grid, times_of
 from qad_dl.metadata import Metadata
-from qad_dl.preprocess import MIN_STATE_SHARE, Preprocess, calendar
+from qad_dl.preprocess import MIN_STATE_SHARE, Prepared, Preprocess, calendar
 from qad_dl.rows import merge_rows
+from qad_dl.scaling import Quantity
 from qad_dl.schema import Tick
 from tests.light.made import START, TICK, at, history, ticks
 from tests.light.made_bundle import METADATA, QUEUES, STATES, fitted, made_history
@@ -242,3 +243,45 @@ def test_the_calendar_knows_the_hour_and_the_weekday() -> None:
     assert np.allclose(day[:DAY, :4], day[DAY : 2 * DAY, :4], atol=1e-5)
     assert not np.allclose(day[0, 4:], day[DAY, 4:], atol=0.1)
     assert np.allclose(day[0], day[7 * DAY], atol=1e-5)
+
+
+class TestMeasurements:
+    """Values that are no counts: taken as they are, in whatever unit, and never made up."""
+
+    def fitted(self, values: np.ndarray) -> tuple[Preprocess, Prepared]:
+        grid = dataclasses.replace(build_grid(made_history(4), ticks(4 * DAY), TICK, METADATA), counts=values)
+        use = np.ones(values.shape[:2], bool)
+        preprocess = Preprocess.fit(grid, METADATA, use, (), quantity=Quantity.MEASUREMENTS)
+        return preprocess, preprocess.prepare(grid, METADATA)
+
+    def values(self) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        values = rng.normal(-5, 2, (len(QUEUES), 4 * DAY, len(STATES))).astype(np.float32)
+        values[..., 1] = 3
+        values[0, 100] = np.nan
+        return values
+
+    def test_they_are_their_own_x_and_a_missing_one_is_not_zero(self) -> None:
+        values = self.values()
+        preprocess, prepared = self.fitted(values)
+        assert preprocess.states == STATES, "one that never moves is a state too"
+        np.testing.assert_array_equal(prepared.x, values)
+        assert not prepared.usable[0, 100]
+        assert abs(float(np.nanstd(prepared.values[..., 0])) - 1) < 0.1
+
+    def test_their_unit_does_not_matter(self) -> None:
+        values, unit = self.values(), np.float32(4096)
+        windows = []
+        for scaled in (values, values * unit):
+            preprocess, prepared = self.fitted(scaled)
+            windows.append(preprocess.cut(prepared, np.arange(len(QUEUES)), np.full(len(QUEUES), 3 * DAY), 6))
+        for name, array in windows[0].feeds().items():
+            moving = [s for s in range(len(STATES)) if s != 1]
+            other = windows[1].feeds()[name]
+            if name == "values":
+                array, other = array[..., moving], other[..., moving]
+            np.testing.assert_allclose(array, other, atol=1e-4, err_msg=name)
+
+    def test_a_bundle_without_the_word_is_of_counts(self, preprocess: Preprocess) -> None:
+        old = {k: v for k, v in preprocess.to_json().items() if k != "quantity"}
+        assert Preprocess.from_json(old).quantity is Quantity.COUNTS

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from qad_dl.scaling import CLIP, SCALE_FLOOR, Scale, fit_scale, to_jobs, to_log
+from qad_dl.scaling import (
+    CLIP,
+    SCALE_FLOOR,
+    SCALE_SHARE,
+    Quantity,
+    Scale,
+    fit_scale,
+    to_jobs,
+    to_log,
+    to_values,
+    to_x,
+)
 
 
 @given(arrays(np.float32, (3, 4), elements=st.floats(0, 1e5, width=32)))
@@ -66,3 +77,20 @@ def test_apply_standardises_clips_and_keeps_nan() -> None:
     scale = Scale(np.array([[1.0, 0.0]], np.float32), np.array([[2.0, 0.2]], np.float32))
     x = np.array([[[5.0, np.nan], [1.0, 9.0], [-99.0, -9.0]]], np.float32)
     assert np.array_equal(scale.apply(x)[0], [[2, np.nan], [0, CLIP], [-CLIP, -CLIP]], equal_nan=True)
+
+
+def test_a_measurement_is_not_judged_finer_than_a_share_of_what_it_does_elsewhere() -> None:
+    x = np.zeros((3, 100, 2), np.float32)
+    x[1, :, 0] = np.tile([-10, 10], 50)
+    x[2, :, 0] = np.tile([-30, 30], 50)
+    got = fit_scale(x, np.ones((3, 100), bool), Quantity.MEASUREMENTS)
+    assert got.scale[0, 0] == pytest.approx(SCALE_SHARE * np.median(got.scale[1:, 0]))
+    assert got.scale[1, 0] == pytest.approx(20 / 1.349)
+    assert (got.scale[:, 1] == 1).all(), "it never moved anywhere: the unit that it came in"
+
+
+def test_measurements_are_their_own_x() -> None:
+    values = np.array([-3.0, 0.0, np.nan], np.float32)
+    for there_or_back in (to_x, to_values):
+        np.testing.assert_array_equal(there_or_back(values, Quantity.MEASUREMENTS), values)
+    np.testing.assert_array_equal(to_x(values[1:], Quantity.COUNTS), to_log(values[1:]))

@@ -1,0 +1,133 @@
+"""The evaluation in the small: one tiny world end to end, parts alone, a page."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from training.quality.parts import Workshop, table_of
+from training.quality.peers import FILE, load_peer, peer_series
+from training.quality.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ["scale=smoke", "scale.world.queues=12", "scale.reporting=[c1]", "scale.peers=[rule,ridge]"]
+
+
+class Quality:
+    """`python -m training.quality` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.work, self.page = folder / "work", folder / "quality.md"
+
+    def __call__(self, *overrides: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "training.quality", *TINY, f"work={self.work}", f"out={self.page}", *overrides]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    def result(self, name: str) -> dict:
+        (path,) = (self.work / name).glob("*/result.json")
+        return json.loads(path.read_text(encoding="utf-8"))["result"]
+
+
+@pytest.fixture(scope="module")
+def quality(tmp_path_factory: pytest.TempPathFactory) -> Quality:
+    made = Quality(tmp_path_factory.mktemp("quality"))
+    for part in ("facts/c1", "peer-figures/c1/*", "measure/c1/linear/*", "measure/c1/no_ids/*", "life-figures/c1/back"):
+        done = made(f"part={part}")
+        assert done.returncode == 0, done.stderr[-3000:]
+    return made
+
+
+def test_what_is_there_is_not_made_again(quality: Quality) -> None:
+    done = quality("part=measure/c1/no_ids/*")
+    assert done.returncode == 0
+    assert "5 parts, 5 are there" in done.stderr
+
+
+def test_the_figures_of_a_part(quality: Quality) -> None:
+    of = quality.result("measure/c1/no_ids/1")
+    assert 0 <= of["auc_pr"] <= 1
+    assert set(of["realised"]) == {"1", "0.3", "0.1", "0.03", "0.01", "0.003", "0.001"}
+    assert set(of["delays_min"]) == set(quality.result("facts/c1")["incidents"])
+    false = [of["realised"][b]["healthy"] for b in ("0.1", "0.01", "0.001")]
+    assert false == sorted(false, reverse=True)
+
+
+def test_what_was_away_is_looked_at_only_once_it_is_back(quality: Quality) -> None:
+    back = quality.result("life-figures/c1/back")
+    assert back["happened"]["healthy_days"] <= back["ordinary"]["healthy_days"]
+    assert back["ordinary"]["healthy_days"] < 0.8 * 12 * 3, "a third of the days each before two thirds of the queues"
+
+
+def test_the_linear_part_alone_is_the_highway_as_it_was_solved(quality: Quality) -> None:
+    (checkpoint,) = quality.work.glob("bundle/c1/linear/1/*/run/best.ckpt")
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    decoders = [v for k, v in weights.items() if k.startswith("network.decoders.") and ".net.2." in k]
+    assert decoders
+    assert not any(v.any() for v in decoders)
+
+
+def test_the_page_says_what_has_not_been_measured(quality: Quality) -> None:
+    done = quality("part=report")
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = quality.page.read_text(encoding="utf-8")
+    assert page.count("\n## ") >= 15
+    assert "not measured" in page
+    assert "| c1 | no_ids |" in page
+    assert len(json.loads((quality.work / "verdicts.json").read_text(encoding="utf-8"))) >= 20
+
+
+def test_what_there_is_not_is_refused_in_one_line(quality: Quality) -> None:
+    done = quality("part=bundel/c1/*")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "no such part" in done.stderr
+
+
+def keys(folder: Path, *overrides: str) -> dict[str, str]:
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = OmegaConf.to_container(hydra.compose("quality", list(overrides)), resolve=True)
+    assert isinstance(config, dict)
+    shop = Workshop(table_of(Plan({str(k): v for k, v in config.items()}).parts()), folder)
+    return {name: shop.key(name) for name in shop.parts}
+
+
+@pytest.mark.parametrize(("override", "touched"), [
+    ("variants.lstm=[model=lstm,model.hidden=32]", "*/lstm/1"),
+    ("worlds.reporting.c2.noise=0.5", "*/c2*"),
+    ("needed.delay_min=20", ""),
+    ("scale.ablation_training=[trainer.epochs=2]", "*/ablation-*"),
+    ("quiet.seed=5", "*/quiet*"),
+    ("pollution=3.0", "*pollut*"),
+])  # fmt: skip
+def test_a_change_makes_again_what_it_touches(tmp_path: Path, override: str, touched: str) -> None:
+    name, value = override.split("=", 1)
+    quoted = "[" + ",".join(f"'{v}'" for v in value[1:-1].split(",")) + "]" if value.startswith("[") else value
+    before, after = keys(tmp_path), keys(tmp_path, f"{name}={quoted}")
+    changed = {n for n in before if before[n] != after[n]}
+    assert changed == set(fnmatch.filter(before, touched))
+
+
+def test_every_peer_of_the_table_is_in_the_plan(tmp_path: Path) -> None:
+    names = {name.rsplit("/", 1)[1] for name in keys(tmp_path) if name.startswith("peer/")}
+    assert {"rule", "rule_per_queue", "averages", "ridge", "pca", "pca_windows", "kmeans_windows"} <= names
+    assert {"isolation_forest", "autoencoder", "seasonal"} <= names
+
+
+def test_scores_of_a_peer_are_put_in_their_place(tmp_path: Path) -> None:
+    times = np.datetime64("2026-01-05", "s") + np.arange(10) * np.timedelta64(600, "s")
+    np.savez(tmp_path / FILE, score=np.arange(20.0).reshape(2, 10), times=times, series=np.array(["A", "C"]))
+    assert peer_series(tmp_path) == (("A",), ("C",))
+    score = load_peer(tmp_path, (("B",), ("C",)), times[4:7])
+    assert np.isnan(score[0]).all()
+    assert score[1].tolist() == [14, 15, 16]
