@@ -5,7 +5,9 @@ QadError                 exit code 2 unless said otherwise
 ├── InputError           a file or history that the doors of the product refuse
 ├── StoreError           a store that cannot be read or written as asked
 ├── ConfigError          a bad argument or setting
-└── BundleError          a bundle that is incomplete, changed, or of another format version
+├── BundleError          a bundle that is incomplete, changed, or of another format version
+└── InfluxError          an InfluxDB that refuses what it is asked or sent
+    └── InfluxDownError  ... or does not answer in time: try again later
 ```
 A fault of the program is any other exception, and exit code 1.
 """
@@ -33,3 +35,11 @@ class ConfigError(QadError):
 
 class BundleError(QadError):
     """A bundle that is incomplete, was changed after it was written, or has another format version."""
+
+
+class InfluxError(QadError):
+    """An InfluxDB that refuses a query, points or a user."""
+
+
+class InfluxDownError(InfluxError):
+    """An InfluxDB that does not answer in time, or not to the end; the same may work later."""

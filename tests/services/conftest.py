@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
+    from tests.services.influxd import Influxd
+
 FLAGS = (
     "--no-sandbox",  # tests run as root in a container
     "--disable-gpu",
@@ -78,3 +80,13 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
     found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
     yield found
     context.close()
+
+
+@pytest.fixture(scope="session")
+def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
+    """A running InfluxDB that tests share: each uses databases of its own; they are marked `program("influxd")`."""
+    from tests.services.influxd import Influxd, free_port
+
+    server = Influxd(tmp_path_factory.mktemp("influxd"), free_port()).start()
+    yield server
+    server.stop()
