@@ -28,7 +28,7 @@ from qad_dl.errors import StoreError
 from qad_dl.rows import concat_rows, merge_rows, seconds_of, split_days
 from qad_dl.schema import Tick
 from qad_dl.store.dayfile import FORMAT, SUFFIX, DayFile, encode, read_footer, read_rows
-from qad_dl.store.dumps import add_dump, read_dumps
+from qad_dl.store.dumps import add_dump, dump_versions, read_dumps
 from qad_dl.store.log import TRIES, Log, Snapshot
 
 if TYPE_CHECKING:
@@ -174,9 +174,42 @@ class Store:
                 known.update(*(entry.series for entry in self._footers(day).entries))
         return known
 
-    def metadata(self) -> Metadata:
-        """The metadata with their history."""
-        return read_dumps(self.path / "cric")
+    def versions(self, start: np.datetime64, end: np.datetime64) -> dict[str, int]:
+        """Of each UTC day that [start, end) touches and that has rows, the number of its newest entry.
+
+        Two equal answers mean that the rows of these days have not changed in between.
+        """
+        first, last = start.astype("datetime64[D]"), (end - np.timedelta64(1, "s")).astype("datetime64[D]")
+        numbers = {str(day): self._log(day).numbers() for day in self._days() if first <= day <= last}
+        return {day: found[-1] for day, found in numbers.items() if found}
+
+    def added(self, seen: Mapping[str, int], now: Mapping[str, int]) -> pa.Table | None:
+        """The rows that were appended between two answers of `versions`, in order; None if more than that has changed.
+
+        Args:
+            seen: the earlier answer, for the days that are to be compared.
+            now: the later one.
+        """
+        tables: list[pa.Table] = []
+        for day, last in now.items():
+            log = self._log(np.datetime64(day, "D"))
+            for number in range(seen.get(day, 0) + 1, last + 1):
+                try:
+                    entry = read_rows(log.path(number))
+                except FileNotFoundError:  # superseded
+                    return None
+                if entry.whole and number > 1:
+                    return None
+                tables.append(entry.rows)
+        return concat_rows(tables)
+
+    def metadata(self, start: np.datetime64 | None = None) -> Metadata:
+        """The metadata with their history; with `start` only what holds from then on."""
+        return read_dumps(self.path / "cric", start)
+
+    def metadata_versions(self, start: np.datetime64, end: np.datetime64) -> tuple[str, ...]:
+        """Which dump holds from when, 'TIME HASH' of each that holds in [start, end): equal answers, equal metadata."""
+        return dump_versions(self.path / "cric", start, end)
 
     def add_metadata(self, queues: Mapping[str, Record], time: np.datetime64) -> bool:
         """Let a dump hold from `time` on, in place of another of that very time; whether that changed anything."""
