@@ -7,6 +7,7 @@ batch may be sent again: a point with the same tags and time takes the place of 
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -171,14 +172,15 @@ class Influx:
         **request: Any,
     ) -> requests.Response:
         """Send a request, up to three times, and return an answer whose status is one of `accept`."""
-        for attempt in range(TRIES):
+        for attempt in itertools.count(1):
             self._in_time()
-            response = self._attempt(method, path, accept, request)
-            if isinstance(response, requests.Response):
-                return response
-            if attempt + 1 < TRIES:
-                self.pause(PAUSE_S * 3**attempt * random.uniform(0.5, 1.5))  # noqa: S311  jitter
-        raise response
+            answer = self._attempt(method, path, accept, request)
+            if isinstance(answer, requests.Response):
+                return answer
+            if attempt >= TRIES:
+                raise answer
+            self.pause(PAUSE_S * 3 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311  jitter
+        raise AssertionError
 
     def _attempt(
         self, method: str, path: str, accept: set[int] | frozenset[int], request: Mapping[str, Any]

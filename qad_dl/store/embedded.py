@@ -5,6 +5,7 @@ STORE/store.json                       format version and tick length
       jobs/2010-05-01/00000003.parquet  the log of a day (see `qad_dl.store.log`): wholes and parts
       cric/...                          see `qad_dl.store.dumps`
       downtimes/00000001.csv            a log of wholes
+      1h/ 1d/                           stores of hours and days (see `qad_dl.store.retention`)
 ```
 Any number of processes may read and write at the same time, on a network file system too; each sees whole entries only.
 The file system must know hard links.
@@ -135,7 +136,7 @@ class Store:
 
     def compact(self, before: np.datetime64) -> None:
         """Make one file of each UTC day that ends at or before `before`, and clear what killed writers left."""
-        days = self._days()
+        days = self.days()
         for day in days:
             if day + np.timedelta64(1, "D") <= before and len(self._log(day).numbers()) > 1:
                 self._compact_day(day)
@@ -159,8 +160,8 @@ class Store:
 
     def span(self) -> tuple[np.datetime64, np.datetime64] | None:
         """The first and the newest tick that arrived; None in a store without rows."""
-        first = next((s.entries for s in map(self._footers, self._days()) if s.entries), None)
-        last = next((s.entries for s in map(self._footers, reversed(self._days())) if s.entries), None)
+        first = next((s.entries for s in map(self._footers, self.days()) if s.entries), None)
+        last = next((s.entries for s in map(self._footers, reversed(self.days())) if s.entries), None)
         if not first or not last:
             return None
         return min(entry.first for entry in first), max(entry.last for entry in last)
@@ -169,7 +170,7 @@ class Store:
         """The (panda_queue, prod_source, resource) with a row on a UTC day before the day of `before`."""
         limit = before.astype("datetime64[D]")
         known: set[tuple[str, str, str]] = set()
-        for day in self._days():
+        for day in self.days():
             if day < limit:
                 known.update(*(entry.series for entry in self._footers(day).entries))
         return known
@@ -240,7 +241,7 @@ class Store:
             msg = f"{self.path}: rows hold times off the {self.tick.minutes}-minute ticks; floor them first"
             raise StoreError(msg)
 
-    def _days(self) -> list[np.datetime64]:
+    def days(self) -> list[np.datetime64]:
         """The UTC days that have a folder, ascending, `datetime64[D]`."""
         folder = self.path / "jobs"
         names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
@@ -296,7 +297,7 @@ class Store:
 
     def _pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:
         """The merged rows of [start, end), day by day."""
-        for day in self._days():
+        for day in self.days():
             low, high = day.astype("datetime64[s]"), (day + np.timedelta64(1, "D")).astype("datetime64[s]")
             if high <= start or low >= end:
                 continue

@@ -119,7 +119,15 @@ def test_the_commands() -> None:
 
 def test_the_errors() -> None:
     tree = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
-    assert set(tree) == {"QadError", "InputError", "StoreError", "ConfigError", "BundleError"}
+    assert set(tree) == {
+        "QadError",
+        "InputError",
+        "StoreError",
+        "ConfigError",
+        "BundleError",
+        "InfluxError",
+        "InfluxDownError",
+    }
     assert all(issubclass(kind, errors.QadError) and kind.exit_code == 2 for kind in tree.values())
 
 
