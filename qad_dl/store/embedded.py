@@ -134,12 +134,16 @@ class Store:
             else:
                 raise _contended(log.folder)
 
+    def scattered(self, before: np.datetime64) -> list[np.datetime64]:
+        """The UTC days that end at or before `before` and are still several files, ascending, `datetime64[D]`."""
+        over = (day for day in self.days() if day + np.timedelta64(1, "D") <= before)
+        return [day for day in over if len(self._log(day).numbers()) > 1]
+
     def compact(self, before: np.datetime64) -> None:
         """Make one file of each UTC day that ends at or before `before`, and clear what killed writers left."""
         days = self.days()
-        for day in days:
-            if day + np.timedelta64(1, "D") <= before and len(self._log(day).numbers()) > 1:
-                self._compact_day(day)
+        for day in self.scattered(before):
+            self._compact_day(day)
         with _writing(self.path):
             now = clock(self.path)
             folders = [self.path, *(self.path / name for name in ("cric", "cric/dumps", "downtimes"))]
@@ -181,7 +185,7 @@ class Store:
         Two equal answers mean that the rows of these days have not changed in between.
         """
         first, last = start.astype("datetime64[D]"), (end - np.timedelta64(1, "s")).astype("datetime64[D]")
-        numbers = {str(day): self._log(day).numbers() for day in self._days() if first <= day <= last}
+        numbers = {str(day): self._log(day).numbers() for day in self.days() if first <= day <= last}
         return {day: found[-1] for day, found in numbers.items() if found}
 
     def added(self, seen: Mapping[str, int], now: Mapping[str, int]) -> pa.Table | None:

@@ -114,7 +114,10 @@ def _end(day: np.datetime64, now: np.datetime64) -> np.datetime64:
 
 def _days_to_do(finer: Store, coarse: Store, now: np.datetime64) -> list[np.datetime64]:
     """The days, `datetime64[s]`, on which stamps may be missing at the end of an archive."""
-    have, made = finer.span(), coarse.span()
+    made = coarse.span()
+    if made is not None and made[1] + coarse.tick.delta > now:
+        return []
+    have = finer.span()
     if have is None:
         return []
     # A point may be made of rows up to its reach before it, so the last row gives stamps on the next day too.
@@ -151,17 +154,17 @@ def _expire(store: Store, now: np.datetime64, keep: Keep, until: float, points: 
                 points += _complete(finer, coarse, level, day)
             remove_day(finer, day)
             removed += 1
-        finer.compact(now.astype("datetime64[D]"))
+        if finer.scattered(now.astype("datetime64[D]")):
+            finer.compact(now.astype("datetime64[D]"))
     return Upkeep(points, removed)
 
 
 def _too_old(store: Store, now: np.datetime64, kept: int) -> list[np.datetime64]:
     """The days before those that are kept, `datetime64[D]`."""
-    span = store.span()
-    if span is None or kept == FOREVER:
-        return []
-    limit = min(now, span[1]).astype("datetime64[D]") - np.timedelta64(kept, "D")
-    return [day for day in store.days() if day < limit]
+    keeping = np.timedelta64(kept, "D")
+    old = [day for day in store.days() if kept != FOREVER and day < now.astype("datetime64[D]") - keeping]
+    span = store.span() if old else None
+    return [day for day in old if span is not None and day < span[1].astype("datetime64[D]") - keeping]
 
 
 def _complete(finer: Store, coarse: Store, level: Level, day: np.datetime64) -> int:
