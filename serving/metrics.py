@@ -1,7 +1,7 @@
 """What Prometheus gets to know of a tick: a textfile for the node exporter, or a push to a gateway.
 
-Every metric is a gauge of the last tick, written whole at its end, so that `qad_tick_success_timestamp_seconds` ages when
-ticks stop: `serving/prometheus-rules.yml` turns that into the dead man's alert.
+Every metric is a gauge of the last tick, written whole at its end, so that `qad_tick_success_timestamp_seconds` ages
+when ticks stop: `serving/prometheus-rules.yml` turns that into the dead man's alert.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import requests
-
 from qad_dl.atomic import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    import requests
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 10.0
