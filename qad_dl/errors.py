@@ -6,6 +6,7 @@ QadError                 exit code 2 unless said otherwise
 ├── StoreError           a store that cannot be read or written as asked
 ├── ConfigError          a bad argument or setting
 ├── BundleError          a bundle that is incomplete, changed, or of another format version
+├── SourceError          a source that does not answer, or not with what can be used; exit code 3
 └── InfluxError          an InfluxDB that refuses what it is asked or sent
     └── InfluxDownError  ... or does not answer in time: try again later
 ```
@@ -35,6 +36,12 @@ class ConfigError(QadError):
 
 class BundleError(QadError):
     """A bundle that is incomplete, was changed after it was written, or has another format version."""
+
+
+class SourceError(QadError):
+    """A source of job counts or metadata that does not answer, or not with what can be used."""
+
+    exit_code = 3
 
 
 class InfluxError(QadError):

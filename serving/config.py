@@ -330,6 +330,11 @@ class Config:
     sink: SinksConfig = SinksConfig()
     path: Path = Path()
 
+    @property
+    def folder(self) -> Path:
+        """The folder of a source of files."""
+        return self.path.parent / Path(self.source.url).expanduser()
+
 
 def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
     """Read and check a config.
@@ -418,7 +423,9 @@ class _Reader:
                 values[name] = self._value(hints[name], table[name], key)
             elif item.default is MISSING and item.default_factory is MISSING:
                 raise _bad(self.path, key, "is missing")
-            elif isinstance(item.default, Path) and item.default != Path():
+            elif is_dataclass(item.default):
+                values[name] = self.section(_plain(hints[name]), {}, key)  # its paths are relative, too
+            elif isinstance(item.default, Path):
                 values[name] = self._path(str(item.default))
         return kind(**values)
 

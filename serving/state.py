@@ -91,6 +91,7 @@ class Collected:
         queues: metadata that are new with this tick; None where they are as before.
         downtimes: those known by now; None where they could not be had.
         metadata_age_s: how old the metadata are; None where there are none.
+        taken, refused: files to be put away once the tick is done.
     """
 
     tick: np.datetime64
@@ -101,6 +102,8 @@ class Collected:
     queues: Mapping[str, Record] | None = None
     downtimes: tuple[Downtime, ...] | None = None
     metadata_age_s: float | None = None
+    taken: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,16 @@ class State:
 
     def grid(self, bundle: str) -> Path:
         """The carried-on grid of a bundle, by its name."""
-        return self.path / "grids" / f"{bundle}.npz"
+        return self.grids / f"{bundle}.npz"
+
+    @property
+    def grids(self) -> Path:
+        """The folder of the grids."""
+        return self.path / "grids"
 
     def forget_grids(self, bundles: set[str]) -> None:
         """Remove the grids of all bundles but these."""
-        folder = self.path / "grids"
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.npz"):
+        for path in self.grids.glob("*.npz"):
             if path.stem not in bundles:
                 path.unlink(missing_ok=True)
 
@@ -167,6 +173,8 @@ class State:
             "queues": collected.queues,
             "downtimes": None if collected.downtimes is None else format_downtimes(collected.downtimes),
             "metadata_age_s": collected.metadata_age_s,
+            "taken": collected.taken,
+            "refused": collected.refused,
         }
         sink = pa.BufferOutputStream()
         schema = JOBS_SCHEMA.with_metadata({"qad.tick": json.dumps(about)})
@@ -191,6 +199,8 @@ class State:
                 clocks=Clocks(**about.pop("clocks")),
                 rows=rows.replace_schema_metadata(None),
                 downtimes=None if downtimes is None else tuple(parse_downtimes(downtimes, str(self._snapshot))),
+                taken=tuple(about.pop("taken")),
+                refused=tuple(about.pop("refused")),
                 **about,
             )
         except FileNotFoundError:
@@ -201,6 +211,16 @@ class State:
     def drop(self) -> None:
         """The tick in work is done."""
         self._snapshot.unlink(missing_ok=True)
+
+    def succeeded(self, now: float | None) -> float:
+        """When a tick last ended well, seconds since the epoch, 0 before the first; `now` where this one does."""
+        path = self.path / "succeeded"
+        if now is not None:
+            replace_file(path, f"{now:.0f}\n".encode())
+        try:
+            return float(path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0.0
 
     @property
     def _snapshot(self) -> Path:

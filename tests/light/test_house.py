@@ -126,9 +126,11 @@ def test_the_errors() -> None:
         "ConfigError",
         "BundleError",
         "InfluxError",
+        "SourceError",
         "InfluxDownError",
     }
-    assert all(issubclass(kind, errors.QadError) and kind.exit_code == 2 for kind in tree.values())
+    assert all(issubclass(kind, errors.QadError) for kind in tree.values())
+    assert {name for name, kind in tree.items() if kind.exit_code != 2} == {"SourceError"}
 
 
 def test_the_scorer() -> None:

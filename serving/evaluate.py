@@ -1,0 +1,95 @@
+"""Score the ticks that are new, with every bundle of the config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qad_dl.backtest import run_backtest
+from qad_dl.errors import BundleError, ConfigError
+from qad_dl.rolling import load, roll, save
+from qad_dl.scorer import Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from qad_dl.results import Results
+    from qad_dl.store import Store
+    from serving.state import State
+
+THREADS = 0
+"""Threads of the model's runtime; 0 is one per core."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one bundle says of the new ticks.
+
+    Attributes:
+        path: folder of the bundle.
+        name: hash of the bundle, as in score files.
+        results: scores of the new ticks, with details.
+    """
+
+    path: Path
+    name: str
+    results: Results
+
+    @property
+    def label(self) -> str:
+        """What people call the bundle: the name of its folder."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What all bundles say.
+
+    Attributes:
+        scored: one for each bundle that could be used.
+        invalid: the others, with what is wrong with them, in one line.
+    """
+
+    scored: tuple[Scored, ...]
+    invalid: tuple[tuple[Path, str], ...]
+
+
+def evaluate(
+    store: Store, state: State, bundles: Sequence[Path], first: np.datetime64, last: np.datetime64, budget: float
+) -> Evaluation:
+    """Score the ticks [first, last] with each bundle; one that is invalid does not keep the others from it.
+
+    Args:
+        store: with all rows up to `last`.
+        state: where the grids are kept.
+        bundles: folders.
+        first: oldest tick to score; before `last` where ticks were missed.
+        last: newest.
+        budget: false alarm episodes per series and day.
+    """
+    scored, invalid = [], []
+    state.grids.mkdir(parents=True, exist_ok=True)
+    for path in bundles:
+        try:
+            scored.append(_score(store, state, path, first, last, budget))
+        except (BundleError, ConfigError) as error:  # a selection by a field that the metadata do not have
+            invalid.append((path, str(error)))
+    if not invalid:
+        state.forget_grids({bundle.name for bundle in scored})
+    return Evaluation(tuple(scored), tuple(invalid))
+
+
+def _score(store: Store, state: State, path: Path, first: np.datetime64, last: np.datetime64, budget: float) -> Scored:
+    scorer = Scorer.load(path, THREADS)
+    bundle = scorer.bundle
+    kept_at = state.grid(bundle.name)
+    if first < last and store.span() is not None:  # more than one tick: the kept grid does not reach back enough
+        results = run_backtest(store, scorer, first, last + store.tick.delta, budget, details=True)
+        return Scored(path, bundle.name, results)
+    grid, metadata = roll(load(kept_at), store, bundle, last)
+    save(kept_at, grid)
+    results = scorer.score_grid(grid.grid, metadata, len(grid.grid.times) - 1, budget, details=True)
+    return Scored(path, bundle.name, results)

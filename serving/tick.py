@@ -1,0 +1,206 @@
+"""One tick of the collector: fetch, judge, keep, score, tell. Started every ten minutes by a timer or by cron.
+
+    python -m serving.tick --config /etc/qad/collector.toml
+
+A tick that was killed is finished by the next one. Exit codes: 0 done (a sink that is down is told and tried again), 2
+config, 3 source unreachable, 4 bundle invalid, 1 a fault of the program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from qad_dl.cli import guarded
+from qad_dl.sources.files import DONE, REFUSED, put_away
+from qad_dl.store import Store
+from qad_dl.timeparse import format_time, parse_time
+from serving.collect import FAILED, OK, Request, collect
+from serving.config import read_config
+from serving.deadline import DeadlineError, deadline
+from serving.evaluate import evaluate
+from serving.lock import Holder, boot_id, locked, since_boot
+from serving.metrics import push, write_textfile
+from serving.report import Report
+from serving.scratch import scratch
+from serving.state import Clocks, Progress, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from serving.config import Config
+    from serving.metrics import Gauge
+    from serving.state import Collected
+
+SOURCE_CODE: Final = 3
+BUNDLE_CODE: Final = 4
+
+OLDEST_TICKS: Final = 1008
+"""Ticks that were missed longer ago than a week are not scored any more: nobody wants to be told of them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the arguments, do the tick, give the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="serving.tick", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the collector's config, TOML")
+    parser.add_argument("--at", metavar="T", help="do this tick (ISO 8601, floored) instead of the one of now")
+    parser.add_argument("--dry-run", action="store_true", help="fetch, judge and score; keep nothing, tell nobody")
+    args = parser.parse_args(argv)
+    return guarded(lambda: start(args.config, args.at, dry_run=args.dry_run), "serving.tick")
+
+
+def start(config_path: Path, at: str | None, *, dry_run: bool) -> int:
+    """Do one tick, unless somebody else is at work."""
+    config = read_config(config_path)
+    clocks = Clocks(time.time(), since_boot(), boot_id())
+    now = np.datetime64(int(clocks.wall), "s") if at is None else parse_time(at, "--at")
+    state = State(config.state.path)
+    with locked(state.lock, format_time(now), config.deadline.seconds) as held:
+        if isinstance(held, Holder):
+            print(f"serving.tick: {_at_work(held)}; nothing was done")
+            return 0
+        store = Store.create(config.store)
+        report = Report(store.tick.floor(now))
+        if held.took_over is not None:
+            report.trouble("hung", f"{_at_work(held.took_over)}; it hung and was killed")
+        if at is None:
+            _look_at_clock(state.progress(), clocks, report)
+        if dry_run:
+            with scratch(store, state) as (store, state):
+                _work(config, store, state, clocks, report)
+            print(report.line())
+        else:
+            _do(config, store, state, clocks, report)
+    return report.code
+
+
+def _do(config: Config, store: Store, state: State, clocks: Clocks, report: Report) -> None:
+    """Work within the deadline, then tell how it went, whatever happened."""
+    try:
+        with deadline(config.deadline.seconds):
+            _work(config, store, state, clocks, report)
+            _deliver(config, store, state, report)
+    except DeadlineError as error:
+        report.trouble("deadline", str(error), error.exit_code)
+    except BaseException as error:
+        report.trouble("fault", f"{type(error).__name__}: {error}", 1)
+        raise
+    finally:
+        _publish(config, state, report)
+
+
+def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Report) -> None:
+    """Fetch, judge, keep, score, follow: all that must be done once for each tick."""
+    progress, left = state.progress(), state.kept()
+    if left is not None:
+        _keep(store, left)  # of a tick that was killed; nobody would give us its counts again
+    collected = left if left is not None and left.tick == report.tick else None
+    if collected is None and not _due(progress, report):
+        return
+    if collected is None:
+        with report.step("fetch"):
+            collected = collect(Request(config, store, report.tick, clocks, progress))
+        state.keep(collected)
+    report.add_collected(collected)
+    if collected.verdict != OK:
+        report.trouble(collected.verdict, collected.text, SOURCE_CODE if collected.verdict == FAILED else 0)
+    with report.step("store"):
+        _keep(store, collected)
+    _score(config, store, state, report, _first(store, progress, report.tick))
+    good = report.tick if collected.rows.num_rows else progress.good if progress else None
+    fetched = collected.clocks if collected.rows.num_rows else progress.fetched if progress else None
+    state.set_progress(Progress(report.tick, good, collected.clocks, fetched))
+    state.drop()
+    put_away(map(Path, collected.taken), DONE)
+    put_away(map(Path, collected.refused), REFUSED)
+
+
+def _keep(store: Store, collected: Collected) -> None:
+    """Store what was fetched; storing it twice changes nothing."""
+    if collected.queues is not None:
+        store.add_metadata(collected.queues, collected.tick)
+    if collected.downtimes:
+        store.add_downtimes(collected.downtimes)
+    if collected.rows.num_rows:
+        store.append(collected.rows)
+
+
+def _score(config: Config, store: Store, state: State, report: Report, first: np.datetime64) -> None:
+    """Score the new ticks and follow the incidents through them."""
+    with report.step("score"):
+        evaluation = evaluate(store, state, config.bundles, first, report.tick, config.budget)
+    report.add_evaluation(evaluation)
+    for path, text in evaluation.invalid:
+        report.trouble(f"bundle {path.name}", text, BUNDLE_CODE)
+
+
+def _due(progress: Progress | None, report: Report) -> bool:
+    """Whether the tick is still to be done; one before the newest that is done never is."""
+    if progress is None or report.tick > progress.done:
+        return True
+    if report.tick == progress.done:
+        report.verdict, report.text = "done", f"{format_time(report.tick)} is done already"
+    else:
+        report.verdict = "clock"
+        report.text = f"the clock says {format_time(report.tick)}, but {format_time(progress.done)} is done already"
+        report.trouble("clock", f"{report.text}; nothing is collected until then: see to the clock (chronyc tracking)")
+    return False
+
+
+def _first(store: Store, progress: Progress | None, tick: np.datetime64) -> np.datetime64:
+    """The first tick that is still to be scored: the one after the newest that is done."""
+    if progress is None:
+        return tick
+    return max(progress.done + store.tick.delta, tick - OLDEST_TICKS * store.tick.delta)
+
+
+def _look_at_clock(progress: Progress | None, clocks: Clocks, report: Report) -> None:
+    """Notice that the wall clock was set since the last tick."""
+    jumped = clocks.jumped(progress.clocks) if progress is not None else 0.0
+    if jumped:
+        report.trouble("clock", f"the clock was set {abs(jumped):.0f} s {'forward' if jumped > 0 else 'back'}")
+
+
+def _deliver(config: Config, store: Store, state: State, report: Report) -> None:
+    """Tell people, write back, keep up: what goes on where it stopped, whatever stopped it."""
+
+
+def _publish(config: Config, state: State, report: Report) -> None:
+    """The log line and the metrics."""
+    now = time.time()
+    succeeded = state.succeeded(now if report.code == 0 else None)
+    gauges = report.gauges(now, succeeded)
+    if config.metrics.textfile:
+        try:
+            write_textfile(config.metrics.textfile, gauges)
+        except OSError as error:
+            report.trouble("metrics", f"{config.metrics.textfile}: cannot be written ({error.strerror or error})")
+    if config.metrics.pushgateway:
+        push_metrics(config.metrics.pushgateway, gauges, report)
+    print(report.line(), flush=True)
+
+
+def push_metrics(url: str, gauges: Sequence[Gauge], report: Report) -> None:
+    """Push them; a gateway that is down is a trouble and no fault."""
+    import requests
+
+    try:
+        with requests.Session() as session:
+            push(session, url, "qad_tick", gauges)
+    except requests.RequestException as error:
+        report.trouble("metrics", f"{url}: {' '.join(str(error).split())[:160]}")
+
+
+def _at_work(holder: Holder) -> str:
+    return f"process {holder.pid} has been at work on {holder.tick} for {holder.age_s:.0f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
