@@ -49,4 +49,12 @@ class InfluxError(QadError):
 
 
 class InfluxDownError(InfluxError):
-    """An InfluxDB that does not answer in time, or not to the end; the same may work later."""
+    """An InfluxDB that does not answer in time, or not to the end; the same may work later.
+
+    Attributes:
+        slow: it took the question and did not answer in time: a smaller question may work now.
+    """
+
+    def __init__(self, message: str, *, slow: bool = False) -> None:
+        super().__init__(message)
+        self.slow = slow

@@ -125,7 +125,7 @@ class Influx:
                     yield from self._series(json.loads(document), statement)
         except (requests.RequestException, ValueError) as error:
             msg = f"{self._name()}: its answer breaks off ({_brief(error)})"
-            raise InfluxDownError(msg) from error
+            raise InfluxDownError(msg, slow=True) from error
         finally:
             response.close()
 
@@ -191,6 +191,9 @@ class Influx:
         except requests.exceptions.SSLError as error:
             msg = f"{self._name()}: its certificate is not trusted ({_brief(error)}); give its authority's file as ca"
             raise InfluxError(msg) from error
+        except requests.exceptions.ReadTimeout as error:
+            msg = f"{self._name()}: gives no answer within {READ_S:g} s; see what keeps it busy"
+            raise InfluxDownError(msg, slow=True) from error
         except requests.RequestException as error:
             msg = f"{self._name()}: cannot be reached ({_brief(error)}); see whether it runs and the url is right"
             return InfluxDownError(msg)

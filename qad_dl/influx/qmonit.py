@@ -122,17 +122,17 @@ def average_lines(
     """Points of `jobs_average` at a tick, for each series and state that has a row in the 24 h before.
 
     Args:
-        ticks: canonical rows of the 24 h that end with the tick, the tick included.
-        days: canonical rows of days, of the 30 days that end with the tick.
+        ticks: canonical `averaged_rows` of the 24 h that end with the tick, the tick included.
+        days: canonical `averaged_rows` of days, of the 30 days that end with the tick.
         at: the tick, `datetime64[s]`.
         points_per_hour: ticks in an hour.
         metadata: what holds at the tick.
     """
     fields = _Fields(metadata)
-    long = _averages(_averaged(days), DAY_AVERAGES)
+    long = _averages(days, DAY_AVERAGES)
     second = int(at.astype("datetime64[s]").astype(np.int64))
     hours = {name: hours * points_per_hour for name, hours in TICK_AVERAGES.items()}
-    for key, averages in _averages(_averaged(ticks), {"current": 1, **hours}).items():
+    for key, averages in _averages(ticks, {"current": 1, **hours}).items():
         values = ",".join(f"{name}={write_number(value)}" for name, value in (averages | long.get(key, {})).items())
         yield f"{AVERAGES}{fields.tags(key, None)} {values} {second * NS + suffix(*key)}"
 
@@ -233,7 +233,7 @@ def _number(record: Record, name: str, default: float) -> float:
     return number if np.isfinite(number) and number else default
 
 
-def _averaged(rows: pa.Table) -> pa.Table:
+def averaged_rows(rows: pa.Table) -> pa.Table:
     """The rows of the states that are averaged, canonical as `rows` are."""
     column = one_chunk(rows.column("job_status"))
     wanted = [i for i, name in enumerate(column.dictionary.to_pylist()) if name in AVERAGED_STATES]
