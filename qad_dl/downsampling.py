@@ -81,11 +81,11 @@ def last_points(rows: pa.Table, n: int) -> tuple[NDArray[np.int64], NDArray[np.f
         Index of the newest row of each [G]; the counts, newest first [G, n], 0 beyond; how many there are [G].
     """
     first = _group_starts(rows)
-    newest = np.append(first[1:], rows.num_rows) - 1
+    newest = np.append(first[1:], rows.num_rows)[: len(first)] - 1
     index = newest[:, None] - np.arange(n)
     there = index >= first[:, None]
     jobs = to_numpy(one_chunk(rows.column("jobs")))
-    return newest, np.where(there, jobs[np.maximum(index, 0)], 0.0), there.sum(axis=1)
+    return newest, np.where(there, jobs[np.maximum(index, 0)] if len(first) else 0.0, 0.0), there.sum(axis=1)
 
 
 def mean_of(values: NDArray[np.float64], counts: NDArray[np.int64]) -> list[float]:
