@@ -11,11 +11,12 @@ from qad_dl.rolling import load, roll, save
 from qad_dl.scorer import Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
 
+    from qad_dl.metadata import Record
     from qad_dl.results import Results
     from qad_dl.store import Store
     from serving.state import State
@@ -32,11 +33,15 @@ class Scored:
         path: folder of the bundle.
         name: hash of the bundle, as in score files.
         results: scores of the new ticks, with details.
+        records: metadata of the queues at the newest tick.
+        known: the (panda_queue, prod_source, resource) that have had rows.
     """
 
     path: Path
     name: str
     results: Results
+    records: Mapping[str, Record]
+    known: frozenset[tuple[str, str, str]]
 
     @property
     def label(self) -> str:
@@ -86,10 +91,10 @@ def _score(store: Store, state: State, path: Path, first: np.datetime64, last: n
     scorer = Scorer.load(path, THREADS)
     bundle = scorer.bundle
     kept_at = state.grid(bundle.name)
-    if first < last and store.span() is not None:  # more than one tick: the kept grid does not reach back enough
+    kept, metadata = roll(load(kept_at), store, bundle, last)
+    save(kept_at, kept)
+    if first < last:  # the kept grid reaches back from the last tick only
         results = run_backtest(store, scorer, first, last + store.tick.delta, budget, details=True)
-        return Scored(path, bundle.name, results)
-    grid, metadata = roll(load(kept_at), store, bundle, last)
-    save(kept_at, grid)
-    results = scorer.score_grid(grid.grid, metadata, len(grid.grid.times) - 1, budget, details=True)
-    return Scored(path, bundle.name, results)
+    else:
+        results = scorer.score_grid(kept.grid, metadata, len(kept.grid.times) - 1, budget, details=True)
+    return Scored(path, bundle.name, results, metadata.at(last), kept.known)

@@ -126,6 +126,15 @@ class State:
         """The folder of the grids."""
         return self.path / "grids"
 
+    def results(self, label: str) -> Path:
+        """The scores of the last week, by a bundle's label."""
+        return self.path / "results" / f"{label}.npz"
+
+    @property
+    def incidents(self) -> Path:
+        """The incidents after the newest tick."""
+        return self.path / "incidents.json"
+
     def forget_grids(self, bundles: set[str]) -> None:
         """Remove the grids of all bundles but these."""
         for path in self.grids.glob("*.npz"):
