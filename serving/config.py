@@ -138,13 +138,16 @@ class RetentionConfig:
 
     Attributes:
         ticks, hours, days: of the embedded store; models train on its ticks.
-        influxdb: also keep the InfluxDB as QMonit has it: 10m for 7 days, then 1h, then 1d.
+        influxdb_ticks, influxdb_hours, influxdb_days: of the policies `10m`, `1h` and `1d` of the InfluxDB that is
+            written to, when they are made; those that exist stay as they are.
     """
 
     ticks: int = 90
     hours: int = 730
     days: int = 0
-    influxdb: bool = True
+    influxdb_ticks: int = 7
+    influxdb_hours: int = 730
+    influxdb_days: int = 0
 
 
 @dataclass(frozen=True)
