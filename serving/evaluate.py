@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from qad_dl.metadata import Record
+    from qad_dl.metadata import Metadata, Record
     from qad_dl.results import Results
     from qad_dl.store import Store
     from serving.state import State
@@ -33,15 +33,20 @@ class Scored:
         path: folder of the bundle.
         name: hash of the bundle, as in score files.
         results: scores of the new ticks, with details.
-        records: metadata of the queues at the newest tick.
+        metadata: what holds in the range of its grid.
         known: the (panda_queue, prod_source, resource) that have had rows.
     """
 
     path: Path
     name: str
     results: Results
-    records: Mapping[str, Record]
+    metadata: Metadata
     known: frozenset[tuple[str, str, str]]
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """Metadata of the queues at the newest tick."""
+        return self.metadata.at(self.results.times[-1])
 
     @property
     def label(self) -> str:
@@ -97,4 +102,4 @@ def _score(store: Store, state: State, path: Path, first: np.datetime64, last: n
         results = run_backtest(store, scorer, first, last + store.tick.delta, budget, details=True)
     else:
         results = scorer.score_grid(kept.grid, metadata, len(kept.grid.times) - 1, budget, details=True)
-    return Scored(path, bundle.name, results, metadata.at(last), kept.known)
+    return Scored(path, bundle.name, results, metadata, kept.known)

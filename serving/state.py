@@ -135,6 +135,11 @@ class State:
         """The incidents after the newest tick."""
         return self.path / "incidents.json"
 
+    @property
+    def outbox(self) -> Path:
+        """The folder of what is still to be told."""
+        return self.path / "outbox"
+
     def forget_grids(self, bundles: set[str]) -> None:
         """Remove the grids of all bundles but these."""
         for path in self.grids.glob("*.npz"):

@@ -17,28 +17,36 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qad_dl.cli import guarded
+from qad_dl.errors import InfluxError
 from qad_dl.sources.files import DONE, REFUSED, put_away
 from qad_dl.store import Store
+from qad_dl.store.retention import Keep, keep_up
 from qad_dl.timeparse import format_time, parse_time
 from serving.collect import FAILED, OK, Request, collect
 from serving.config import read_config
 from serving.deadline import DeadlineError, deadline
 from serving.evaluate import evaluate
+from serving.follow import Book, follow_all, follow_troubles
 from serving.lock import Holder, boot_id, locked, since_boot
 from serving.metrics import push, write_textfile
 from serving.report import Report
 from serving.scratch import scratch
 from serving.state import Clocks, Progress, State
+from serving.telling import deliver, queue
+from serving.writeback import influx_sink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qad_dl.influx.sink import InfluxSink
     from serving.config import Config
     from serving.metrics import Gauge
     from serving.state import Collected
 
 SOURCE_CODE: Final = 3
 BUNDLE_CODE: Final = 4
+
+_WEEK: Final = np.timedelta64(7, "D")
 
 OLDEST_TICKS: Final = 1008
 """Ticks that were missed longer ago than a week are not scored any more: nobody wants to be told of them."""
@@ -85,8 +93,9 @@ def _do(config: Config, store: Store, state: State, clocks: Clocks, report: Repo
     """Work within the deadline, then tell how it went, whatever happened."""
     try:
         with deadline(config.deadline.seconds):
-            _work(config, store, state, clocks, report)
+            worked = _work(config, store, state, clocks, report)
             _deliver(config, store, state, report)
+            _tell_troubles(config, state, report, over=worked)
     except DeadlineError as error:
         report.trouble("deadline", str(error), error.exit_code)
     except BaseException as error:
@@ -96,14 +105,14 @@ def _do(config: Config, store: Store, state: State, clocks: Clocks, report: Repo
         _publish(config, state, report)
 
 
-def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Report) -> None:
-    """Fetch, judge, keep, score, follow: all that must be done once for each tick."""
+def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Report) -> bool:
+    """Fetch, judge, keep, score, follow: all that must be done once for each tick; whether there was any of it."""
     progress, left = state.progress(), state.kept()
     if left is not None:
         _keep(store, left)  # of a tick that was killed; nobody would give us its counts again
     collected = left if left is not None and left.tick == report.tick else None
     if collected is None and not _due(progress, report):
-        return
+        return False
     if collected is None:
         with report.step("fetch"):
             collected = collect(Request(config, store, report.tick, clocks, progress))
@@ -120,6 +129,7 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
     state.drop()
     put_away(map(Path, collected.taken), DONE)
     put_away(map(Path, collected.refused), REFUSED)
+    return True
 
 
 def _keep(store: Store, collected: Collected) -> None:
@@ -139,6 +149,16 @@ def _score(config: Config, store: Store, state: State, report: Report, first: np
     report.add_evaluation(evaluation)
     for path, text in evaluation.invalid:
         report.trouble(f"bundle {path.name}", text, BUNDLE_CODE)
+    with report.step("incidents"):
+        book, news = follow_all(state, Book.read(state.incidents), evaluation.scored, report.tick)
+        queue(state.outbox, news, config)
+        book.write(state.incidents)
+    report.incidents = {part.label: len(book.open(part.label)) for part in evaluation.scored}
+    sink = influx_sink(config, store, state)
+    if sink is not None:
+        for part in evaluation.scored:
+            for at in part.results.times:
+                sink.stage(part.results, at, part.label, part.metadata)
 
 
 def _due(progress: Progress | None, report: Report) -> bool:
@@ -169,7 +189,34 @@ def _look_at_clock(progress: Progress | None, clocks: Clocks, report: Report) ->
 
 
 def _deliver(config: Config, store: Store, state: State, report: Report) -> None:
-    """Tell people, write back, keep up: what goes on where it stopped, whatever stopped it."""
+    """Tell people, write back, keep up: each goes on where it stopped, whatever stopped it."""
+    with report.step("tell"):
+        report.pending.update(deliver(state.outbox, config))
+    until = time.monotonic() + config.deadline.seconds / 4
+    sink = influx_sink(config, store, state)
+    if sink is not None:
+        with report.step("influxdb"):
+            _write_back(sink, store, report, until)
+    with report.step("retention"):
+        keep = Keep(config.retention.ticks, config.retention.hours, config.retention.days)
+        keep_up(store, report.tick, keep, until)
+
+
+def _write_back(sink: InfluxSink, store: Store, report: Report, until: float) -> None:
+    """Write to InfluxDB what is waiting; one that is down or refuses is a trouble, and tried again."""
+    try:
+        flushed = sink.flush(report.tick, store.metadata(report.tick - _WEEK), until)
+        report.pending["influxdb"] = flushed.waiting
+    except InfluxError as error:
+        report.trouble("influxdb", str(error))
+
+
+def _tell_troubles(config: Config, state: State, report: Report, *, over: bool) -> None:
+    """Tell the collector's own troubles through the same sinks as incidents."""
+    book, news = follow_troubles(Book.read(state.incidents), report.troubles, report.tick, over=over)
+    queue(state.outbox, news, config)
+    book.write(state.incidents)
+    report.pending.update(deliver(state.outbox, config))
 
 
 def _publish(config: Config, state: State, report: Report) -> None:
