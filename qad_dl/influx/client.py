@@ -124,7 +124,7 @@ class Influx:
                 if document:
                     yield from self._series(json.loads(document), statement)
         except (requests.RequestException, ValueError) as error:
-            msg = f"{self._name()}: its answer breaks off ({_brief(error)})"
+            msg = f"{self.name}: its answer breaks off ({_brief(error)})"
             raise InfluxDownError(msg, slow=True) from error
         finally:
             response.close()
@@ -159,7 +159,7 @@ class Influx:
                 return Written(len(lines), 1)
             conflict = _CONFLICT.search(said)
             if conflict is None or conflict["type"] != "integer" or conflict["field"] in whole:
-                msg = f"{self._name()}: refuses points ({said}); see whether something else writes this measurement"
+                msg = f"{self.name}: refuses points ({said}); see whether something else writes this measurement"
                 raise InfluxError(msg)
             whole.add(conflict["field"])
 
@@ -189,19 +189,19 @@ class Influx:
         try:
             response = self._once(method, path, request)
         except requests.exceptions.SSLError as error:
-            msg = f"{self._name()}: its certificate is not trusted ({_brief(error)}); give its authority's file as ca"
+            msg = f"{self.name}: its certificate is not trusted ({_brief(error)}); give its authority's file as ca"
             raise InfluxError(msg) from error
         except requests.exceptions.ReadTimeout as error:
-            msg = f"{self._name()}: gives no answer within {READ_S:g} s; see what keeps it busy"
+            msg = f"{self.name}: gives no answer within {READ_S:g} s; see what keeps it busy"
             raise InfluxDownError(msg, slow=True) from error
         except requests.RequestException as error:
-            msg = f"{self._name()}: cannot be reached ({_brief(error)}); see whether it runs and the url is right"
+            msg = f"{self.name}: cannot be reached ({_brief(error)}); see whether it runs and the url is right"
             return InfluxDownError(msg)
         if response.status_code in accept:
             return response
         if response.status_code not in _AGAIN:
             raise self._refusal(response)
-        return InfluxDownError(f"{self._name()}: answers {response.status_code}: {_said(response)}")
+        return InfluxDownError(f"{self.name}: answers {response.status_code}: {_said(response)}")
 
     def _once(self, method: str, path: str, request: Mapping[str, Any]) -> requests.Response:
         """One try."""
@@ -219,24 +219,24 @@ class Influx:
     def _in_time(self) -> None:
         """Stop at the deadline."""
         if time.monotonic() >= self.until:
-            msg = f"{self._name()}: the time for it is over; what is left is done at the next tick"
+            msg = f"{self.name}: the time for it is over; what is left is done at the next tick"
             raise InfluxDownError(msg)
 
     def _refusal(self, response: requests.Response) -> InfluxError:
         """The error for an answer that is not wanted."""
         said = f"{response.status_code}: {_said(response)}"
         if response.status_code in {401, 403}:
-            return InfluxError(f"{self._name()}: refuses the user {self.username!r} ({said}); see to name and password")
+            return InfluxError(f"{self.name}: refuses the user {self.username!r} ({said}); see to name and password")
         if response.status_code == 404:
-            return InfluxError(f"{self._name()}: knows no such database or page ({said}); see to url and database")
-        return InfluxError(f"{self._name()}: answers {said}")
+            return InfluxError(f"{self.name}: knows no such database or page ({said}); see to url and database")
+        return InfluxError(f"{self.name}: answers {said}")
 
     def _series(self, document: Any, statement: str) -> Iterator[Series]:
         """The series of one document of an answer, if it holds no error."""
         results = document.get("results", []) if isinstance(document, dict) else []
         for error in [document.get("error"), *(result.get("error") for result in results)]:
             if error:
-                msg = f"{self._name()}: says {str(error)[:_SHOWN]!r} to {statement[:_SHOWN]!r}"
+                msg = f"{self.name}: says {str(error)[:_SHOWN]!r} to {statement[:_SHOWN]!r}"
                 raise InfluxError(msg)
         for result in results:
             for series in result.get("series", []):
@@ -244,7 +244,8 @@ class Influx:
                 values = tuple(tuple(row) for row in series.get("values", []))
                 yield Series(series.get("name", ""), tags, tuple(series["columns"]), values)
 
-    def _name(self) -> str:
+    @property
+    def name(self) -> str:
         """What to call it in an error: without what may be secret in an address."""
         return f"InfluxDB {_CREDENTIALS.sub('//', self.url)} database {self.database!r}"
 

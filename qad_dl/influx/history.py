@@ -112,6 +112,28 @@ def next_start(newest: np.datetime64 | None, now: np.datetime64, tick: Tick, his
     return earliest if newest is None else max(earliest, newest - (OVERLAP_TICKS - 1) * tick.delta)
 
 
+def take_in(store: Store, piece: Piece, *, metadata: bool) -> int:
+    """Store what a piece brings; doing it again changes nothing.
+
+    Args:
+        store: with ticks of the piece's length.
+        piece: what was read.
+        metadata: whether the tags count as metadata from the beginning of the piece on; queues without a point keep
+            what was known of them.
+
+    Returns:
+        Rows added.
+    """
+    rows = new_rows(store, piece)
+    if metadata and piece.queues:
+        known = store.metadata().at(piece.start)
+        if any(known.get(queue) != record for queue, record in piece.queues.items()):
+            store.add_metadata({**known, **piece.queues}, piece.start)
+    if rows.num_rows:
+        store.append(rows)
+    return rows.num_rows
+
+
 def new_rows(store: Store, piece: Piece) -> pa.Table:
     """The rows of the ticks of a piece that would change the store: what is worth appending."""
     known = store.read(piece.start, piece.end)
@@ -124,15 +146,24 @@ def new_rows(store: Store, piece: Piece) -> pa.Table:
 
 
 def span(influx: Influx, tick: Tick, policy: str = TICK_POLICY) -> tuple[np.datetime64, np.datetime64] | None:
-    """The first and the newest tick of a policy; None if it has no points."""
+    """The first and the newest tick of a policy; None if it has no points, or if there is no such policy."""
+    if not any(
+        policy == row[0] for row in _rows_of(influx, f"SHOW RETENTION POLICIES ON {identifier(influx.database)}")
+    ):
+        return None
     source = f"{identifier(policy)}.{identifier(JOBS)}"
     ends = []
     for order in ("ASC", "DESC"):
-        found = influx.query(f"SELECT jobs FROM {source} ORDER BY time {order} LIMIT 1")  # noqa: S608  quoted names
+        found = _rows_of(influx, f"SELECT jobs FROM {source} ORDER BY time {order} LIMIT 1")  # noqa: S608  quoted names
         if not found:
             return None
-        ends.append(tick.floor(np.datetime64(int(found[0].values[0][0]) // NS, "s")))
+        ends.append(tick.floor(np.datetime64(int(found[0][0]) // NS, "s")))
     return ends[0], ends[1]
+
+
+def _rows_of(influx: Influx, statement: str) -> list[tuple[Any, ...]]:
+    """The rows of all series of an answer."""
+    return [row for series in influx.query(statement) for row in series.values]
 
 
 def _rows(found: Sequence[Series], tick: Tick) -> tuple[pa.Table, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,9 @@ METADATA = Metadata.single(
 )  # fmt: skip
 
 
+@functools.cache
 def last_tick() -> np.datetime64:
-    """The newest tick that is over."""
+    """The newest tick that was over when the tests began."""
     return TICK.floor(np.datetime64(int(time.time()), "s"))
 
 
