@@ -20,9 +20,10 @@ import numpy as np
 
 from qad_dl.atomic import replace_file
 from qad_dl.errors import QadError, StoreError
-from qad_dl.incident_log import CLOSED, OPENED, Followed, Rules, Transition, follow, joined, until
+from qad_dl.incident_log import CLOSED, OPENED, REOPENED, Followed, Rules, Transition, follow, joined, until
 from qad_dl.incidents import values_among
 from qad_dl.results import Results
+from qad_dl.schema import TICK_MINUTES
 from qad_dl.timeparse import format_time, parse_time
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from serving.state import State
 
 WEEK_TICKS: Final = 1008
+
+TICK: Final = np.timedelta64(TICK_MINUTES, "m")
+
+TROUBLES: Final = Rules(n=1, m=1, recovery=3)
+"""A trouble is told at once, and over after half an hour without it; longer where it comes and goes."""
 
 MONITOR: Final = "monitor"
 """Kind, and label in place of a bundle's, of what is told of the collector itself."""
@@ -132,7 +138,7 @@ def follow_all(
         for at in part.results.times:
             if book.tick is not None and at <= book.tick:
                 continue
-            found, happened = follow(incidents.get(part.label, ()), until(past, at), values, rules)
+            found, happened = follow(incidents.get(part.label, ()), until(past, at), values, rules, part.results)
             incidents[part.label] = found
             news += [News(part.label, at, t, records=_records(t, part.records)) for t in happened]
         save_results(state.results(part.label), past)
@@ -148,23 +154,33 @@ def follow_troubles(
         book: the incidents so far.
         troubles: those of now, name to one line.
         tick: now.
-        over: whether those that are not among them are over; not where the tick had nothing to do.
+        over: whether those that are not among them may be over; not where the tick had nothing to do.
     """
-    known = {incident.value: incident for incident in book.open(MONITOR)}
-    after, texts, news = list(book.incidents.get(MONITOR, ())), dict(book.texts), []
+    known = {incident.value: incident for incident in book.incidents.get(MONITOR, ())}
+    after, texts, news = dict(known), {i.id: book.texts.get(i.id, "") for i in known.values()}, []
     for name, text in troubles.items():
-        if name not in known:
-            incident = _trouble(name, tick)
-            after.append(incident)
-            news.append(News(MONITOR, tick, Transition(OPENED, incident), text))
-            texts[incident.id] = text
-    for name, incident in known.items():
-        if over and name not in troubles:
-            closed = replace(incident, last=tick, closed=tick)
-            after[after.index(incident)] = closed
-            news.append(News(MONITOR, tick, Transition(CLOSED, closed), texts.pop(incident.id, "")))
-    after = [i for i in after if i.open]
-    return Book(book.tick, {**book.incidents, MONITOR: tuple(after)}, texts), news
+        before = known.get(name)
+        after[name] = incident = _trouble(name, tick) if before is None else _again(before, tick)
+        texts[incident.id] = text
+        if before is None or not before.open:
+            news.append(News(MONITOR, tick, Transition(OPENED if before is None else REOPENED, incident), text))
+    for name, incident in known.items() if over else ():
+        quiet = int((tick - incident.last) // TICK)
+        if name not in troubles and incident.open and quiet >= TROUBLES.recovery_of(incident.reopened):
+            after[name] = closed = replace(incident, closed=tick)
+            news.append(News(MONITOR, tick, Transition(CLOSED, closed), texts[incident.id]))
+        elif name not in troubles and not incident.open and quiet >= TROUBLES.longest:
+            del after[name]
+    kept = {incident.id for incident in after.values()}
+    texts = {name: text for name, text in texts.items() if name in kept}
+    return Book(book.tick, {**book.incidents, MONITOR: tuple(after.values())}, texts), news
+
+
+def _again(incident: Followed, tick: np.datetime64) -> Followed:
+    """A trouble that goes on, or comes back."""
+    if incident.open:
+        return replace(incident, last=max(incident.last, tick))
+    return replace(incident, last=tick, closed=None, reopened=incident.reopened + 1)
 
 
 def load_results(path: Path) -> Results | None:
@@ -216,11 +232,5 @@ def _trouble(name: str, tick: np.datetime64) -> Followed:
         start=tick,
         last=tick,
         told=tick,
-        closed=None,
-        folded="",
-        reopened=0,
         kind=MONITOR,
-        score=0.0,
-        state="",
-        direction="",
     )
