@@ -2,6 +2,7 @@
 
 ```
 STATE/progress.json     the newest tick that is done, and the clocks at its fetch
+      troubles.json     troubles that a tick had no time left to tell
       snapshot.arrow    what was fetched for the tick in work; gone when that tick is done
       grids/NAME.npz    the grid of each bundle, carried on (see `qad_dl.rolling`)
 ```
@@ -225,6 +226,23 @@ class State:
     def drop(self) -> None:
         """The tick in work is done."""
         self._snapshot.unlink(missing_ok=True)
+
+    def leave(self, troubles: Mapping[str, str]) -> None:
+        """Leave troubles for the next tick to tell, since this one cannot."""
+        if troubles:
+            replace_file(self.path / "troubles.json", json.dumps({**self.left(), **troubles}).encode())
+
+    def left(self) -> dict[str, str]:
+        """Troubles that ticks before could not tell, name to one line."""
+        try:
+            left: dict[str, str] = json.loads((self.path / "troubles.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return left
+
+    def told(self) -> None:
+        """What was left has been told."""
+        (self.path / "troubles.json").unlink(missing_ok=True)
 
     def succeeded(self, now: float | None) -> float:
         """When a tick last ended well, seconds since the epoch, 0 before the first; `now` where this one does."""

@@ -93,26 +93,31 @@ def _do(config: Config, store: Store, state: State, clocks: Clocks, report: Repo
     """Work within the deadline, then tell how it went, whatever happened."""
     try:
         with deadline(config.deadline.seconds):
-            worked = _work(config, store, state, clocks, report)
+            collected = _work(config, store, state, clocks, report)
+            if collected is not None:
+                put_away(map(Path, collected.taken), DONE)
+                put_away(map(Path, collected.refused), REFUSED)
             _deliver(config, store, state, report)
-            _tell_troubles(config, state, report, over=worked)
+            _tell_troubles(config, state, report, over=collected is not None)
     except DeadlineError as error:
         report.trouble("deadline", str(error), error.exit_code)
+        state.leave(report.troubles)
     except BaseException as error:
-        report.trouble("fault", f"{type(error).__name__}: {error}", 1)
+        report.trouble("fault", f"{type(error).__name__}: {error}", getattr(error, "exit_code", 1))
+        state.leave(report.troubles)
         raise
     finally:
         _publish(config, state, report)
 
 
-def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Report) -> bool:
-    """Fetch, judge, keep, score, follow: all that must be done once for each tick; whether there was any of it."""
+def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Report) -> Collected | None:
+    """Fetch, judge, keep, score, follow: all that must be done once for each tick; None where it is done already."""
     progress, left = state.progress(), state.kept()
     if left is not None:
         _keep(store, left)  # of a tick that was killed; nobody would give us its counts again
     collected = left if left is not None and left.tick == report.tick else None
     if collected is None and not _due(progress, report):
-        return False
+        return None
     if collected is None:
         with report.step("fetch"):
             collected = collect(Request(config, store, report.tick, clocks, progress))
@@ -127,9 +132,7 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
     fetched = collected.clocks if collected.rows.num_rows else progress.fetched if progress else None
     state.set_progress(Progress(report.tick, good, collected.clocks, fetched))
     state.drop()
-    put_away(map(Path, collected.taken), DONE)
-    put_away(map(Path, collected.refused), REFUSED)
-    return True
+    return collected
 
 
 def _keep(store: Store, collected: Collected) -> None:
@@ -213,9 +216,11 @@ def _write_back(sink: InfluxSink, store: Store, report: Report, until: float) ->
 
 def _tell_troubles(config: Config, state: State, report: Report, *, over: bool) -> None:
     """Tell the collector's own troubles through the same sinks as incidents."""
-    book, news = follow_troubles(Book.read(state.incidents), report.troubles, report.tick, over=over)
+    troubles = {**state.left(), **report.troubles}
+    book, news = follow_troubles(Book.read(state.incidents), troubles, report.tick, over=over)
     queue(state.outbox, news, config)
     book.write(state.incidents)
+    state.told()
     report.pending.update(deliver(state.outbox, config))
 
 
@@ -228,21 +233,22 @@ def _publish(config: Config, state: State, report: Report) -> None:
         try:
             write_textfile(config.metrics.textfile, gauges)
         except OSError as error:
-            report.trouble("metrics", f"{config.metrics.textfile}: cannot be written ({error.strerror or error})")
+            state.leave({"metrics": f"{config.metrics.textfile}: cannot be written ({error.strerror or error})"})
     if config.metrics.pushgateway:
-        push_metrics(config.metrics.pushgateway, gauges, report)
+        state.leave(_push(config.metrics.pushgateway, gauges))
     print(report.line(), flush=True)
 
 
-def push_metrics(url: str, gauges: Sequence[Gauge], report: Report) -> None:
-    """Push them; a gateway that is down is a trouble and no fault."""
+def _push(url: str, gauges: Sequence[Gauge]) -> dict[str, str]:
+    """Push the metrics; a gateway that is down is a trouble and no fault."""
     import requests
 
     try:
         with requests.Session() as session:
             push(session, url, "qad_tick", gauges)
     except requests.RequestException as error:
-        report.trouble("metrics", f"{url}: {' '.join(str(error).split())[:160]}")
+        return {"metrics": f"{url}: {' '.join(str(error).split())[:160]}"}
+    return {}
 
 
 def _at_work(holder: Holder) -> str:
