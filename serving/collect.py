@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from qad_dl.errors import SourceError
 from qad_dl.rows import empty_rows, seconds_of
 from qad_dl.sources.files import read_dropped
 from qad_dl.timeparse import format_time
+from serving.influx import fetch_influx, influx_source
 from serving.state import Collected
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 OK = "ok"
 FAILED = "failed"
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def _from_files(request: Request) -> Collected:
     said = [text for _, text in dropped.refused]
     verdict = OK if not said else "refused"
     if int(request.tick.astype(np.int64)) not in set(seconds_of(dropped.rows).tolist()):
-        verdict, said = "missing", [*said, f"no file holds rows of {format_time(request.tick)}"]
+        verdict, said = MISSING, [*said, f"no file holds rows of {format_time(request.tick)}"]
     return Collected(
         request.tick,
         request.clocks,
@@ -68,4 +71,24 @@ def _from_files(request: Request) -> Collected:
     )
 
 
-SOURCES: dict[str, Callable[[Request], Collected]] = {"files": _from_files}
+def _from_influxdb(request: Request) -> Collected:
+    config, until = request.config, time.monotonic() + request.config.deadline.fetch_seconds
+    fetched = fetch_influx(
+        influx_source(config.source).before(until),
+        request.store,
+        request.tick,
+        config.source.history_days,
+        metadata=config.cric is None,
+    )
+    arrived = int(request.tick.astype(np.int64)) in set(seconds_of(fetched.rows).tolist())
+    return Collected(
+        request.tick,
+        request.clocks,
+        OK if arrived else MISSING,
+        "" if arrived else f"{config.source.url}: has no points of {format_time(request.tick)} yet",
+        fetched.rows,
+        fetched.queues if config.cric is None else None,
+    )
+
+
+SOURCES: Final[dict[str, Callable[[Request], Collected]]] = {"files": _from_files, "influxdb": _from_influxdb}

@@ -141,6 +141,11 @@ class State:
         """The folder of what is still to be told."""
         return self.path / "outbox"
 
+    @property
+    def influxdb(self) -> Path:
+        """What the InfluxDB sink remembers."""
+        return self.path / "influxdb"
+
     def forget_grids(self, bundles: set[str]) -> None:
         """Remove the grids of all bundles but these."""
         for path in self.grids.glob("*.npz"):

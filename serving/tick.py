@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,20 +21,20 @@ from qad_dl.cli import guarded
 from qad_dl.errors import InfluxError
 from qad_dl.sources.files import DONE, REFUSED, put_away
 from qad_dl.store import Store
-from qad_dl.store.retention import Keep, keep_up
+from qad_dl.store.retention import keep_up
 from qad_dl.timeparse import format_time, parse_time
 from serving.collect import FAILED, OK, Request, collect
 from serving.config import read_config
 from serving.deadline import DeadlineError, deadline
 from serving.evaluate import evaluate
 from serving.follow import Book, follow_all, follow_troubles
+from serving.influx import influx_sink, keep
 from serving.lock import Holder, boot_id, locked, since_boot
 from serving.metrics import push, write_textfile
 from serving.report import Report
 from serving.scratch import scratch
 from serving.state import Clocks, Progress, State
 from serving.telling import deliver, queue
-from serving.writeback import influx_sink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +158,7 @@ def _score(config: Config, store: Store, state: State, report: Report, first: np
         queue(state.outbox, news, config)
         book.write(state.incidents)
     report.incidents = {part.label: len(book.open(part.label)) for part in evaluation.scored}
-    sink = influx_sink(config, store, state)
+    sink = _influx_sink(config, store, state)
     if sink is not None:
         for part in evaluation.scored:
             for at in part.results.times:
@@ -196,13 +197,18 @@ def _deliver(config: Config, store: Store, state: State, report: Report) -> None
     with report.step("tell"):
         report.pending.update(deliver(state.outbox, config))
     until = time.monotonic() + config.deadline.seconds / 4
-    sink = influx_sink(config, store, state)
+    sink = _influx_sink(config, store, state)
     if sink is not None:
         with report.step("influxdb"):
             _write_back(sink, store, report, until)
     with report.step("retention"):
-        keep = Keep(config.retention.ticks, config.retention.hours, config.retention.days)
-        keep_up(store, report.tick, keep, until)
+        keep_up(store, report.tick, keep(config), until)
+
+
+def _influx_sink(config: Config, store: Store, state: State) -> InfluxSink | None:
+    """The sink of the config, with its folder in this state: a dry run has another."""
+    sink = influx_sink(config, store)
+    return None if sink is None else replace(sink, folder=state.influxdb)
 
 
 def _write_back(sink: InfluxSink, store: Store, report: Report, until: float) -> None:

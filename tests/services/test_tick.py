@@ -28,7 +28,7 @@ def collector(tmp_path: Path) -> Collector:
 
 
 def test_ticks_give_the_scores_of_a_backtest_and_tell_the_incident_once(collector: Collector) -> None:
-    last = FIRST + 35  # six hours; the network looks back one, and its evidence lasts for another
+    last = FIRST + 40  # seven hours; the network looks back one, and its evidence lasts for another
     for position in range(FIRST, last + 1):
         if position != FIRST + 3:  # one that is missing
             collector.drop(position)
