@@ -58,7 +58,11 @@ def rows_of(rows: Iterable[tuple]) -> pa.Table:
 
 
 def made_rows(
-    n: int, end: np.datetime64 | None = None, queues: Iterable[str] = METADATA.dumps[0], seed: int = 1
+    n: int,
+    end: np.datetime64 | None = None,
+    queues: Iterable[str] = METADATA.dumps[0],
+    seed: int = 1,
+    states: Iterable[str] = ("assigned", "activated", "running", "finished", "failed"),
 ) -> pa.Table:
     """Random counts of the last n ticks, with states that are absent now and then."""
     rng = np.random.default_rng(seed)
@@ -68,7 +72,7 @@ def made_rows(
         for back in range(n)
         for queue in queues
         for source, resource in (("managed", "MCORE"), ("user", "SCORE"))
-        for state in ("assigned", "activated", "running", "finished", "failed")
+        for state in states
         if rng.random() < 0.9
     )
 
