@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import requests
 
+from qad_dl.arrow import codes_of, dictionary, one_chunk
 from qad_dl.errors import SourceError
-from qad_dl.rows import empty_rows, seconds_of
+from qad_dl.rows import JOBS_SCHEMA, empty_rows, seconds_of
+from qad_dl.sources.cric import DOWNTIMES_PATH, QUEUES_PATH, downtimes_of, fetch_document, queues_of
 from qad_dl.sources.files import read_dropped
+from qad_dl.sources.http import Client
+from qad_dl.sources.panda import fetch_jobs, window
+from qad_dl.sources.snapshot import FAILED, MISSING, OK, judge_snapshot
 from qad_dl.timeparse import format_time
+from serving.config import PANDA_URL
 from serving.influx import fetch_influx, influx_source
 from serving.state import Collected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
+    import pyarrow as pa
+
+    from qad_dl.downtimes import Downtime
+    from qad_dl.metadata import Record
     from qad_dl.store import Store
     from serving.config import Config
     from serving.state import Clocks, Progress
 
-OK = "ok"
-FAILED = "failed"
-MISSING = "missing"
+COMPARED: Final = np.timedelta64(1, "h")
+"""A snapshot is compared with one that is no older."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class Request:
         tick: the tick in work.
         clocks: now.
         progress: how far it was done; None at the first tick.
+        folder: of the state.
+        simulated: the tick was asked for (`--at`): then ticks pass the time, and not the clock.
     """
 
     config: Config
@@ -44,17 +57,105 @@ class Request:
     tick: np.datetime64
     clocks: Clocks
     progress: Progress | None
+    folder: Path
+    simulated: bool = False
+
+    @property
+    def passed_s(self) -> float | None:
+        """Seconds since the last fetch that counted; None where there was none."""
+        fetched = self.progress.fetched if self.progress else None
+        if fetched is None or self.progress is None or self.progress.good is None:
+            return None
+        if self.simulated:
+            return float((self.tick - self.progress.good) / np.timedelta64(1, "s"))
+        return self.clocks.passed(fetched)
 
 
 def collect(request: Request) -> Collected:
     """Fetch and judge. A source that does not answer is a verdict, too: `failed`, with what it said."""
+    until = time.monotonic() + request.config.deadline.fetch_seconds
     try:
-        return SOURCES[request.config.source.kind](request)
+        collected = SOURCES[request.config.source.kind](request, until)
     except SourceError as error:
-        return Collected(request.tick, request.clocks, FAILED, str(error), empty_rows())
+        collected = Collected(request.tick, request.clocks, FAILED, str(error), empty_rows())
+    return _with_metadata(request, collected, until)
 
 
-def _from_files(request: Request) -> Collected:
+def _from_panda(request: Request, until: float) -> Collected:
+    source, passed = request.config.source, request.passed_s
+    token = source.token.reveal() if source.token else ""
+    counts = fetch_jobs(_client(source.ca_file, until), source.url or PANDA_URL, window(passed), token)
+    rows = counts.rows(request.tick)
+    verdict = judge_snapshot(rows, _last_rows(request), passed)
+    return Collected(request.tick, request.clocks, verdict.name, verdict.text, rows if verdict.counts else empty_rows())
+
+
+def _last_rows(request: Request) -> pa.Table | None:
+    """The counts of the newest tick that counted, if that was within the hour."""
+    good = request.progress.good if request.progress else None
+    if good is None or request.tick - good > COMPARED:
+        return None
+    return request.store.read(good, good + request.store.tick.delta)
+
+
+def _with_metadata(request: Request, collected: Collected, until: float) -> Collected:
+    """Add what CRIC says: metadata, each row's status, downtimes; the last known where it does not answer."""
+    cric = request.config.cric
+    if cric is None:
+        return collected
+    folder, now = request.folder / "cric", request.clocks.wall
+    client = _client(cric.ca_file, until)
+    url = cric.url.rstrip("/") + QUEUES_PATH
+    troubles = dict(collected.troubles)
+    try:
+        document = fetch_document(client, url, "pandaqueue", folder, now)
+        queues = queues_of(document, url)
+    except SourceError as error:
+        return replace(collected, troubles={**troubles, "cric": str(error)})
+    if document.trouble:
+        troubles["cric"] = f"{document.trouble}; metadata are {document.age_s / 3600:.1f} h old"
+    downtimes: tuple[Downtime, ...] | None = None
+    try:
+        declared = request.config.downtimes.url if request.config.downtimes else ""
+        where = (declared or cric.url).rstrip("/") + DOWNTIMES_PATH
+        outages = fetch_document(client, where, "downtimes", folder, now)
+        downtimes = tuple(downtimes_of(outages, queues))
+        if outages.trouble:
+            troubles["downtimes"] = outages.trouble
+    except SourceError as error:
+        troubles["downtimes"] = str(error)
+    return replace(
+        collected,
+        rows=_with_status(collected.rows, queues),
+        queues=queues,
+        downtimes=downtimes,
+        metadata_age_s=document.age_s,
+        troubles=troubles,
+    )
+
+
+def _with_status(rows: pa.Table, queues: Mapping[str, Record]) -> pa.Table:
+    """The rows, each with the status of its queue now where it says none itself."""
+    said = one_chunk(rows.column("site_state"))
+    if rows.num_rows == 0 or said.null_count < rows.num_rows:
+        return rows
+    column = one_chunk(rows.column("panda_queue"))
+    names = column.dictionary.to_pylist()
+    statuses = [queues.get(name, {}).get("status") for name in names]
+    words = sorted({status for status in statuses if status})
+    of_queue = np.array([words.index(s) if s else -1 for s in statuses] or [-1], np.int32)
+    states = dictionary(of_queue[codes_of(column)], words)
+    return rows.set_column(rows.schema.get_field_index("site_state"), JOBS_SCHEMA.field("site_state"), states)
+
+
+def _client(ca_file: Path | None, until: float) -> Client:
+    session = requests.Session()
+    if ca_file is not None:
+        session.verify = str(ca_file)
+    return Client(session, until)
+
+
+def _from_files(request: Request, until: float) -> Collected:
     dropped = read_dropped(request.config.folder, request.store.tick, request.tick)
     said = [text for _, text in dropped.refused]
     verdict = OK if not said else "refused"
@@ -71,8 +172,8 @@ def _from_files(request: Request) -> Collected:
     )
 
 
-def _from_influxdb(request: Request) -> Collected:
-    config, until = request.config, time.monotonic() + request.config.deadline.fetch_seconds
+def _from_influxdb(request: Request, until: float) -> Collected:
+    config = request.config
     fetched = fetch_influx(
         influx_source(config.source).before(until),
         request.store,
@@ -91,4 +192,8 @@ def _from_influxdb(request: Request) -> Collected:
     )
 
 
-SOURCES: Final[dict[str, Callable[[Request], Collected]]] = {"files": _from_files, "influxdb": _from_influxdb}
+SOURCES: Final[dict[str, Callable[[Request, float], Collected]]] = {
+    "panda": _from_panda,
+    "files": _from_files,
+    "influxdb": _from_influxdb,
+}

@@ -39,6 +39,7 @@ class Report:
         metadata_age_s: how old the metadata are.
         seconds: what each step took.
         code: exit code.
+        simulated: the tick was asked for.
     """
 
     tick: np.datetime64
@@ -53,6 +54,7 @@ class Report:
     metadata_age_s: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     code: int = 0
+    simulated: bool = False
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ very counts that it had, and nobody asks the source twice for one tick.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -93,6 +93,7 @@ class Collected:
         downtimes: those known by now; None where they could not be had.
         metadata_age_s: how old the metadata are; None where there are none.
         taken, refused: files to be put away once the tick is done.
+        troubles: of what else was fetched, name to one line.
     """
 
     tick: np.datetime64
@@ -105,6 +106,7 @@ class Collected:
     metadata_age_s: float | None = None
     taken: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    troubles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class State:
             "metadata_age_s": collected.metadata_age_s,
             "taken": collected.taken,
             "refused": collected.refused,
+            "troubles": dict(collected.troubles),
         }
         sink = pa.BufferOutputStream()
         schema = JOBS_SCHEMA.with_metadata({"qad.tick": json.dumps(about)})

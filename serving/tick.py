@@ -20,10 +20,11 @@ import numpy as np
 from qad_dl.cli import guarded
 from qad_dl.errors import InfluxError
 from qad_dl.sources.files import DONE, REFUSED, put_away
+from qad_dl.sources.snapshot import FAILED, OK
 from qad_dl.store import Store
 from qad_dl.store.retention import keep_up
 from qad_dl.timeparse import format_time, parse_time
-from serving.collect import FAILED, OK, Request, collect
+from serving.collect import Request, collect
 from serving.config import read_config
 from serving.deadline import DeadlineError, deadline
 from serving.evaluate import evaluate
@@ -37,9 +38,10 @@ from serving.state import Clocks, Progress, State
 from serving.telling import deliver, queue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from qad_dl.influx.sink import InfluxSink
+    from qad_dl.metadata import Record
     from serving.config import Config
     from serving.metrics import Gauge
     from serving.state import Collected
@@ -48,6 +50,9 @@ SOURCE_CODE: Final = 3
 BUNDLE_CODE: Final = 4
 
 _WEEK: Final = np.timedelta64(7, "D")
+
+FLEETING: Final = frozenset({"status", "last_modified", "lastmod", "state_update", "comment", "comment_", "probe"})
+"""Fields of CRIC's records that change every day and that no score looks at."""
 
 OLDEST_TICKS: Final = 1008
 """Ticks that were missed longer ago than a week are not scored any more: nobody wants to be told of them."""
@@ -76,7 +81,7 @@ def start(config_path: Path, at: str | None, *, dry_run: bool) -> int:
             print(f"serving.tick: {_at_work(held)}; nothing was done")
             return 0
         store = Store.create(config.store)
-        report = Report(store.tick.floor(now))
+        report = Report(store.tick.floor(now), simulated=at is not None)
         if held.took_over is not None:
             report.trouble("hung", f"{_at_work(held.took_over)}; it hung and was killed")
         if at is None:
@@ -121,11 +126,12 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
         return None
     if collected is None:
         with report.step("fetch"):
-            collected = collect(Request(config, store, report.tick, clocks, progress))
+            collected = collect(Request(config, store, report.tick, clocks, progress, state.path, report.simulated))
         state.keep(collected)
     report.add_collected(collected)
     if collected.verdict != OK:
         report.trouble(collected.verdict, collected.text, SOURCE_CODE if collected.verdict == FAILED else 0)
+    report.troubles.update(collected.troubles)
     with report.step("store"):
         _keep(store, collected)
     _score(config, store, state, report, _first(store, progress, report.tick))
@@ -138,12 +144,23 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
 
 def _keep(store: Store, collected: Collected) -> None:
     """Store what was fetched; storing it twice changes nothing."""
-    if collected.queues is not None:
+    if collected.queues is not None and _differ(store.metadata(collected.tick).at(collected.tick), collected.queues):
         store.add_metadata(collected.queues, collected.tick)
     if collected.downtimes:
         store.add_downtimes(collected.downtimes)
     if collected.rows.num_rows:
         store.append(collected.rows)
+
+
+def _differ(old: Mapping[str, Record], new: Mapping[str, Record]) -> bool:
+    """Whether metadata are worth a dump: a status goes with the rows, and who touched a record when is no news."""
+    if old.keys() != new.keys():
+        return True
+    return any(_lasting(old[queue]) != _lasting(record) for queue, record in new.items())
+
+
+def _lasting(record: Record) -> dict[str, str]:
+    return {field: value for field, value in record.items() if field not in FLEETING}
 
 
 def _score(config: Config, store: Store, state: State, report: Report, first: np.datetime64) -> None:
