@@ -45,15 +45,36 @@ class Day:
 
 
 def make_day(start: np.datetime64) -> Day:
-    """Simulate it.
+    """The full day, on the queues of `make demo`.
 
     Args:
         start: the first tick of the world; a Monday, so that its weeks are those that the bundle was trained on.
     """
-    params = WorldParams(days=DAYS, queues=QUEUES, seed=SEED, start=start, incidents=False, missed=0, holes=0, frozen=0)
-    plain = run(params)
-    script, incidents, outage = _script(plain)
+    params = _params(QUEUES, DAYS, start)
+    script, incidents, outage = _script(run(params))
     return Day(run(params, script), DAY, incidents, outage)
+
+
+def make_small_day(start: np.datetime64) -> Day:
+    """Six hours on the eight queues of `make trained`: a queue that stops, and another one's declared downtime."""
+    params = _params(8, 9, start)
+    plain, first = run(params), 7 * PER_DAY
+    jobs = np.bincount(plain.world.layout.queue, weights=plain.counts[first : first + HOUR, :, 4].mean(axis=0))
+    online = (plain.life.status[first - 6 * HOUR : first + PER_DAY] == ONLINE).all(axis=0)
+    order = [int(q) for q in np.argsort(-jobs) if online[q]]
+    sites = [fact.get("atlas_site", "") for fact in plain.world.facts]
+    hit = order[0]
+    other = next(q for q in order[1:] if sites[q] != sites[hit])
+    name = plain.world.names[hit]
+    told = Told(1, "site_down", "panda_queue", name, first + 9, first + 15, 1.0, (name,))
+    outage = Outage(sites[other], first + 6, first + 12, first + 60)
+    return Day(run(params, Script((told,), (outage,), first - PER_DAY // 2)), first, (told,), outage)
+
+
+def _params(queues: int, days: int, start: np.datetime64) -> WorldParams:
+    return WorldParams(
+        days=days, queues=queues, seed=SEED, start=start, incidents=False, missed=0, holes=0, frozen=0, late_queues=0
+    )
 
 
 def _script(plain: Run) -> tuple[Script, tuple[Told, ...], Outage]:
