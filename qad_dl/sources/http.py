@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from qad_dl.errors import SourceError
 
@@ -105,15 +106,24 @@ class Client:
 
     def _body(self, answer: requests.Response) -> bytes:
         pieces, size = [], 0
-        for piece in answer.iter_content(CHUNK):
-            size += len(piece)
-            if size > MOST_BYTES:
-                msg = f"the answer is larger than {MOST_BYTES >> 20} MB"
-                raise _AgainError(msg)
-            if time.monotonic() >= self.until:
-                msg = "the answer took longer than the deadline"
-                raise _AgainError(msg)
-            pieces.append(piece)
+        try:
+            # What has arrived, not a full chunk: a server that trickles would never fill one.
+            while piece := answer.raw.read1(CHUNK, decode_content=True):
+                size += len(piece)
+                if size > MOST_BYTES:
+                    msg = f"the answer is larger than {MOST_BYTES >> 20} MB"
+                    raise _AgainError(msg)
+                if time.monotonic() >= self.until:
+                    msg = "the answer took longer than the deadline"
+                    raise _AgainError(msg)
+                pieces.append(piece)
+        except urllib3.exceptions.HTTPError as error:
+            msg = f"broke off in its answer after {size} bytes"
+            raise _AgainError(msg) from error
+        expected = answer.headers.get("Content-Length")
+        if expected and not answer.headers.get("Content-Encoding") and size != int(expected):
+            msg = f"broke off in its answer after {size} of {expected} bytes"
+            raise _AgainError(msg)
         return b"".join(pieces)
 
 
