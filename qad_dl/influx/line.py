@@ -14,6 +14,7 @@ A series' key is 64 kB at most: `cut_tags` shortens what is longer.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import re
@@ -32,6 +33,7 @@ _SPECIAL: Final = re.compile(r"([,= ])")
 _DIGEST: Final = 8
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def write_name(value: str) -> str:
     """A tag's value as it stands in a line; `read_name` gets it back from what a query returns."""
     value = _NEWLINE.sub(lambda match: match[1] * 2 + "\\\n", value)

@@ -21,7 +21,7 @@ import numpy as np
 from qad_dl.arrow import one_chunk, to_numpy
 from qad_dl.columns import UNSET
 from qad_dl.downsampling import added, last_points, take
-from qad_dl.influx.line import cut_tags, write_number, write_tags, write_text
+from qad_dl.influx.line import KEY_BYTES, cut_tags, write_number, write_tags, write_text
 from qad_dl.rows import SERIES, seconds_of
 from qad_dl.schema import REASONS
 
@@ -78,6 +78,7 @@ _EMPTY: Final = {"frontier": "No value", "fts_server": "No value"}
 """QMonit writes "No value" where a list was empty, and "None" where there was no entry."""
 
 _SUFFIX_DIGITS: Final = 9
+_BYTES_A_LETTER: Final = 4  # at most, in UTF-8
 _MULTICORE: Final = "MCORE"
 _CORES: Final = 8.0
 _DIRECTIONS: Final = {1: "high", -1: "low"}
@@ -198,16 +199,23 @@ class _Fields:
 
     def __init__(self, metadata: Mapping[str, Record]) -> None:
         self._metadata = metadata
-        self._tags: dict[tuple[str, str | None], dict[str, str]] = {}
+        self._common: dict[tuple[str, str | None], str] = {}
         self._numbers: dict[tuple[str, bool], str] = {}
 
     def tags(self, key: tuple[str, str, str, str], status: str | None) -> str:
         """The tags of a point, as they stand in its line."""
-        common = self._tags.get((key[0], status))
+        common = self._common.get((key[0], status))
         if common is None:
-            common = metadata_tags(self._metadata.get(key[0], {})) | ({"site_state": status} if status else {})
-            self._tags[key[0], status] = common
-        return write_tags(cut_tags(common | dict(zip(KEYS, key, strict=True))))
+            common = self._common[key[0], status] = write_tags(self._about(key[0], status))
+        names = dict(zip(KEYS, key, strict=True))
+        written = write_tags(names) + common
+        if len(written) * _BYTES_A_LETTER <= KEY_BYTES:
+            return written
+        return write_tags(cut_tags(self._about(key[0], status) | names))
+
+    def _about(self, queue: str, status: str | None) -> dict[str, str]:
+        """The tags that say what a queue is."""
+        return metadata_tags(self._metadata.get(queue, {})) | ({"site_state": status} if status else {})
 
     def of(self, queue: str, resource: str) -> str:
         """The fields of a point besides its count."""
