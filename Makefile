@@ -19,7 +19,7 @@ DEBIAN_PACKAGES := chromium influxdb
 .PHONY: help
 help: ## this list
 	@echo "qad-dl: find the queue that went wrong, in the tick it went wrong. Targets:"
-	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 	@echo "The environment is made in $(VENV) by whichever target needs it first; PYTHON=... picks the interpreter."
 
 # --- environments -------------------------------------------------------------------------------------------------

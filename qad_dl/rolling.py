@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -66,6 +66,7 @@ class Rolling:
         known: (panda_queue, prod_source, resource) that have had a row so far.
         said: per queue, the tick whose row said its status last, and whether it was online.
         newest: the rows of the newest tick that arrived.
+        memory: arrays that somebody else made of the grid; gone where the grid was made anew.
     """
 
     grid: Grid
@@ -73,6 +74,7 @@ class Rolling:
     known: frozenset[tuple[str, str, str]]
     said: Mapping[str, tuple[np.datetime64, bool]]
     newest: pa.Table
+    memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def roll(kept: Rolling | None, store: Store, bundle: Bundle, at: np.datetime64) -> tuple[Rolling, Metadata]:
@@ -112,17 +114,19 @@ def save(path: Path, kept: Rolling) -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, kept.newest.schema) as writer:
         writer.write_table(kept.newest)
-    content = io.BytesIO()
-    np.savez(
-        content,
-        about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-        newest=np.frombuffer(sink.getvalue().to_pybytes(), np.uint8),
-        times=grid.times.astype(np.int64),
+    arrays: dict[str, Any] = {
+        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+        "newest": np.frombuffer(sink.getvalue().to_pybytes(), np.uint8),
+        "times": grid.times.astype(np.int64),
         **{name: getattr(grid, name) for name in _ARRAYS},
-    )
+        **{_MEMORY + name: array for name, array in kept.memory.items()},
+    }
+    content = io.BytesIO()
+    np.savez(content, **arrays)
     replace_file(path, content.getvalue())
 
 
+_MEMORY: Final = "memory_"
 _ARRAYS: Final = ("counts", "arrived", "frozen", "quiet", "online", "known")
 
 
@@ -134,6 +138,7 @@ def load(path: Path) -> Rolling | None:
             if about["format"] != FORMAT:
                 return None
             arrays = {name: file[name] for name in _ARRAYS}
+            memory = {name.removeprefix(_MEMORY): file[name] for name in file.files if name.startswith(_MEMORY)}
             times, newest = file["times"].astype("datetime64[s]"), file["newest"].tobytes()
         with pa.ipc.open_file(pa.py_buffer(newest)) as reader:
             rows = reader.read_all()
@@ -153,6 +158,7 @@ def load(path: Path) -> Rolling | None:
         known=frozenset((q, s, r) for q, s, r in about["known"]),
         said={queue: (np.datetime64(time, "s"), bool(online)) for queue, (time, online) in about["said"].items()},
         newest=rows,
+        memory=memory,
     )
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from qad_dl.backtest import run_backtest
+import numpy as np
+
+from qad_dl.backtest import read_grid
 from qad_dl.errors import BundleError, ConfigError
 from qad_dl.rolling import load, roll, save
-from qad_dl.scorer import Scorer
+from qad_dl.scorer import Earlier, Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from qad_dl.metadata import Metadata, Record
     from qad_dl.results import Results
@@ -97,9 +97,18 @@ def _score(store: Store, state: State, path: Path, first: np.datetime64, last: n
     bundle = scorer.bundle
     kept_at = state.grid(bundle.name)
     kept, metadata = roll(load(kept_at), store, bundle, last)
-    save(kept_at, kept)
     if first < last:  # the kept grid reaches back from the last tick only
-        results = run_backtest(store, scorer, first, last + store.tick.delta, budget, details=True)
+        save(kept_at, kept)
+        results = _score_range(store, scorer, first, last, budget)
     else:
-        results = scorer.score_grid(kept.grid, metadata, len(kept.grid.times) - 1, budget, details=True)
+        results, made = scorer.score_last(kept.grid, metadata, budget, Earlier.from_arrays(kept.memory))
+        save(kept_at, replace(kept, memory=made.to_arrays()))
     return Scored(path, bundle.name, results, metadata, kept.known)
+
+
+def _score_range(store: Store, scorer: Scorer, first: np.datetime64, last: np.datetime64, budget: float) -> Results:
+    """Score [first, last] from the store; that it may hold none of these ticks is what is to be told of them."""
+    metadata = store.metadata()
+    grid = read_grid(store, scorer.bundle.preprocess, first, last + store.tick.delta, metadata)
+    start = int(np.searchsorted(grid.times, first))
+    return scorer.score_grid(grid, metadata, start, budget, details=True)

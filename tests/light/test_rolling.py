@@ -7,22 +7,25 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from qad_dl.arrow import from_numpy
 from qad_dl.backtest import read_grid
 from qad_dl.downtimes import Downtime
-from qad_dl.grid import NEVER
+from qad_dl.grid import NEVER, times_of
 from qad_dl.history import normalise_jobs
 from qad_dl.rolling import Rolling, load, roll, save
+from qad_dl.rows import merge_rows
 from qad_dl.schema import STATUS_CARRIED_DAYS, Tick
+from qad_dl.scorer import Earlier, Scorer
 from qad_dl.store import Store
-from tests.light.made import START
-from tests.light.made_bundle import fitted
+from tests.light.made import START, TICK, history
+from tests.light.made_bundle import METADATA, fitted, made_history, write_made_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pyarrow as pa
 
 HOUR = Tick(60)
 QUEUES = ("A", "B", "C", "D", "E")
@@ -52,8 +55,6 @@ def tick_rows(rng: np.random.Generator, position: int) -> dict[str, list[Any]]:
 
 
 def table(rows: dict[str, list[Any]]) -> pa.Table:
-    import pyarrow as pa
-
     typed = {k: pa.array(v, pa.float64() if k == "jobs" else pa.string()) for k, v in rows.items()}
     return normalise_jobs(pa.table(typed), HOUR, "made")
 
@@ -171,3 +172,35 @@ def test_what_is_damaged_is_made_anew(carried: tuple[Store, Any, Rolling], tmp_p
     for cut in (0, 10, len(content) // 2, len(content) - 5):
         path.write_bytes(content[:cut])
         assert load(path) is None
+
+
+def test_a_reconstruction_that_is_carried_on_gives_the_same_scores(tmp_path: Path) -> None:
+    write_made_bundle(tmp_path / "bundle")
+    scorer = Scorer.load(tmp_path / "bundle")
+    store = Store.create(tmp_path / "store")
+    rows = made_history(2.6)
+    times = times_of(rows)
+    old = 2 * 144 - 3
+    store.put(rows.filter(from_numpy(times < START + old * TICK.delta, pa.bool_())))
+    store.add_metadata(METADATA.dumps[0], START)
+    kept, earlier = None, None
+    for position in range(old, old + 45):  # over the end of a window
+        now = START + position * TICK.delta
+        if position % 7:
+            part = rows.filter(from_numpy(times == now, pa.bool_()))
+            late = history([(position, "NEW", "running", 5.0)]) if position > old + 20 else part.slice(0, 0)
+            store.append(merge_rows([part, late]))
+        kept, metadata = roll(kept, store, scorer.bundle, now)
+        results, earlier = scorer.score_last(kept.grid, metadata, None, earlier)
+        save(tmp_path / "kept", replace(kept, memory=earlier.to_arrays()))
+        kept = load(tmp_path / "kept")
+        assert kept is not None
+        earlier = Earlier.from_arrays(kept.memory)
+        if position % 4 == 0 or position in (old + 21, old + 22):
+            held = store.metadata()
+            grid = read_grid(store, scorer.bundle.preprocess, now, now + TICK.delta, held)
+            made = scorer.score_grid(grid, held, len(grid.times) - 1, details=True)
+            assert results.series == made.series
+            np.testing.assert_allclose(results.score, made.score, atol=1e-9)
+            np.testing.assert_array_equal(results.reason, made.reason)
+            np.testing.assert_allclose(results.details.reconstruction, made.details.reconstruction, rtol=1e-6)

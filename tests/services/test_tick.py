@@ -97,6 +97,18 @@ def test_the_first_day_with_no_history(tmp_path: Path) -> None:
     assert [t["value"] for t in collector.told] == ["missing", "missing"]
 
 
+def test_ticks_that_were_missed_are_told_as_missing_by_the_next(collector: Collector) -> None:
+    collector.drop(FIRST)
+    collector.run(FIRST)
+    line = collector.run(FIRST + 4)  # three ticks were not started at all, and there is nothing for this one
+    assert line["queues"]["bundle"] == {"missing_tick": 6}
+    kept = load_results(collector.folder / "state" / "results" / "bundle.npz")
+    assert kept is not None
+    assert len(kept.times) == 5
+    collector.drop(FIRST + 5)
+    assert collector.run(FIRST + 5)["queues"]["bundle"] == {"scored": 6}
+
+
 # --- two at once, hanging, killed by its deadline ---
 
 

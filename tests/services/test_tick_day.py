@@ -19,5 +19,4 @@ def test_six_hours_of_ticks(tmp_path: Path) -> None:
         absent("no trained bundle: QAD_TEST_BUNDLE names none; `make test` trains one first")
     bundle = Path(trained or "") / "bundle"
     played = play(tmp_path / "day", make_small_day(START), bundle, 36, SMALL, lambda _: None)
-    print(f"\n{report(played, bundle)}")
-    assert judge(played, bundle) == []
+    assert judge(played, bundle) == [], report(played, bundle)
