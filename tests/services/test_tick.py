@@ -94,7 +94,7 @@ def test_the_first_day_with_no_history(tmp_path: Path) -> None:
     assert collector.run(FIRST)["queues"]["bundle"] == {}
     collector.drop(FIRST + 1)
     assert collector.run(FIRST + 1)["queues"]["bundle"] == {"too_short": 6}
-    assert [t["value"] for t in collector.told] == ["missing", "missing"]
+    assert [(t["action"], t["value"]) for t in collector.told] == [("opened", "missing")]
 
 
 def test_ticks_that_were_missed_are_told_as_missing_by_the_next(collector: Collector) -> None:
@@ -217,4 +217,5 @@ def test_a_clock_that_jumps_by_an_hour(
     else:
         assert [line["verdict"] for line in seen[:4]] == ["clock"] * 4
     told = [(t["action"], t["value"]) for t in collector.told if t["bundle"] == MONITOR and t["value"] == "clock"]
-    assert told == [("opened", "clock"), ("closed", "clock")]
+    assert told[0] == ("opened", "clock")
+    assert told[1:] in ([], [("closed", "clock")])  # over half an hour after the last sign of it

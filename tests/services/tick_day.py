@@ -234,7 +234,9 @@ class Outcome:
         told: `field=value` as it was told.
         kind_told: likeliest kind.
         started, flagged, opened, closed: ticks of the day; None where it did not come to that.
-        times: how often it was told.
+        times: how often it was told as something new, but for parts that were folded into it.
+        folded: parts that were told before they were known to be parts.
+        again: how often it came back after it was closed.
     """
 
     kind: str
@@ -247,6 +249,8 @@ class Outcome:
     opened: int | None
     closed: int | None
     times: int
+    folded: int
+    again: int
 
 
 def outcomes(played: Play, bundle: Path) -> tuple[list[Outcome], list[dict[str, Any]]]:
@@ -267,6 +271,7 @@ def _outcome(played: Play, made: Results, real: Any, began: int, hits: Sequence[
     names = [key[0] for key in made.series]
     flagged = made.flagged[[names.index(queue) for queue in real.queues], began:].any(axis=0)
     last = [line for line in played.told if hits and line["incident"] == hits[0]["incident"]]
+    parts = {line["incident"] for line in played.told if hits and line["folded"] == hits[0]["incident"]}
     closed = [line for line in last if line["action"] == "closed"]
     return Outcome(
         kind=real.kind,
@@ -278,7 +283,9 @@ def _outcome(played: Play, made: Results, real: Any, began: int, hits: Sequence[
         flagged=began + int(flagged.argmax()) if flagged.any() else None,
         opened=_position(played, hits[0]["tick"]) if hits else None,
         closed=_position(played, closed[-1]["tick"]) if closed else None,
-        times=len(hits),
+        times=sum(line["incident"] not in parts for line in hits),
+        folded=sum(line["incident"] in parts for line in hits),
+        again=sum(line["action"] == "reopened" for line in last),
     )
 
 
@@ -351,7 +358,7 @@ def _faults(played: Play, others: Sequence[Mapping[str, Any]]) -> list[str]:
 def report(played: Play, bundle: Path) -> str:
     """A table for people."""
     found, others = outcomes(played, bundle)
-    rows = [("what happened", "began", "first flag", "told", "as", "closed")]
+    rows = [("what happened", "began", "first flag", "told", "as", "closed", "folded in", "came back")]
     rows += [
         (
             f"{o.kind} {o.field}={o.value}",
@@ -360,6 +367,8 @@ def report(played: Play, bundle: Path) -> str:
             _clock(o.opened),
             f"{o.kind_told} {o.told}",
             _clock(o.closed),
+            str(o.folded),
+            str(o.again),
         )
         for o in found
     ]
@@ -387,7 +396,8 @@ def main() -> int:
     args = parser.parse_args()
     shutil.rmtree(args.out, ignore_errors=True)
     args.out.mkdir(parents=True)
-    time.monotonic()
+    began = time.monotonic()
+    print("simulating the grid ...", flush=True)
     ticks = args.hours * PER_DAY // 24
     faults = [fault for fault in FULL if fault.end <= ticks]
     with (args.out / "ticks.jsonl").open("w", encoding="utf-8") as log:
@@ -397,11 +407,13 @@ def main() -> int:
             log.write(line + "\n")
             log.flush()
             done.append(line)
-            if sys.stderr.isatty() or len(done) % HOUR == 0:
-                pass
+            if len(done) % HOUR == 0:
+                print(f"{len(done)} of {ticks} ticks", flush=True)
 
         played = play(args.out, make_day(START), args.bundle, ticks, faults, say)
+    print(f"\n{report(played, args.bundle)}\ntook {time.monotonic() - began:.0f} s")
     wrong = judge(played, args.bundle)
+    print("\n".join(f"WRONG {line}" for line in wrong) or "all as it should be")
     return int(bool(wrong))
 
 
