@@ -19,6 +19,7 @@ import numpy as np
 
 from qad_dl.cli import guarded
 from qad_dl.errors import InfluxError
+from qad_dl.rows import seconds_of
 from qad_dl.sources.files import DONE, REFUSED, put_away
 from qad_dl.sources.snapshot import FAILED, OK
 from qad_dl.store import Store
@@ -119,8 +120,9 @@ def _do(config: Config, store: Store, state: State, clocks: Clocks, report: Repo
 def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Report) -> Collected | None:
     """Fetch, judge, keep, score, follow: all that must be done once for each tick; None where it is done already."""
     progress, left = state.progress(), state.kept()
+    sink = _influx_sink(config, store, state)
     if left is not None:
-        _keep(store, left)  # of a tick that was killed; nobody would give us its counts again
+        _keep(store, left, sink)  # of a tick that was killed; nobody would give us its counts again
     collected = left if left is not None and left.tick == report.tick else None
     if collected is None and not _due(progress, report):
         return None
@@ -133,7 +135,7 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
         report.trouble(collected.verdict, collected.text, SOURCE_CODE if collected.verdict == FAILED else 0)
     report.troubles.update(collected.troubles)
     with report.step("store"):
-        _keep(store, collected)
+        _keep(store, collected, sink)
     _score(config, store, state, report, _first(store, progress, report.tick))
     good = report.tick if collected.rows.num_rows else progress.good if progress else None
     fetched = collected.clocks if collected.rows.num_rows else progress.fetched if progress else None
@@ -142,8 +144,11 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
     return collected
 
 
-def _keep(store: Store, collected: Collected) -> None:
+def _keep(store: Store, collected: Collected, sink: InfluxSink | None) -> None:
     """Store what was fetched; storing it twice changes nothing."""
+    times = np.unique(seconds_of(collected.rows)).view("datetime64[s]")
+    if sink is not None and len(times) and times[0] < collected.tick:
+        sink.late(times[times < collected.tick])  # before they are stored: a kill between the two loses nothing
     if collected.queues is not None and _differ(store.metadata(collected.tick).at(collected.tick), collected.queues):
         store.add_metadata(collected.queues, collected.tick)
     if collected.downtimes:
@@ -214,12 +219,12 @@ def _deliver(config: Config, store: Store, state: State, report: Report) -> None
     with report.step("tell"):
         report.pending.update(deliver(state.outbox, config))
     until = time.monotonic() + config.deadline.seconds / 4
+    with report.step("retention"):  # before InfluxDB: hours, days and averages that are written come from it
+        keep_up(store, report.tick, keep(config), until)
     sink = _influx_sink(config, store, state)
     if sink is not None:
         with report.step("influxdb"):
             _write_back(sink, store, report, until)
-    with report.step("retention"):
-        keep_up(store, report.tick, keep(config), until)
 
 
 def _influx_sink(config: Config, store: Store, state: State) -> InfluxSink | None:
