@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
-import requests
 
 from qad_dl.arrow import codes_of, dictionary, one_chunk
 from qad_dl.errors import SourceError
 from qad_dl.rows import JOBS_SCHEMA, empty_rows, seconds_of
-from qad_dl.sources.cric import DOWNTIMES_PATH, QUEUES_PATH, downtimes_of, fetch_document, queues_of
+from qad_dl.sources.cric import (
+    DOWNTIMES_PATH,
+    ENDPOINTS_PATH,
+    FEDERATIONS_PATH,
+    LEAST_SHARE,
+    QUEUES_PATH,
+    SITES_PATH,
+    SLOW_S,
+    Cache,
+    downtimes_of,
+    endpoint_fields,
+    federation_fields,
+    read_downtimes,
+    read_entries,
+    read_queues,
+    site_fields,
+    with_fields,
+)
 from qad_dl.sources.files import read_dropped
-from qad_dl.sources.http import Client
+from qad_dl.sources.http import Client, open_session
 from qad_dl.sources.panda import fetch_jobs, window
 from qad_dl.sources.snapshot import FAILED, MISSING, OK, judge_snapshot
 from qad_dl.timeparse import format_time
@@ -23,19 +39,23 @@ from serving.influx import fetch_influx, influx_source
 from serving.state import Collected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sized
     from pathlib import Path
 
     import pyarrow as pa
+    import requests
 
     from qad_dl.downtimes import Downtime
     from qad_dl.metadata import Record
+    from qad_dl.sources.cric import Document, Entries
     from qad_dl.store import Store
-    from serving.config import Config
+    from serving.config import Config, CricConfig, DowntimesConfig
     from serving.state import Clocks, Progress
 
-COMPARED: Final = np.timedelta64(1, "h")
-"""A snapshot is compared with one that is no older."""
+COMPARED: Final = np.timedelta64(1, "D")
+"""A snapshot is compared with one that is no older: half a grid that is gone for longer is gone."""
+
+D = TypeVar("D", bound="Sized")
 
 
 @dataclass(frozen=True)
@@ -84,14 +104,14 @@ def collect(request: Request) -> Collected:
 def _from_panda(request: Request, until: float) -> Collected:
     source, passed = request.config.source, request.passed_s
     token = source.token.reveal() if source.token else ""
-    counts = fetch_jobs(_client(source.ca_file, until), source.url or PANDA_URL, window(passed), token)
+    counts = fetch_jobs(Client(open_session(source.ca_file), until), source.url or PANDA_URL, window(passed), token)
     rows = counts.rows(request.tick)
     verdict = judge_snapshot(rows, _last_rows(request), passed)
     return Collected(request.tick, request.clocks, verdict.name, verdict.text, rows if verdict.counts else empty_rows())
 
 
 def _last_rows(request: Request) -> pa.Table | None:
-    """The counts of the newest tick that counted, if that was within the hour."""
+    """The counts of the newest tick that counted, if that was within a day."""
     good = request.progress.good if request.progress else None
     if good is None or request.tick - good > COMPARED:
         return None
@@ -100,38 +120,84 @@ def _last_rows(request: Request) -> pa.Table | None:
 
 def _with_metadata(request: Request, collected: Collected, until: float) -> Collected:
     """Add what CRIC says: metadata, each row's status, downtimes; the last known where it does not answer."""
-    cric = request.config.cric
-    if cric is None:
+    config = request.config.cric
+    if config is None:
         return collected
-    folder, now = request.folder / "cric", request.clocks.wall
-    client = _client(cric.ca_file, until)
-    url = cric.url.rstrip("/") + QUEUES_PATH
+    asked = _Cric(config, Client(cric_session(config), until), Cache(request.folder / "cric", request.clocks.wall))
     troubles = dict(collected.troubles)
     try:
-        document = fetch_document(client, url, "pandaqueue", folder, now)
-        queues = queues_of(document, url)
+        found = asked.fetch(QUEUES_PATH, "pandaqueue", read_queues, least_share=LEAST_SHARE)
     except SourceError as error:
         return replace(collected, troubles={**troubles, "cric": str(error)})
-    if document.trouble:
-        troubles["cric"] = f"{document.trouble}; metadata are {document.age_s / 3600:.1f} h old"
-    downtimes: tuple[Downtime, ...] | None = None
-    try:
-        declared = request.config.downtimes.url if request.config.downtimes else ""
-        where = (declared or cric.url).rstrip("/") + DOWNTIMES_PATH
-        outages = fetch_document(client, where, "downtimes", folder, now)
-        downtimes = tuple(downtimes_of(outages, queues))
-        if outages.trouble:
-            troubles["downtimes"] = outages.trouble
-    except SourceError as error:
-        troubles["downtimes"] = str(error)
+    if found.trouble:
+        troubles["cric"] = f"{found.trouble}; metadata are {found.age_s / 3600:.1f} h old"
+    queues = with_fields(found.value, asked.site_tables(request.tick, troubles))
+    downtimes = asked.downtimes(request.config.downtimes, queues, troubles)
     return replace(
         collected,
         rows=_with_status(collected.rows, queues),
         queues=queues,
         downtimes=downtimes,
-        metadata_age_s=document.age_s,
+        metadata_age_s=found.age_s,
         troubles=troubles,
     )
+
+
+@dataclass(frozen=True)
+class _Cric:
+    """CRIC, asked for one tick.
+
+    Attributes:
+        config: where it is.
+        client: with the deadline.
+        cache: what it said before.
+    """
+
+    config: CricConfig
+    client: Client
+    cache: Cache
+
+    def fetch(
+        self, path: str, name: str, read: Callable[[Any], D], url: str = "", *, fresh_s: float = 0.0, **more: float
+    ) -> Document[D]:
+        """One document; raises `SourceError` where there never was one."""
+        address = (url or self.config.url).rstrip("/") + path
+        return self.cache.fetch(self.client, address, name, read, fresh_s=fresh_s, **more)
+
+    def site_tables(self, tick: np.datetime64, troubles: dict[str, str]) -> list[Mapping[str, Record]]:
+        """What is known of sites, from the documents that can be had; each that cannot is a trouble."""
+        wanted: list[tuple[str, str, str, Callable[[Entries], Mapping[str, Record]]]] = [
+            (SITES_PATH, "site", self.config.url, site_fields),
+            (ENDPOINTS_PATH, "ddmendpoint", self.config.url, endpoint_fields),
+        ]
+        if self.config.federations_url:
+            wanted.append(
+                (FEDERATIONS_PATH, "federation", self.config.federations_url, lambda e: federation_fields(e, tick))
+            )
+        tables = []
+        for path, name, url, fields in wanted:
+            try:
+                found = self.fetch(path, name, read_entries, url, fresh_s=SLOW_S)
+            except SourceError as error:
+                troubles[f"cric {name}"] = str(error)
+                continue
+            if found.trouble:
+                troubles[f"cric {name}"] = f"{found.trouble}; it is {found.age_s / 3600:.1f} h old"
+            tables.append(fields(found.value))
+        return tables
+
+    def downtimes(
+        self, config: DowntimesConfig | None, queues: Mapping[str, Record], troubles: dict[str, str]
+    ) -> tuple[Downtime, ...] | None:
+        """What is declared; None where nobody knows."""
+        try:
+            found = self.fetch(DOWNTIMES_PATH, "downtimes", read_downtimes, config.url if config else "")
+        except SourceError as error:
+            troubles["downtimes"] = str(error)
+            return None
+        if found.trouble:
+            troubles["downtimes"] = f"{found.trouble}; they are {found.age_s / 3600:.1f} h old"
+        return tuple(downtimes_of(found.value, queues))
 
 
 def _with_status(rows: pa.Table, queues: Mapping[str, Record]) -> pa.Table:
@@ -148,11 +214,9 @@ def _with_status(rows: pa.Table, queues: Mapping[str, Record]) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index("site_state"), JOBS_SCHEMA.field("site_state"), states)
 
 
-def _client(ca_file: Path | None, until: float) -> Client:
-    session = requests.Session()
-    if ca_file is not None:
-        session.verify = str(ca_file)
-    return Client(session, until)
+def cric_session(config: CricConfig) -> requests.Session:
+    """A session with the certificates of `[cric]`."""
+    return open_session(config.ca_file, config.client_cert, config.client_key)
 
 
 def _from_files(request: Request, until: float) -> Collected:

@@ -74,14 +74,15 @@ class CricConfig:
         url: of the server; its own paths are appended.
         federations_url: of the WLCG's CRIC with federations and pledges; none are fetched where it is empty.
         ca_file: certificates to trust instead of the system's.
-        cert_file, key_file_path: client certificate and its key, where the server wants them.
+        client_cert, client_key: certificate and key to show, where the server wants them; only their owner may read
+            the key.
     """
 
     url: str = CRIC_URL
     federations_url: str = ""
     ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file_path: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
 
 @dataclass(frozen=True)

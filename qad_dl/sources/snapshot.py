@@ -83,7 +83,7 @@ def judge_snapshot(now: pa.Table, last: pa.Table | None, passed_s: float | None)
             return Verdict(
                 PARTIAL, f"only {there} of {len(before)} queues that had jobs have any; nothing of it was stored"
             )
-        if _stocks(now) == _stocks(last):
+        if (stocks := _stocks(now)) and stocks == _stocks(last):
             return Verdict(FROZEN, "every stock count is that of the tick before; nothing of it was stored")
     if passed_s is not None and passed_s > LATE_S:
         return Verdict(LATE, f"the last good fetch was {passed_s / 60:.0f} minutes ago; flows were scaled to a tick")
