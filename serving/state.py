@@ -4,6 +4,7 @@
 STATE/progress.json     the newest tick that is done, and the clocks at its fetch
       troubles.json     troubles that a tick had no time left to tell
       snapshot.arrow    what was fetched for the tick in work; gone when that tick is done
+      source/DAY.jsonl  what every tick's snapshot was, and why (see `qad_dl.sources.log`)
       grids/NAME.npz    the grid of each bundle, carried on (see `qad_dl.rolling`)
 ```
 A snapshot is written before anything is made of it: a tick that is killed later is finished from the file, with the
@@ -22,6 +23,7 @@ from qad_dl.atomic import replace_file
 from qad_dl.downtimes import Downtime, format_downtimes, parse_downtimes
 from qad_dl.errors import StoreError
 from qad_dl.rows import JOBS_SCHEMA
+from qad_dl.sources.log import Fetched, SourceLog
 from qad_dl.timeparse import format_time, parse_time
 
 if TYPE_CHECKING:
@@ -108,6 +110,11 @@ class Collected:
     refused: tuple[str, ...] = ()
     troubles: Mapping[str, str] = field(default_factory=dict)
 
+    def logged(self) -> Fetched:
+        """What is kept of it for months."""
+        rows = self.rows.num_rows
+        return Fetched(self.tick, self.verdict, self.text, rows, self.clocks.wall, self.metadata_age_s)
+
 
 @dataclass(frozen=True)
 class State:
@@ -142,6 +149,11 @@ class State:
     def outbox(self) -> Path:
         """The folder of what is still to be told."""
         return self.path / "outbox"
+
+    @property
+    def source_log(self) -> SourceLog:
+        """What every tick's snapshot was."""
+        return SourceLog(self.path / "source")
 
     @property
     def influxdb(self) -> Path:

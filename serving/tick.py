@@ -131,6 +131,7 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
             collected = collect(Request(config, store, report.tick, clocks, progress, state.path, report.simulated))
         state.keep(collected)
     report.add_collected(collected)
+    state.source_log.add(collected.logged())
     if collected.verdict != OK:
         report.trouble(collected.verdict, collected.text, SOURCE_CODE if collected.verdict == FAILED else 0)
     report.troubles.update(collected.troubles)
