@@ -64,7 +64,7 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
 
 
 def test_the_ticks_path_imports_no_pandas() -> None:
-    assert "pandas" not in loaded_after(*(f"qad_dl.{name}" for name in TICKS_PATH))
+    assert "pandas" not in loaded_after(*(f"qad_dl.{name}" for name in TICKS_PATH), "serving.tick")
 
 
 def test_the_top_level_is_as_it_was_asked_for() -> None:
