@@ -7,8 +7,10 @@ QadError                 exit code 2 unless said otherwise
 ├── ConfigError          a bad argument or setting
 ├── BundleError          a bundle that is incomplete, changed, or of another format version
 ├── SourceError          a source that does not answer, or not with what can be used; exit code 3
-└── InfluxError          an InfluxDB that refuses what it is asked or sent
-    └── InfluxDownError  ... or does not answer in time: try again later
+├── InfluxError          an InfluxDB that refuses what it is asked or sent
+│   └── InfluxDownError  ... or does not answer in time: try again later
+└── SinkError            a channel to people that refuses a message
+    └── SinkDownError    ... or does not answer: try again later
 ```
 A fault of the program is any other exception, and exit code 1.
 """
@@ -58,3 +60,11 @@ class InfluxDownError(InfluxError):
     def __init__(self, message: str, *, slow: bool = False) -> None:
         super().__init__(message)
         self.slow = slow
+
+
+class SinkError(QadError):
+    """A channel to people that refuses a message, or a user."""
+
+
+class SinkDownError(SinkError):
+    """A channel to people that does not answer; nothing else can be told there now."""

@@ -99,9 +99,9 @@ class Followed:
 
     Attributes:
         id: its name for ever.
-        field: what its queues share, `panda_queue` where it is one queue.
+        field: what its queues share; the field of the entity, mostly `panda_queue`, where it is one queue.
         value: the value of that field.
-        queues: those hit so far, sorted.
+        queues: those hit so far by name, sorted; with another entity than queues, what is scored in their place.
         start: first tick that shows it, `datetime64[s]`.
         last: newest tick that shows it.
         told: the tick at which it was told first.
@@ -236,11 +236,11 @@ class _Sight:
     @classmethod
     def of_found(cls, found: Found, results: Results, values: Values) -> _Sight:
         """By names and times in place of indices."""
-        at = results.entity.index(QUEUE_FIELD) if QUEUE_FIELD in results.entity else 0
-        names = [results.series[i][at] for i in found.series]
+        every = series_names(results)
+        names = [every[i] for i in found.series]
         state, direction = _leader(found, results)
         return cls(
-            field=found.field,
+            field=found.field if found.value or QUEUE_FIELD in results.entity else "/".join(results.entity),
             value=found.value or names[0],
             queues=tuple(sorted(set(names))),
             series=found.series,
@@ -252,6 +252,14 @@ class _Sight:
             direction=direction,
             of=_size(found, results, values),
         )
+
+
+def series_names(results: Results) -> tuple[str, ...]:
+    """What people call the series: by the queue, or by the values of the other entity."""
+    if QUEUE_FIELD in results.entity:
+        at = results.entity.index(QUEUE_FIELD)
+        return tuple(key[at] for key in results.series)
+    return tuple("/".join(key) for key in results.series)
 
 
 def _size(found: Found, results: Results, values: Values) -> int:
@@ -350,10 +358,10 @@ class _Now:
 
     def worst(self, sight: _Sight) -> tuple[str, ...]:
         """Its queues with the highest scores."""
-        at = self.results.entity.index(QUEUE_FIELD) if QUEUE_FIELD in self.results.entity else 0
+        names = series_names(self.results)
         score = np.nan_to_num(self.results.score[list(sight.series), -1], nan=-np.inf)
         order = np.argsort(-score, kind="stable")[:WORST]
-        return tuple(self.results.series[sight.series[i]][at] for i in order.tolist())
+        return tuple(dict.fromkeys(names[sight.series[i]] for i in order.tolist()))
 
     def expected(self, sight: _Sight) -> bool:
         """Whether all its queues are expected to fall."""

@@ -20,10 +20,23 @@ import numpy as np
 
 from qad_dl.atomic import replace_file
 from qad_dl.errors import QadError, StoreError
-from qad_dl.incident_log import CLOSED, OPENED, REOPENED, Followed, Rules, Transition, follow, joined, until
+from qad_dl.incident_log import (
+    CLOSED,
+    OPENED,
+    REOPENED,
+    Followed,
+    Rules,
+    Transition,
+    follow,
+    joined,
+    series_names,
+    until,
+)
 from qad_dl.incidents import values_among
+from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.results import Results
 from qad_dl.schema import TICK_MINUTES
+from qad_dl.sinks.news import MONITOR, News
 from qad_dl.timeparse import format_time, parse_time
 
 if TYPE_CHECKING:
@@ -40,33 +53,6 @@ TICK: Final = np.timedelta64(TICK_MINUTES, "m")
 
 TROUBLES: Final = Rules(n=1, m=1, recovery=3)
 """A trouble is told at once, and over after half an hour without it; longer where it comes and goes."""
-
-MONITOR: Final = "monitor"
-"""Kind, and label in place of a bundle's, of what is told of the collector itself."""
-
-
-@dataclass(frozen=True)
-class News:
-    """Something to be told.
-
-    Attributes:
-        label: of the bundle, or `MONITOR`.
-        tick: at which it happened.
-        transition: what happened to which incident; a trouble is an incident of kind `MONITOR`.
-        text: what the trouble is, one line; '' for incidents.
-        records: metadata of the incident's queues.
-    """
-
-    label: str
-    tick: np.datetime64
-    transition: Transition
-    text: str = ""
-    records: Mapping[str, Record] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """The same for the same news, however often a tick says it."""
-        return f"{self.label}/{self.transition.incident.id}/{self.transition.action}/{format_time(self.tick)}"
 
 
 @dataclass(frozen=True)
@@ -140,7 +126,7 @@ def follow_all(
                 continue
             found, happened = follow(incidents.get(part.label, ()), until(past, at), values, rules, part.results)
             incidents[part.label] = found
-            news += [News(part.label, at, t, records=_records(t, part.records)) for t in happened]
+            news += [News(part.label, at, t, records=_records(t, part)) for t in happened]
         save_results(state.results(part.label), past)
     return Book(tick, incidents, book.texts), news
 
@@ -219,8 +205,13 @@ def save_results(path: Path, results: Results) -> None:
 _ARRAYS: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
 
 
-def _records(transition: Transition, records: Mapping[str, Record]) -> dict[str, Record]:
-    return {queue: records.get(queue, {}) for queue in transition.incident.queues}
+def _records(transition: Transition, part: Scored) -> dict[str, Record]:
+    """What routes and silences are matched with; with another entity than queues, its own fields."""
+    known = part.records
+    if QUEUE_FIELD not in part.results.entity:
+        keys = (dict(zip(part.results.entity, key, strict=True)) for key in part.results.series)
+        known = dict(zip(series_names(part.results), keys, strict=True))
+    return {queue: known.get(queue, {}) for queue in transition.incident.queues}
 
 
 def _trouble(name: str, tick: np.datetime64) -> Followed:
