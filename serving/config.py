@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from qad_dl.errors import ConfigError
 
@@ -205,11 +206,15 @@ class CapConfig:
 
 @dataclass(frozen=True)
 class RouteConfig:
-    """`[[route]]`: who is told what. The routes are tried in their order, and all that match count.
+    """`[[route]]`: who is told what. All routes that match count, and nobody is told twice.
+
+    A sink without a route is told everything. The collector's own troubles go to a sink's own recipients, unless one
+    of its routes matches everything or `kind = "monitor"`.
 
     Attributes:
         sink: `mail`, `mattermost`, `alertmanager`, `jsonl` or `apprise`.
-        match: metadata that a queue of the incident must have, for example `{cloud = "DE"}`; everything where empty.
+        match: metadata that a queue of the incident must have, for example `{cloud = "DE"}`, all of them; or `kind`,
+            `bundle`, `panda_queue`. Everything where empty.
         to: recipients (mail), channel (mattermost); those of the sink where empty.
     """
 
@@ -373,6 +378,10 @@ def _check(config: Config) -> None:
     for name in ("seconds", "fetch_seconds"):
         if not 0 < getattr(config.deadline, name) < 600:
             raise _bad(config.path, f"deadline.{name}", "must be above 0 and below 600, the length of a tick")
+    names = [bundle.name for bundle in config.bundles]
+    for name in names:
+        if names.count(name) > 1:
+            raise _bad(config.path, "bundles", f"names two folders called {name!r}; they are told apart by that name")
     if not 0 < config.budget <= 1:
         raise _bad(config.path, "budget", f"is {config.budget}; give episodes per queue and day, 0.01 or so")
     _check_telling(config)
@@ -387,6 +396,11 @@ def _check_telling(config: Config) -> None:
     for name in ("start", "end"):
         if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", getattr(config.quiet, name)):
             raise _bad(config.path, f"quiet.{name}", f"is {getattr(config.quiet, name)!r}; write a time like 22:00")
+    try:
+        ZoneInfo(config.quiet.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        what = f"is {config.quiet.timezone!r}, which is no time zone; write one like Europe/Zurich"
+        raise _bad(config.path, "quiet.timezone", what) from error
     if config.sink.mail:
         _in(config, "sink.mail.tls", config.sink.mail.tls, ("none", "starttls", "tls"))
 

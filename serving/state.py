@@ -146,6 +146,11 @@ class State:
         return self.path / "incidents.json"
 
     @property
+    def silences(self) -> Path:
+        """What people do not want to be told for a while."""
+        return self.path / "silences.json"
+
+    @property
     def outbox(self) -> Path:
         """The folder of what is still to be told."""
         return self.path / "outbox"

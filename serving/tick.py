@@ -36,7 +36,7 @@ from serving.metrics import push, write_textfile
 from serving.report import Report
 from serving.scratch import scratch
 from serving.state import Clocks, Progress, State
-from serving.telling import deliver, queue
+from serving.telling import Telling, queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +90,8 @@ def start(config_path: Path, at: str | None, *, dry_run: bool) -> int:
         if dry_run:
             with scratch(store, state) as (store, state):
                 _work(config, store, state, clocks, report)
-            print(report.line())
+                said = _telling(config, state, report).preview()
+            print("\n".join([*said, report.line()]))
         else:
             _do(config, store, state, clocks, report)
     return report.code
@@ -178,7 +179,7 @@ def _score(config: Config, store: Store, state: State, report: Report, first: np
         report.trouble(f"bundle {path.name}", text, BUNDLE_CODE)
     with report.step("incidents"):
         book, news = follow_all(state, Book.read(state.incidents), evaluation.scored, report.tick)
-        queue(state.outbox, news, config)
+        queue(state, news)
         book.write(state.incidents)
     report.incidents = {part.label: len(book.open(part.label)) for part in evaluation.scored}
     sink = _influx_sink(config, store, state)
@@ -218,7 +219,7 @@ def _look_at_clock(progress: Progress | None, clocks: Clocks, report: Report) ->
 def _deliver(config: Config, store: Store, state: State, report: Report) -> None:
     """Tell people, write back, keep up: each goes on where it stopped, whatever stopped it."""
     with report.step("tell"):
-        report.pending.update(deliver(state.outbox, config))
+        _tell(config, state, report, Book.read(state.incidents))
     until = time.monotonic() + config.deadline.seconds / 4
     with report.step("retention"):  # before InfluxDB: hours, days and averages that are written come from it
         keep_up(store, report.tick, keep(config), until)
@@ -247,10 +248,22 @@ def _tell_troubles(config: Config, state: State, report: Report, *, over: bool) 
     """Tell the collector's own troubles through the same sinks as incidents."""
     troubles = {**state.left(), **report.troubles}
     book, news = follow_troubles(Book.read(state.incidents), troubles, report.tick, over=over)
-    queue(state.outbox, news, config)
+    queue(state, news)
     book.write(state.incidents)
     state.told()
-    report.pending.update(deliver(state.outbox, config))
+    _tell(config, state, report, book)
+
+
+def _tell(config: Config, state: State, report: Report, book: Book) -> None:
+    """Tell people what waits; a sink that is down is a trouble, and tried again at the next tick."""
+    until = time.monotonic() + config.deadline.seconds / 8
+    delivered = _telling(config, state, report).deliver(book, until, report.troubles)
+    report.pending.update(delivered.pending)
+    report.troubles.update(delivered.troubles)
+
+
+def _telling(config: Config, state: State, report: Report) -> Telling:
+    return Telling(config, state, float(report.tick.astype(np.int64)) if report.simulated else time.time())
 
 
 def _publish(config: Config, state: State, report: Report) -> None:

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 
@@ -192,8 +192,11 @@ def link_to(incident: Followed, review_url: str) -> str:
     if not review_url or not incident.queues:
         return ""
     queue = incident.worst[0] if incident.worst else incident.queues[0]
+    if len(queue) > LONGEST:
+        return review_url  # no channel takes such an address; the page lists the queue
     start, end = incident.start - np.timedelta64(12, "h"), incident.last + np.timedelta64(1, "h")
-    return f"{review_url}#{urlencode({'queue': queue, 'from': format_time(start), 'to': format_time(end)})}"
+    page = review_url if urlsplit(review_url).path else f"{review_url}/"  # Alertmanager takes no other
+    return f"{page}#{urlencode({'queue': queue, 'from': format_time(start), 'to': format_time(end)})}"
 
 
 def _of_queues(saying: str, news: News, review_url: str) -> tuple[Paragraph, ...]:

@@ -26,7 +26,7 @@ from qad_dl.sinks.plan import cases_for, plan, to_message
 from qad_dl.timeparse import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -50,10 +50,10 @@ class Delivered:
     """How the telling went.
 
     Attributes:
-        pending: pieces of news that still wait, by channel; those that no gate holds back.
-        held: those that a silence, quiet hours or the cap hold back, by channel.
-        troubles: what went wrong, by channel, one line each.
-        sent: messages, by channel.
+        pending: pieces of news that still wait, by sink; those that no gate holds back.
+        held: those that a silence, quiet hours or the cap hold back, or that are not due yet, by sink.
+        troubles: what went wrong, by sink, one line each.
+        sent: messages, lines or alerts, by sink.
     """
 
     pending: Mapping[str, int]
@@ -114,6 +114,7 @@ class Outbox:
         open_now: Sequence[News],
         wall: datetime,
         review_url: str = "",
+        but: Collection[str] = (),
     ) -> Delivered:
         """Tell every channel what it has not been told.
 
@@ -123,6 +124,7 @@ class Outbox:
             open_now: of every open incident, for sinks that want all of them again and again.
             wall: the time by the clock of the machine, aware.
             review_url: address of the review page.
+            but: sinks that are left alone this time.
 
         Raises:
             StoreError: a file is damaged.
@@ -131,9 +133,11 @@ class Outbox:
         waiting = tuple(news for news, _ in files)
         works = []
         for channel, sink in sinks:
-            path = self._ledger(channel)
+            path = self.ledger(channel)
             work = _Work(channel, path, Ledger.read(path))
             works.append(work)
+            if channel.sink in but:
+                continue
             cases = cases_for(channel, waiting, work.ledger)
             try:
                 self._tell(work, sink, cases, gates, open_now, wall, review_url)
@@ -206,7 +210,8 @@ class Outbox:
         if self._news.is_dir():
             sweep(self._news, wall.timestamp())
 
-    def _ledger(self, channel: Channel) -> Path:
+    def ledger(self, channel: Channel) -> Path:
+        """The file of what a channel has been told."""
         plain = re.sub(r"[^A-Za-z0-9@.+-]+", "_", channel.name)[:60]
         digest = hashlib.sha256(channel.name.encode(errors="surrogatepass")).hexdigest()[:8]
         return self.path / (f"{plain}.json" if plain == channel.name else f"{plain}-{digest}.json")
@@ -255,16 +260,40 @@ def _post(
         for name, news in newest.items()
         if name not in shut
     }
-    sink.post(list(alerts.values()), wall)
+    refused = _posted(work, sink, alerts, wall)
     ledger = work.ledger
     for name, case in waits.items():
-        if name not in late and not (name in shut and case.newest.incident.open):
+        if name not in late | refused and not (name in shut and case.newest.incident.open):
             ledger = ledger.done(case.news, gates.now)
     for name, (news, labels) in alerts.items():
+        if name in refused:
+            continue
         ledger = ledger.told(name, Told.of(news, gates.now, labels))
     work.keep(ledger)
     work.held = sum(len(case.news) for name, case in waits.items() if name in shut and case.newest.incident.open)
-    work.sent = len(alerts)
+    work.sent = len(alerts) - len(refused)
+
+
+def _posted(
+    work: _Work, sink: AlertmanagerSink, alerts: Mapping[str, tuple[News, Mapping[str, str]]], wall: datetime
+) -> set[str]:
+    """Post alerts, one by one where they are refused together; which of them are refused."""
+    try:
+        sink.post(list(alerts.values()), wall)
+    except SinkDownError:
+        raise
+    except SinkError:
+        refused = set()
+        for name, alert in alerts.items():
+            try:
+                sink.post([alert], wall)
+            except SinkDownError:
+                raise
+            except SinkError as error:
+                work.trouble = str(error)
+                refused.add(name)
+        return refused
+    return set()
 
 
 def _over(news: News) -> bool:
@@ -280,12 +309,20 @@ def _labels(told: Told | None, case: Case | None, news: News) -> Mapping[str, st
 
 
 def _delivered(works: Sequence[_Work], waiting: Sequence[News]) -> Delivered:
-    left = {w.channel.name: sum(_waits(w, news) for news in waiting) for w in works}
+    def total(count: Callable[[_Work], int]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for work in works:
+            found[work.channel.sink] = found.get(work.channel.sink, 0) + count(work)
+        return found
+
+    def left(work: _Work) -> int:
+        return max(0, sum(_waits(work, news) for news in waiting) - work.held)
+
     return Delivered(
-        pending={w.channel.name: max(0, left[w.channel.name] - w.held) for w in works},
-        held={w.channel.name: w.held for w in works if w.held},
-        troubles={w.channel.name: w.trouble for w in works if w.trouble},
-        sent={w.channel.name: w.sent for w in works},
+        pending=total(left),
+        held=total(lambda w: w.held),
+        troubles={w.channel.sink: w.trouble for w in works if w.trouble},
+        sent=total(lambda w: w.sent),
     )
 
 

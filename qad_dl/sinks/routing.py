@@ -10,7 +10,7 @@ from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.sinks.news import MONITOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, tzinfo
 
     from qad_dl.sinks.news import News
@@ -37,39 +37,44 @@ class Channel:
 
     Attributes:
         sink: where to.
-        to: recipients or a channel; those of the sink where empty.
+        to: one recipient; that of the sink where empty.
         matches: any of them must match.
     """
 
     sink: str
-    to: tuple[str, ...] = ()
+    to: str = ""
     matches: tuple[Mapping[str, str], ...] = ({},)
 
     @property
     def name(self) -> str:
         """What it is called in files and reports."""
-        return f"{self.sink} {', '.join(self.to)}" if self.to else self.sink
+        return f"{self.sink} {self.to}" if self.to else self.sink
 
     def takes(self, news: News) -> bool:
         """Whether the news goes there."""
         return any(fits(match, news) for match in self.matches)
 
 
-def channels_of(sinks: Iterable[str], routes: Sequence[Route]) -> tuple[Channel, ...]:
-    """The channels of some sinks. One without a route is told everything.
+def channels_of(sinks: Mapping[str, Sequence[str]], routes: Sequence[Route]) -> tuple[Channel, ...]:
+    """The channels of some sinks, one for each recipient. A sink without a route is told everything.
 
-    Of the collector's own troubles, which have no metadata, a sink is told at its own recipients where no route takes
+    Of the collector's own troubles, which have no metadata, a sink's own recipients are told where no route takes
     them: a route takes them if it matches everything, or `kind = "monitor"`.
+
+    Args:
+        sinks: their own recipients by name; none where a sink has but one end.
+        routes: all of them.
     """
     channels = []
-    for sink in sinks:
-        by_end: dict[tuple[str, ...], list[Mapping[str, str]]] = {}
-        for route in routes:
-            if route.sink == sink:
-                by_end.setdefault(tuple(sorted(route.to)), []).append(route.match)
-        if not any(match.items() <= {("kind", MONITOR)} for matches in by_end.values() for match in matches):
-            by_end.setdefault((), []).append({"kind": MONITOR} if by_end else {})
-        channels += [Channel(sink, to, tuple(matches)) for to, matches in by_end.items()]
+    for sink, own in sinks.items():
+        ends: dict[str, list[Mapping[str, str]]] = {}
+        mine = [route for route in routes if route.sink == sink]
+        if not any(route.match.items() <= {("kind", MONITOR)} for route in mine):
+            mine = [*mine, Route(sink, {"kind": MONITOR} if mine else {})]
+        for route in mine:
+            for to in route.to or tuple(own) or ("",):
+                ends.setdefault(to, []).append(route.match)
+        channels += [Channel(sink, to, tuple(matches)) for to, matches in ends.items()]
     return tuple(channels)
 
 

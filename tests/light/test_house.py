@@ -128,6 +128,8 @@ def test_the_errors() -> None:
         "InfluxError",
         "SourceError",
         "InfluxDownError",
+        "SinkError",
+        "SinkDownError",
     }
     assert all(issubclass(kind, errors.QadError) for kind in tree.values())
     assert {name for name, kind in tree.items() if kind.exit_code != 2} == {"SourceError"}
