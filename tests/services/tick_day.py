@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 START = np.datetime64("2026-01-05T00:00:00", "s")
 DATABASE = "monit_jobs"
+CLOSES = 4 * HOUR
+"""An incident is closed this long after its end at the latest, unless the day ends before."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,8 @@ class Outcome:
         kind, field, value: what really happened.
         told: `field=value` as it was told.
         kind_told: likeliest kind.
-        started, flagged, opened, closed: ticks of the day; None where it did not come to that.
+        started, ended: ticks of the day.
+        flagged, opened, closed: ticks of the day; None where it did not come to that.
         times: how often it was told as something new, but for parts that were folded into it.
         folded: parts that were told before they were known to be parts.
         again: how often it came back after it was closed.
@@ -245,6 +248,7 @@ class Outcome:
     told: str
     kind_told: str
     started: int
+    ended: int
     flagged: int | None
     opened: int | None
     closed: int | None
@@ -280,6 +284,7 @@ def _outcome(played: Play, made: Results, real: Any, began: int, hits: Sequence[
         told=f"{last[-1]['field']}={last[-1]['value']}" if last else "",
         kind_told=str(last[-1]["kind"]) if last else "",
         started=began,
+        ended=real.end - played.day.first,
         flagged=began + int(flagged.argmax()) if flagged.any() else None,
         opened=_position(played, hits[0]["tick"]) if hits else None,
         closed=_position(played, closed[-1]["tick"]) if closed else None,
@@ -314,7 +319,7 @@ def judge(played: Play, bundle: Path) -> list[str]:
             wrong.append(f"{name}: told {one.opened - one.started} ticks after it stopped the queues")
         if one.told != f"{one.field}={one.value}":
             wrong.append(f"{name}: told as {one.told}")
-        if one.closed is None:
+        if one.closed is None and one.ended + CLOSES <= played.ticks:
             wrong.append(f"{name}: never closed")
     world, site = played.day.run.world, played.day.outage.site
     down = {n for n, fact in zip(world.names, world.facts, strict=True) if fact.get("atlas_site") == site}
