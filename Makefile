@@ -14,12 +14,12 @@ LIGHT := .venv-light
 BIN := $(VENV)/bin
 
 # Programs that tests start and pip does not have: Debian's package for each.
-DEBIAN_PACKAGES := chromium
+DEBIAN_PACKAGES := chromium influxdb prometheus-alertmanager
 
 .PHONY: help
 help: ## this list
 	@echo "qad-dl: find the queue that went wrong, in the tick it went wrong. Targets:"
-	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 	@echo "The environment is made in $(VENV) by whichever target needs it first; PYTHON=... picks the interpreter."
 
 # --- environments -------------------------------------------------------------------------------------------------
@@ -84,6 +84,10 @@ demo: env ## simulate, import, train, backtest, evaluate, review: 10 minutes on 
 $(DEMO)/review.html:
 	$(MAKE) demo
 
+.PHONY: tick-demo
+tick-demo: $(DEMO)/review.html system ## a day of the collector in fast time, with incidents and outages: 10 minutes
+	$(BIN)/python -m tests.services.tick_day checkpoints/tick-demo --bundle $(DEMO)/bundle
+
 .PHONY: signatures
 signatures: env ## learn again what incidents look like (qad_dl/signatures.json): half an hour
 	$(BIN)/python -m training.signatures
@@ -138,7 +142,8 @@ lint: env ## ruff, mypy, import contracts
 # --- acceptance ---------------------------------------------------------------------------------------------------
 # Each row of the acceptance table is one target; `make accept` runs them all and closes with a table.
 
-ROWS := 1 2 3 4 5 6 7 8 9 10
+COLLECTOR_ROWS := 1 2 3
+ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%)
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
 DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
 
@@ -148,10 +153,10 @@ accept: env system ## every acceptance row in full, and a table of what holds
 	for row in $(ROWS); do \
 		start=$$(date +%s); said=holds; \
 		CI=true $(MAKE) --no-print-directory accept-$$row || { said=FAILS; failed=1; }; \
-		printf '%4s  %-6s %6d s  %s\n' $$row $$said $$(($$(date +%s) - start)) \
+		printf '%12s  %-6s %6d s  %s\n' $$row $$said $$(($$(date +%s) - start)) \
 			"$$(sed -nE "s/^accept-$$row:.*## //p" $(firstword $(MAKEFILE_LIST)))" >>checkpoints/accept/results.txt; \
 	done; \
-	echo; echo ' row  result    took  what'; cat checkpoints/accept/results.txt; exit $$failed
+	echo; echo '         row  result    took  what'; cat checkpoints/accept/results.txt; exit $$failed
 
 .PHONY: $(ROWS:%=accept-%)
 accept-1: demo system ## the demo: time, shares seen, areas, delays, a page with plots
@@ -189,6 +194,16 @@ QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
 .PHONY: $(QUALITY_ROWS:%=accept-quality-%)
 $(QUALITY_ROWS:%=accept-quality-%): accept-quality-%: quality
 	$(ACCEPT) "tests/accept/test_quality.py::test_row[$*]"
+# Rows of the collector; `make accept` does them with the others.
+.PHONY: $(COLLECTOR_ROWS:%=accept-collector-%)
+accept-collector-1: $(DEMO)/review.html system ## a day of ticks: each incident told once, faults told as faults
+	$(ACCEPT) tests/accept/test_collector.py
+
+accept-collector-2: env system ## a day of ticks, every third killed: the same store, incidents and InfluxDB
+	QAD_KILLED_TICKS=144 $(ACCEPT) tests/services/test_tick_killed.py
+
+accept-collector-3: env ## two ticks at once, a hanging tick, a clock that jumps
+	$(ACCEPT) tests/services/test_tick.py
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay

@@ -13,6 +13,7 @@ from qad_dl.timeparse import format_time
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from qad_dl.metadata import Metadata
@@ -87,21 +88,18 @@ def read_grid(
     store: Store, preprocess: Preprocess, start: np.datetime64, end: np.datetime64, metadata: Metadata
 ) -> Grid:
     """The grid that a bundle needs to score [start, end): from one lookback before `start`."""
-    plan = preprocess.plan
-    before = start - plan.lookback * store.tick.delta
-    # The store knows the series of whole days only; those of the day in which the lookback begins are in its rows.
-    day = before.astype("datetime64[D]").astype("datetime64[s]")
+    before = start - preprocess.plan.lookback * store.tick.delta
+    rows, known = read_history(store, before, end)
+    times = store.tick.range(before, end)
+    return build_grid(rows, times, store.tick, metadata, preprocess.entity, preprocess.select, store.downtimes(), known)
+
+
+def read_history(store: Store, start: np.datetime64, end: np.datetime64) -> tuple[pa.Table, set[tuple[str, str, str]]]:
+    """The rows of [start, end), with those of the day in which it begins, and the series that had a row before it."""
+    # The store knows the series of whole days only; those of the day in which the range begins are in its rows.
+    day = start.astype("datetime64[D]").astype("datetime64[s]")
     rows = store.read(day, end)
-    return build_grid(
-        rows,
-        store.tick.range(before, end),
-        store.tick,
-        metadata,
-        preprocess.entity,
-        preprocess.select,
-        store.downtimes(),
-        store.known_series(before) | series_before(rows, before),
-    )
+    return rows, store.known_series(start) | series_before(rows, start)
 
 
 def chosen_series(grid: Grid, queues: Sequence[str]) -> NDArray[np.int64]:

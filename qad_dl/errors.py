@@ -5,7 +5,12 @@ QadError                 exit code 2 unless said otherwise
 ├── InputError           a file or history that the doors of the product refuse
 ├── StoreError           a store that cannot be read or written as asked
 ├── ConfigError          a bad argument or setting
-└── BundleError          a bundle that is incomplete, changed, or of another format version
+├── BundleError          a bundle that is incomplete, changed, or of another format version
+├── SourceError          a source that does not answer, or not with what can be used; exit code 3
+├── InfluxError          an InfluxDB that refuses what it is asked or sent
+│   └── InfluxDownError  ... or does not answer in time: try again later
+└── SinkError            a channel to people that refuses a message
+    └── SinkDownError    ... or does not answer: try again later
 ```
 A fault of the program is any other exception, and exit code 1.
 """
@@ -33,3 +38,33 @@ class ConfigError(QadError):
 
 class BundleError(QadError):
     """A bundle that is incomplete, was changed after it was written, or has another format version."""
+
+
+class SourceError(QadError):
+    """A source of job counts or metadata that does not answer, or not with what can be used."""
+
+    exit_code = 3
+
+
+class InfluxError(QadError):
+    """An InfluxDB that refuses a query, points or a user."""
+
+
+class InfluxDownError(InfluxError):
+    """An InfluxDB that does not answer in time, or not to the end; the same may work later.
+
+    Attributes:
+        slow: it took the question and did not answer in time: a smaller question may work now.
+    """
+
+    def __init__(self, message: str, *, slow: bool = False) -> None:
+        super().__init__(message)
+        self.slow = slow
+
+
+class SinkError(QadError):
+    """A channel to people that refuses a message, or a user."""
+
+
+class SinkDownError(SinkError):
+    """A channel to people that does not answer; nothing else can be told there now."""

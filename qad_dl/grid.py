@@ -76,6 +76,7 @@ def build_grid(
     select: Mapping[str, str] | None = None,
     downtimes: Collection[Downtime] = (),
     known: Collection[tuple[str, str, str]] = (),
+    carried: Mapping[str, tuple[np.datetime64, bool]] | None = None,
 ) -> Grid:
     """Put long rows on the grid `times`.
 
@@ -88,6 +89,7 @@ def build_grid(
         select: only queues (or rows) with these values, for example `{"cloud": "DE"}`.
         downtimes: declared downtimes.
         known: (panda_queue, prod_source, resource) that had rows before `times`.
+        carried: per queue, the tick before `times` whose row said its status last, and whether that was online.
 
     Raises:
         ConfigError: an entity or selection field that neither the table nor any metadata record has.
@@ -105,7 +107,9 @@ def build_grid(
     arrived = np.bincount(at, minlength=len(times)) > 0
     quiet = _quiet(series_of_row, at, (len(series), len(times)))
     queues, queue_of_triple = _index([t[0] for t in triples])
-    up = _queue_online(rows, at, queues, segments, spans, tick) & ~_declared(queues, downtimes, times)
+    up = _queue_online(rows, at, queues, segments, spans, tick, _ages(carried or {}, times[0], tick)) & ~_declared(
+        queues, downtimes, times
+    )
     queues_listed = [() if _is_finer(entity) else held for _, _, held in segments]
     listed = _listed(triples, set(known), queues_listed, spans, len(times))
     begun = listed | _after_first_row(triple_of_row, at, listed.shape)
@@ -163,8 +167,17 @@ def _check_fields(fields: Sequence[str], segments: _Segments) -> None:
 
 def _codes(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
     """Distinct values of a string column and, per row, the index of its value, -1 where it is null."""
-    encoded = one_chunk(column.cast(pa.string())).dictionary_encode()
-    return [str(v) for v in encoded.dictionary.to_pylist()], codes_of(encoded).astype(np.int64)
+    array = one_chunk(column)
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    codes = codes_of(array).astype(np.int64)
+    names = array.dictionary.to_pylist()
+    used = np.zeros(len(names) + 1, np.bool_)
+    used[codes] = True  # -1 marks the spare last element
+    if used[:-1].all():
+        return [str(v) for v in names], codes
+    place = np.append(np.where(used[:-1], np.cumsum(used[:-1]) - 1, -1), -1)
+    return [str(v) for v, use in zip(names, used, strict=False) if use], place[codes]
 
 
 def _jobs(rows: pa.Table) -> NDArray[np.float64]:
@@ -301,13 +314,19 @@ def _queue_online(
     segments: _Segments,
     spans: _Spans,
     tick: Tick,
+    before: Mapping[str, tuple[int, bool]],
 ) -> NDArray[np.bool_]:
     """Status of each queue is online, [Q, T]: from its last row that carries a status, else from the metadata."""
+    longest = STATUS_CARRIED_DAYS * tick.per_day
     n_ticks = spans[-1][1]
     online = np.ones((len(queues), n_ticks), np.bool_)
     for (start, end), (_, _, records) in zip(spans, segments, strict=True):
         listed = np.array([records.get(q, {}).get("status", "online") == "online" for q in queues], np.bool_)
         online[:, start:end] = listed[:, None]
+    for i, name in enumerate(queues):
+        if name in before:
+            age, was_online = before[name]
+            online[i, : max(0, longest - age)] = was_online
     said_at = valid_mask(one_chunk(rows.column("site_state")))
     carried = np.arange(rows.num_rows) if said_at is None else np.flatnonzero(said_at)
     if carried.size == 0:
@@ -322,9 +341,16 @@ def _queue_online(
     said[queue, at[carried]] = np.arange(len(carried))
     last = np.maximum.accumulate(np.where(said >= 0, np.arange(n_ticks), -1), axis=1)
     # A status older than the lookback of a score would make the score depend on when the grid begins.
-    fresh = (last >= 0) & (np.arange(n_ticks) - last < STATUS_CARRIED_DAYS * tick.per_day)
+    fresh = (last >= 0) & (np.arange(n_ticks) - last < longest)
     row = np.take_along_axis(said, np.maximum(last, 0), axis=1)
     return np.where(fresh, up[np.maximum(row, 0)], online)
+
+
+def _ages(
+    carried: Mapping[str, tuple[np.datetime64, bool]], first: np.datetime64, tick: Tick
+) -> dict[str, tuple[int, bool]]:
+    """Per queue the ticks from the row that said its status to the first of the grid, and whether it was online."""
+    return {queue: (int((first - time) // tick.delta), online) for queue, (time, online) in carried.items()}
 
 
 def _declared(queues: Sequence[str], downtimes: Collection[Downtime], times: Times) -> NDArray[np.bool_]:

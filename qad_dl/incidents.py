@@ -26,7 +26,7 @@ from qad_dl.events import find_events
 from qad_dl.incidents_file import QUEUE_FIELD, Incident
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -333,9 +333,20 @@ def to_incidents(found: Sequence[Found], results: Results) -> list[Incident]:
 
 def values_of(results: Results, store: Store) -> Values:
     """What the series of a backtest share: the metadata at its end, and the prod_sources that their jobs ever had."""
-    records = store.metadata().at(results.times[-1])
+    records = store.metadata(results.times[-1]).at(results.times[-1])
+    return values_among(results, records, store.known_series(results.times[-1] + store.tick.delta))
+
+
+def values_among(results: Results, records: Mapping[str, Record], known: Collection[tuple[str, str, str]]) -> Values:
+    """What the series of results share.
+
+    Args:
+        results: any.
+        records: metadata by queue.
+        known: the (panda_queue, prod_source, resource) that have had rows.
+    """
     sources: dict[str, set[str]] = {}
-    for queue, source, _ in store.known_series(results.times[-1] + store.tick.delta):
+    for queue, source, _ in known:
         sources.setdefault(queue, set()).add(source)
     if QUEUE_FIELD not in results.entity:
         keys = [dict(zip(results.entity, key, strict=True)) for key in results.series]

@@ -8,7 +8,8 @@ in batches of one size, so that a score is the same number in every call.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+import json
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata
     from qad_dl.preprocess import Prepared, Preprocess
+    from qad_dl.schema import Times
     from qad_dl.windows import WindowPlan
 
 BATCH: Final = 32
@@ -72,6 +74,66 @@ class Reconstruction:
     spread: NDArray[np.float32]
     seen: NDArray[np.int32]
     counted: NDArray[np.bool_]
+
+    def cut(self, series: NDArray[np.int64], low: int, high: int) -> Reconstruction:
+        """Some series, and the ticks [low, high) counted from `start`."""
+        arrays = {name: getattr(self, name)[series, low:high] for name in _MADE}
+        return Reconstruction(self.start + low, **arrays)
+
+
+_MADE: Final = ("location", "spread", "seen", "counted")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A reconstruction by the names of its series and the times of its ticks.
+
+    Attributes:
+        series: keys, [N].
+        times: [R] `datetime64[s]`.
+        made: of them.
+    """
+
+    series: tuple[tuple[str, ...], ...]
+    times: Times
+    made: Reconstruction
+
+    def until(self, times: Times, first: int) -> int:
+        """The position after the last of the grid's ticks from `first` on that is in here; `first` if that one is not.
+
+        Args:
+            times: of the grid.
+            first: position from which on it is wanted.
+        """
+        if not len(self.times) or not self.times[0] <= times[first] <= self.times[-1]:
+            return first
+        return int(np.searchsorted(times, self.times[-1], side="right"))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """As plain arrays; `from_arrays` is the inverse."""
+        series = np.frombuffer(json.dumps(self.series).encode(), np.uint8)
+        return {"series": series, "times": self.times, **{name: getattr(self.made, name) for name in _MADE}}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Earlier | None:
+        """Read what `to_arrays` gave; None where there is nothing."""
+        if not arrays:
+            return None
+        series = tuple(tuple(key) for key in json.loads(arrays["series"].tobytes()))
+        return cls(series, arrays["times"], Reconstruction(0, **{name: arrays[name] for name in _MADE}))
+
+
+def _assembled(
+    parts: Sequence[tuple[NDArray[np.int64], slice, Reconstruction]], first: int, shape: tuple[int, int]
+) -> Reconstruction:
+    """One reconstruction [N, R] of pieces that cover it; each says which series and which ticks it is of."""
+    arrays = {}
+    for name in _MADE:
+        example = getattr(parts[0][2], name)
+        arrays[name] = np.empty((*shape, *example.shape[2:]), example.dtype)
+        for series, ticks, piece in parts:
+            arrays[name][series, ticks] = getattr(piece, name)
+    return Reconstruction(first, **arrays)
 
 
 class Scorer:
@@ -143,12 +205,63 @@ class Scorer:
             details: also give the per-state arrays.
             only: positions of the series to score; all if not given.
         """
-        bundle, budget = self.bundle, DEFAULT_BUDGET if budget is None else budget
-        threshold = bundle.detection.threshold(budget)
-        prepared = bundle.preprocess.prepare(grid, metadata)
+        prepared = self.bundle.preprocess.prepare(grid, metadata)
         chosen = np.arange(len(grid.series)) if only is None else only
+        return self._results(prepared, start, budget, details, chosen)
+
+    def score_last(
+        self, grid: Grid, metadata: Metadata, budget: float | None = None, earlier: Earlier | None = None
+    ) -> tuple[Results, Earlier]:
+        """Score the last tick of the grid with details, as `score_grid` does, and remember what was reconstructed.
+
+        A tick is reconstructed from the ticks before it, so that what was made of earlier ticks stays as it is while
+        their counts and metadata do: then only the newest window of each series is run.
+
+        Args:
+            grid: as in `score_grid`; the one that `earlier` was made from, carried on.
+            metadata: what held in it.
+            budget: false alarm episodes per series and day; 0.01 if not given.
+            earlier: what was remembered at a tick before.
+        """
+        prepared = self.bundle.preprocess.prepare(grid, metadata)
+        made = self._made(prepared, max(0, len(grid.times) - 1 - self.bundle.calibration.reach), earlier)
+        results = self._results(prepared, len(grid.times) - 1, budget, True, np.arange(len(grid.series)), made)
+        return results, Earlier(grid.series, grid.times[made.start :], made)
+
+    def _made(self, prepared: Prepared, first: int, earlier: Earlier | None) -> Reconstruction:
+        """The reconstruction from grid position `first` on, of which `earlier` may hold the beginning."""
+        grid, preprocess = prepared.grid, self.bundle.preprocess
+        n, end = len(grid.series), len(grid.times)
+        place = {key: i for i, key in enumerate(earlier.series)} if earlier is not None else {}
+        old = np.array([place.get(key, -1) for key in grid.series], np.int64)
+        covered = earlier.until(grid.times, first) if earlier is not None else first
+        known, fresh = np.flatnonzero(old >= 0), np.flatnonzero(old < 0)
+        if earlier is None or not known.size or covered <= first:
+            return reconstruct(self.model, preprocess, prepared, np.arange(n), first)
+        parts = []
+        if fresh.size:
+            parts.append((fresh, slice(0, end - first), reconstruct(self.model, preprocess, prepared, fresh, first)))
+        skip = int((grid.times[first] - earlier.times[0]) // grid.tick.delta)
+        parts.append((known, slice(0, covered - first), earlier.made.cut(old[known], skip, skip + covered - first)))
+        if covered < end:
+            newest = reconstruct(self.model, preprocess, prepared, known, covered)
+            parts.append((known, slice(covered - first, end - first), newest))
+        return _assembled(parts, first, (n, end - first))
+
+    def _results(
+        self,
+        prepared: Prepared,
+        start: int,
+        budget: float | None,
+        details: bool,
+        chosen: NDArray[np.int64],
+        made: Reconstruction | None = None,
+    ) -> Results:
+        """Judge some series of a prepared grid from position `start` on."""
+        bundle, budget, grid = self.bundle, DEFAULT_BUDGET if budget is None else budget, prepared.grid
+        threshold = bundle.detection.threshold(budget)
         blocks = [chosen[i : i + SERIES_BLOCK] for i in range(0, len(chosen), SERIES_BLOCK)] or [chosen]
-        parts = [self._block(prepared, block, start, details) for block in blocks]
+        parts = [self._block(prepared, block, start, details, made) for block in blocks]
         score, reason, state, direction, kind = (np.concatenate([p[i] for p in parts]) for i in range(5))
         return Results(
             entity=grid.entity,
@@ -171,7 +284,12 @@ class Scorer:
         )
 
     def _block(
-        self, prepared: Prepared, series: NDArray[np.int64], start: int, details: bool
+        self,
+        prepared: Prepared,
+        series: NDArray[np.int64],
+        start: int,
+        details: bool,
+        every: Reconstruction | None = None,
     ) -> tuple[
         NDArray[np.float64],
         NDArray[np.int8],
@@ -180,12 +298,18 @@ class Scorer:
         NDArray[np.int8],
         tuple[NDArray[np.float32], ...],
     ]:
-        """Score, reason, state, direction, kind and, if asked for, the details of some series."""
+        """Score, reason, state, direction, kind and, if asked for, the details of some series.
+
+        `every` is the reconstruction of all series from one evidence before `start` on, where it is there already.
+        """
         bundle = self.bundle
         calibration, plan = bundle.calibration, bundle.preprocess.plan
         # One tick more than the evidence reaches back, so that the recursion takes out what is too old at the start.
         first = max(0, start - calibration.reach)
-        made = reconstruct(self.model, bundle.preprocess, prepared, series, first)
+        if every is None:
+            made = reconstruct(self.model, bundle.preprocess, prepared, series, first)
+        else:
+            made = replace(every.cut(series, 0, every.counted.shape[1]), start=first)
         seen = errors_of(prepared, series, made, bundle.preprocess.states)
         judged = calibration.judge(seen).since(start - first)
         reason = reasons(plan, prepared, series, start, made)

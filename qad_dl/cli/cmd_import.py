@@ -4,6 +4,10 @@ All files are read and checked before anything is stored: a file that is refused
 merge by time, series and state, and the last one counts, so that importing a file twice changes nothing.
 
   qad import STORE --jobs jobs.parquet --cric pandaqueue.json.gz --downtimes downtimes.csv
+  qad import STORE --influxdb http://dbod.example.org:8086 --start 2026-11-16 --end 2026-11-23
+
+An InfluxDB of QMonit's is read in pieces, each stored when it is whole: what was stopped goes on when it is started
+again. Its policy 10m becomes the history, 1h and 1d the archives; its tags are the metadata, unless --cric is given.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from qad_dl.influx.client import Influx
     from qad_dl.schema import Tick
     from qad_dl.store import Store
 
@@ -36,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--downtimes", type=Path, metavar="FILE", help="CSV: panda_queue,start,end,status")
     parser.add_argument(
+        "--influxdb", metavar="URL", help="QMonit's InfluxDB; give --start and --end, a range [start, end)"
+    )
+    parser.add_argument("--start", metavar="T", help="first time to read from the InfluxDB")
+    parser.add_argument("--end", metavar="T", help="time before which to stop")
+    parser.add_argument("--database", default="monit_jobs", help="its name in the InfluxDB (default: %(default)s)")
+    parser.add_argument("--user", default="", help="who reads it, if it wants to know")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file with the user's password")
+    parser.add_argument(
         "--tick", type=int, metavar="MINUTES", help="length of a tick of a new store; default 10, must divide a day"
     )
 
@@ -49,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     cric_time = _check(args)
     wanted = None if args.tick is None else _tick(args.tick)
-    found = Store.find(args.store, wanted)
+    found = Store.find(args.store, Tick() if args.influxdb else wanted)
     rows = _read_jobs(args.jobs, found.tick if found else wanted or Tick())
     queues = read_cric(args.cric) if args.cric else None
     downtimes = read_downtimes(args.downtimes) if args.downtimes else None
@@ -64,7 +77,66 @@ def run(args: argparse.Namespace) -> int:
     if rows is not None:
         days = _put(store, rows)
         print(f"jobs: {_summary(rows)}; {days:,} {'day' if days == 1 else 'days'} changed")
+    if args.influxdb:
+        _read_influxdb(args, store, metadata=queues is None)
     return 0
+
+
+def _read_influxdb(args: argparse.Namespace, store: Store, *, metadata: bool) -> None:
+    """Read QMonit's history: ticks, hours and days."""
+    from qad_dl.downsampling import LEVELS
+    from qad_dl.errors import InputError
+    from qad_dl.influx.client import Influx
+    from qad_dl.influx.qmonit import TICK_POLICY
+    from qad_dl.store.retention import archive
+    from qad_dl.timeparse import parse_time
+
+    start, end = (parse_time(getattr(args, name), f"--{name}") for name in ("start", "end"))
+    influx = Influx(args.influxdb, args.database, args.user, _password(args.password_file))
+    stores = {TICK_POLICY: store} | {level.name: archive(store, level) for level in LEVELS}
+    found = [
+        _read_policy(influx, to, policy, (start, end), metadata=metadata and to is store)
+        for policy, to in stores.items()
+    ]
+    if not any(found):
+        msg = f"{influx.name}: holds no points of jobs between {args.start} and {args.end}; see to --database"
+        raise InputError(msg)
+
+
+def _read_policy(
+    influx: Influx, store: Store, policy: str, between: tuple[np.datetime64, np.datetime64], *, metadata: bool
+) -> int:
+    """Read one retention policy into a store, piece by piece, and say what came; returns the points."""
+    from qad_dl.influx.history import read_history, span, take_in
+    from qad_dl.progress import progress
+
+    have = span(influx, store.tick, policy)
+    if have is None:
+        print(f"influxdb {policy}: holds no points")
+        return 0
+    start, end = max(between[0], have[0]), min(between[1], have[1] + store.tick.delta)
+    points = rows = ignored = 0
+    for piece in progress(read_history(influx, start, end, store.tick, policy), f"reading {policy}", unit="piece"):
+        points += piece.rows.num_rows
+        rows += take_in(store, piece, metadata=metadata)
+        ignored += piece.ignored
+    store.compact(end.astype("datetime64[D]"))
+    lost = f"; {ignored:,} points are no counts and were left" if ignored else ""
+    print(f"influxdb {policy}: {points:,} points, {rows:,} new rows{lost}")
+    return points
+
+
+def _password(path: Path | None) -> str:
+    """The password in a file."""
+    from qad_dl.errors import ConfigError
+
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"--password-file: {path} cannot be read ({error}); give a file that holds the password"
+        raise ConfigError(msg) from error
 
 
 def _check(args: argparse.Namespace) -> np.datetime64 | None:
@@ -72,15 +144,33 @@ def _check(args: argparse.Namespace) -> np.datetime64 | None:
     from qad_dl.errors import ConfigError
     from qad_dl.timeparse import parse_time
 
-    if not (args.jobs or args.cric or args.downtimes):
-        msg = "nothing to import; give --jobs, --cric or --downtimes"
+    if not (args.jobs or args.cric or args.downtimes or args.influxdb):
+        msg = "nothing to import; give --jobs, --cric, --downtimes or --influxdb"
         raise ConfigError(msg)
+    _check_influxdb(args)
     if args.cric_time is None:
         return None
     if args.cric is None:
         msg = "--cric-time says from when a dump holds; give the dump with --cric"
         raise ConfigError(msg)
     return parse_time(args.cric_time, "--cric-time")
+
+
+def _check_influxdb(args: argparse.Namespace) -> None:
+    """`--influxdb` needs a range, and QMonit's ticks are of 10 minutes."""
+    from qad_dl.errors import ConfigError
+    from qad_dl.schema import TICK_MINUTES
+    from qad_dl.timeparse import parse_time
+
+    times = [parse_time(text, name) for name, text in (("--start", args.start), ("--end", args.end)) if text]
+    if bool(args.influxdb) != bool(times) or len(times) == 1:
+        raise ConfigError("--influxdb, --start and --end go together: give all of them, or none")
+    if times and times[0] >= times[1]:
+        msg = f"--start {args.start} is not before --end {args.end}; the range is [start, end)"
+        raise ConfigError(msg)
+    if args.influxdb and args.tick not in (None, TICK_MINUTES):
+        msg = f"--tick {args.tick}: QMonit's ticks are of {TICK_MINUTES} minutes; leave it out with --influxdb"
+        raise ConfigError(msg)
 
 
 def _tick(minutes: int) -> Tick:

@@ -130,7 +130,7 @@ def begin(
     kind, field, value, queues = chosen
     groups = np.flatnonzero(np.isin(world.layout.queue, queues) & _of_source(world, field, value))
     severity = _severity(kind, params, rng)
-    usual = _usual(life, world, item.begin)[groups]
+    usual = usual_starts(life, world, item.begin)[groups]
     fault = Fault(kind, item.begin, item.end, severity, groups, usual, float(rng.random()))
     names = tuple(world.names[q] for q in queues)
     return Told(item.number, kind, field, value, item.begin, item.end, severity, names), fault
@@ -143,7 +143,7 @@ def _severity(kind: str, params: WorldParams, rng: np.random.Generator) -> float
     return round(float(high - (high - low) * rng.random() ** 2), 2)
 
 
-def _usual(life: Life, world: World, t: int) -> Floats:
+def usual_starts(life: Life, world: World, t: int) -> Floats:
     """Jobs per tick that each group ends, and so starts, when its slots are full: `[G]`."""
     slots = life.slots[t].astype(np.float64)[world.layout.queue]
     return np.asarray(slots * world.share / world.layout.cores * life.end[t])

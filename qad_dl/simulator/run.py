@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qad_dl.simulator.faults import Fault
     from qad_dl.simulator.incidents import Planned, Told
     from qad_dl.simulator.params import WorldParams
+    from qad_dl.simulator.script import Script
 
     Floats = NDArray[np.float64]
 
@@ -59,20 +60,28 @@ class _Course:
     active: list[Fault] = field(default_factory=list)
 
 
-def run(params: WorldParams) -> Run:
+def run(params: WorldParams, script: Script | None = None) -> Run:
     """Simulate the world of `params`; the same parameters give the same counts.
+
+    Args:
+        params: of the world.
+        script: what happens beside what is drawn.
 
     Raises:
         ConfigError, InputError: see `world.make_world`.
     """
     world = make_world(params)
     life = live(params, world)
+    if script is not None:
+        life = script.live(life, world)
     rng = stream(params.seed, "mechanism")
     course = _Course(_warm_up(world, life, rng), np.zeros(len(world.names), dtype=np.int64))
     pending = incidents.plan(params)
     counts = np.empty((params.ticks, len(world.activity), len(mechanism.REPORTED)), dtype=np.int32)
     for t in progress(range(params.ticks), "simulate", unit="tick"):
         pending = _begin_incidents(course, pending, t, params, world, life)
+        for started in script.begun(t, params, world, life) if script is not None else ():
+            _start(course, *started, world)
         rates = rates_at(life, world, t)
         faults.apply(rates, course.active, t, world.layout.queue, params.strength)
         course.stock, flows = _tick(course.stock, rates, world, rng)

@@ -42,8 +42,8 @@ def add_dump(folder: Path, queues: Mapping[str, Record], time: np.datetime64) ->
     return True
 
 
-def read_dumps(folder: Path) -> Metadata:
-    """All dumps and the times from which they hold.
+def read_dumps(folder: Path, start: np.datetime64 | None = None) -> Metadata:
+    """All dumps and the times from which they hold; with `start` those that hold at `start` or later.
 
     Raises:
         StoreError: a file is damaged.
@@ -51,17 +51,32 @@ def read_dumps(folder: Path) -> Metadata:
     loaded: dict[str, Mapping[str, Record]] = {}
     times: list[np.datetime64] = []
     dumps: list[Mapping[str, Record]] = []
-    for pointer in sorted(folder.iterdir() if folder.is_dir() else ()):
-        match = _POINTER.fullmatch(pointer.name)
-        if match is None:
-            continue
+    for time, pointer in pointers(folder, start):
         digest = _read_pointer(pointer)
         if digest not in loaded:
             loaded[digest] = _read_dump(_dump(folder, digest))
-        day, hour, minute, second = match.groups()
-        times.append(np.datetime64(f"{day}{hour}:{minute}:{second}", "s"))
+        times.append(time)
         dumps.append(loaded[digest])
     return Metadata(np.array(times, "datetime64[s]"), tuple(dumps))
+
+
+def pointers(folder: Path, start: np.datetime64 | None = None) -> list[tuple[np.datetime64, Path]]:
+    """From when which dump holds, ascending; with `start` from the one that holds then."""
+    found: list[tuple[np.datetime64, Path]] = []
+    for path in sorted(folder.iterdir() if folder.is_dir() else ()):
+        match = _POINTER.fullmatch(path.name)
+        if match is not None:
+            day, hour, minute, second = match.groups()
+            found.append((np.datetime64(f"{day}{hour}:{minute}:{second}", "s"), path))
+    begun = 0 if start is None else sum(time <= start for time, _ in found)
+    return found[max(begun - 1, 0) :]
+
+
+def dump_versions(folder: Path, start: np.datetime64, end: np.datetime64) -> tuple[str, ...]:
+    """'TIME HASH' of each dump that holds in [start, end), the first of all where none has begun by then."""
+    found = pointers(folder, start)
+    held = [found[0], *(item for item in found[1:] if item[0] < end)] if found else []
+    return tuple(f"{time} {_read_pointer(path)}" for time, path in held)
 
 
 def _dump(folder: Path, digest: str) -> Path:

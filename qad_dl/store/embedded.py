@@ -5,6 +5,7 @@ STORE/store.json                       format version and tick length
       jobs/2010-05-01/00000003.parquet  the log of a day (see `qad_dl.store.log`): wholes and parts
       cric/...                          see `qad_dl.store.dumps`
       downtimes/00000001.csv            a log of wholes
+      1h/ 1d/                           stores of hours and days (see `qad_dl.store.retention`)
 ```
 Any number of processes may read and write at the same time, on a network file system too; each sees whole entries only.
 The file system must know hard links.
@@ -28,7 +29,7 @@ from qad_dl.errors import StoreError
 from qad_dl.rows import concat_rows, merge_rows, seconds_of, split_days
 from qad_dl.schema import Tick
 from qad_dl.store.dayfile import FORMAT, SUFFIX, DayFile, encode, read_footer, read_rows
-from qad_dl.store.dumps import add_dump, read_dumps
+from qad_dl.store.dumps import add_dump, dump_versions, read_dumps
 from qad_dl.store.log import TRIES, Log, Snapshot
 
 if TYPE_CHECKING:
@@ -133,12 +134,16 @@ class Store:
             else:
                 raise _contended(log.folder)
 
+    def scattered(self, before: np.datetime64) -> list[np.datetime64]:
+        """The UTC days that end at or before `before` and are still several files, ascending, `datetime64[D]`."""
+        over = (day for day in self.days() if day + np.timedelta64(1, "D") <= before)
+        return [day for day in over if len(self._log(day).numbers()) > 1]
+
     def compact(self, before: np.datetime64) -> None:
         """Make one file of each UTC day that ends at or before `before`, and clear what killed writers left."""
-        days = self._days()
-        for day in days:
-            if day + np.timedelta64(1, "D") <= before and len(self._log(day).numbers()) > 1:
-                self._compact_day(day)
+        days = self.days()
+        for day in self.scattered(before):
+            self._compact_day(day)
         with _writing(self.path):
             now = clock(self.path)
             folders = [self.path, *(self.path / name for name in ("cric", "cric/dumps", "downtimes"))]
@@ -159,8 +164,8 @@ class Store:
 
     def span(self) -> tuple[np.datetime64, np.datetime64] | None:
         """The first and the newest tick that arrived; None in a store without rows."""
-        first = next((s.entries for s in map(self._footers, self._days()) if s.entries), None)
-        last = next((s.entries for s in map(self._footers, reversed(self._days())) if s.entries), None)
+        first = next((s.entries for s in map(self._footers, self.days()) if s.entries), None)
+        last = next((s.entries for s in map(self._footers, reversed(self.days())) if s.entries), None)
         if not first or not last:
             return None
         return min(entry.first for entry in first), max(entry.last for entry in last)
@@ -169,14 +174,47 @@ class Store:
         """The (panda_queue, prod_source, resource) with a row on a UTC day before the day of `before`."""
         limit = before.astype("datetime64[D]")
         known: set[tuple[str, str, str]] = set()
-        for day in self._days():
+        for day in self.days():
             if day < limit:
                 known.update(*(entry.series for entry in self._footers(day).entries))
         return known
 
-    def metadata(self) -> Metadata:
-        """The metadata with their history."""
-        return read_dumps(self.path / "cric")
+    def versions(self, start: np.datetime64, end: np.datetime64) -> dict[str, int]:
+        """Of each UTC day that [start, end) touches and that has rows, the number of its newest entry.
+
+        Two equal answers mean that the rows of these days have not changed in between.
+        """
+        first, last = start.astype("datetime64[D]"), (end - np.timedelta64(1, "s")).astype("datetime64[D]")
+        numbers = {str(day): self._log(day).numbers() for day in self.days() if first <= day <= last}
+        return {day: found[-1] for day, found in numbers.items() if found}
+
+    def added(self, seen: Mapping[str, int], now: Mapping[str, int]) -> pa.Table | None:
+        """The rows that were appended between two answers of `versions`, in order; None if more than that has changed.
+
+        Args:
+            seen: the earlier answer, for the days that are to be compared.
+            now: the later one.
+        """
+        tables: list[pa.Table] = []
+        for day, last in now.items():
+            log = self._log(np.datetime64(day, "D"))
+            for number in range(seen.get(day, 0) + 1, last + 1):
+                try:
+                    entry = read_rows(log.path(number))
+                except FileNotFoundError:  # superseded
+                    return None
+                if entry.whole and number > 1:
+                    return None
+                tables.append(entry.rows)
+        return concat_rows(tables)
+
+    def metadata(self, start: np.datetime64 | None = None) -> Metadata:
+        """The metadata with their history; with `start` only what holds from then on."""
+        return read_dumps(self.path / "cric", start)
+
+    def metadata_versions(self, start: np.datetime64, end: np.datetime64) -> tuple[str, ...]:
+        """Which dump holds from when, 'TIME HASH' of each that holds in [start, end): equal answers, equal metadata."""
+        return dump_versions(self.path / "cric", start, end)
 
     def add_metadata(self, queues: Mapping[str, Record], time: np.datetime64) -> bool:
         """Let a dump hold from `time` on, in place of another of that very time; whether that changed anything."""
@@ -207,7 +245,7 @@ class Store:
             msg = f"{self.path}: rows hold times off the {self.tick.minutes}-minute ticks; floor them first"
             raise StoreError(msg)
 
-    def _days(self) -> list[np.datetime64]:
+    def days(self) -> list[np.datetime64]:
         """The UTC days that have a folder, ascending, `datetime64[D]`."""
         folder = self.path / "jobs"
         names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
@@ -263,7 +301,7 @@ class Store:
 
     def _pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:
         """The merged rows of [start, end), day by day."""
-        for day in self._days():
+        for day in self.days():
             low, high = day.astype("datetime64[s]"), (day + np.timedelta64(1, "D")).astype("datetime64[s]")
             if high <= start or low >= end:
                 continue

@@ -64,7 +64,7 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
 
 
 def test_the_ticks_path_imports_no_pandas() -> None:
-    assert "pandas" not in loaded_after(*(f"qad_dl.{name}" for name in TICKS_PATH))
+    assert "pandas" not in loaded_after(*(f"qad_dl.{name}" for name in TICKS_PATH), "serving.tick")
 
 
 def test_the_top_level_is_as_it_was_asked_for() -> None:
@@ -119,8 +119,20 @@ def test_the_commands() -> None:
 
 def test_the_errors() -> None:
     tree = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
-    assert set(tree) == {"QadError", "InputError", "StoreError", "ConfigError", "BundleError"}
-    assert all(issubclass(kind, errors.QadError) and kind.exit_code == 2 for kind in tree.values())
+    assert set(tree) == {
+        "QadError",
+        "InputError",
+        "StoreError",
+        "ConfigError",
+        "BundleError",
+        "InfluxError",
+        "SourceError",
+        "InfluxDownError",
+        "SinkError",
+        "SinkDownError",
+    }
+    assert all(issubclass(kind, errors.QadError) for kind in tree.values())
+    assert {name for name, kind in tree.items() if kind.exit_code != 2} == {"SourceError"}
 
 
 def test_the_scorer() -> None:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
+    from tests.services.alertmanager import Alertmanager
+    from tests.services.influxd import Influxd
+    from tests.services.receivers import MailBox, WebhookServer
+
 FLAGS = (
     "--no-sandbox",  # tests run as root in a container
     "--disable-gpu",
@@ -78,3 +82,46 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
     found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
     yield found
     context.close()
+
+
+@pytest.fixture(scope="session")
+def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
+    """A running InfluxDB that tests share: each uses databases of its own; they are marked `program("influxd")`."""
+    from tests.services.influxd import Influxd, free_port
+
+    server = Influxd(tmp_path_factory.mktemp("influxd"), free_port()).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mailbox() -> Iterator[MailBox]:
+    """A mail server of the test's own."""
+    from tests.services.influxd import free_port
+    from tests.services.receivers import MailBox
+
+    server = MailBox(free_port()).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def webhook() -> Iterator[WebhookServer]:
+    """An HTTP server of the test's own that takes webhooks."""
+    from tests.services.influxd import free_port
+    from tests.services.receivers import WebhookServer
+
+    server = WebhookServer(free_port()).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path, webhook: WebhookServer) -> Iterator[Alertmanager]:
+    """A running Alertmanager that tells `webhook`; tests of it are marked `program("prometheus-alertmanager")`."""
+    from tests.services.alertmanager import Alertmanager
+    from tests.services.influxd import free_port
+
+    server = Alertmanager(tmp_path / "alertmanager", free_port(), f"{webhook.url}/alerts").start()
+    yield server
+    server.stop()

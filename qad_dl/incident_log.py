@@ -1,0 +1,554 @@
+"""Incidents over time: opened, updated, closed, under one name from their first tick to their last.
+
+At each tick the incidents of the last week are found again (`qad_dl.incidents`, the one grouping) in what was scored so
+far: these are the sights. They are matched with the incidents that are known. Nothing but the results and the
+incidents of the tick before goes in, so that the same ticks give the same incidents whether they were scored one by
+one, all at once after a pause, or twice.
+
+A sight *is* a known incident if most of its queues have been told as that incident already, or if most of the
+incident's queues are in it and it began no later: then the incident has grown. Of several such incidents the one
+that shares most with the sight goes on, the others are folded into it. So the queues of a group that falls apart are
+never told again one by one, while a queue that has been broken for days is no name for a group that begins today.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qad_dl.incidents import FLAP_TICKS, TOGETHER_TICKS, find_incidents
+from qad_dl.incidents_file import QUEUE_FIELD
+from qad_dl.schema import REASONS, TICK_MINUTES
+from qad_dl.timeparse import format_time, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from qad_dl.incidents import Found, Values
+    from qad_dl.results import Results
+    from qad_dl.schema import Times
+
+OPENED, UPDATED, CLOSED, FOLDED, REOPENED = "opened", "updated", "closed", "folded", "reopened"
+
+MISSING_TICK: Final = REASONS.index("missing_tick")
+
+FIGURES: Final = 3
+"""At most so many states are told, the ones that contribute most."""
+
+LEAST_PART: Final = 0.1
+"""A state that contributes less than this to the score is not told."""
+
+WORST: Final = 10
+"""Queues of a group that are told by name."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When an incident is told, and when it is over; lengths in ticks.
+
+    Attributes:
+        n, m: it is told once the last `m` ticks hold `n` signs of it: ticks of its queues with evidence.
+        sure: a score that is higher than the threshold by this is told at its first tick; one is ten times less likely.
+        least_jobs: jobs, seen or expected, in the largest state of its queues together; what is smaller is not told.
+        recovery: it is over after so long without a sign of it; ticks without scores do not count.
+        longest: a queue that comes back again and again is given more time to recover, up to this.
+        memory: what is closed is kept for so long, to know it when it comes back.
+    """
+
+    n: int = 2
+    m: int = 3
+    sure: float = 1.0
+    least_jobs: float = 10.0
+    recovery: int = 12
+    longest: int = FLAP_TICKS
+    memory: int = 1008
+
+    def recovery_of(self, reopened: int) -> int:
+        """Ticks without a sign after which it is over: twice as many each time that it has come back."""
+        return int(min(self.recovery * 2**reopened, self.longest))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One state of an incident's queues together.
+
+    Attributes:
+        state: name of the job state.
+        observed: jobs counted.
+        expected: jobs that the model expected.
+    """
+
+    state: str
+    observed: float
+    expected: float
+
+    @property
+    def direction(self) -> str:
+        """`high` or `low`."""
+        return "high" if self.observed > self.expected else "low"
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One incident.
+
+    Attributes:
+        id: its name for ever.
+        field: what its queues share; the field of the entity, mostly `panda_queue`, where it is one queue.
+        value: the value of that field.
+        queues: those hit so far by name, sorted; with another entity than queues, what is scored in their place.
+        start: first tick that shows it, `datetime64[s]`.
+        last: newest tick that shows it.
+        told: the tick at which it was told first.
+        closed: the tick at which it was over; None while it is open.
+        folded: id of the incident that it turned out to be a part of; ''.
+        reopened: how often it came back after it was closed.
+        kind: likeliest kind.
+        score: highest score so far.
+        state: the state that shows it most, '' where it is not known.
+        direction: `high` or `low`.
+        of: queues that have the value; 0 where it is one queue.
+        worst: some of the queues, the highest scores at `last` first.
+        figures: of its queues together at the newest tick that shows it and was scored with details.
+        expected: at that tick all its queues were expected to fall: offline or in a downtime.
+    """
+
+    id: str
+    field: str
+    value: str
+    queues: tuple[str, ...]
+    start: np.datetime64
+    last: np.datetime64
+    told: np.datetime64
+    closed: np.datetime64 | None = None
+    folded: str = ""
+    reopened: int = 0
+    kind: str = ""
+    score: float = 0.0
+    state: str = ""
+    direction: str = ""
+    of: int = 0
+    worst: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    expected: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it goes on."""
+        return self.closed is None
+
+    @property
+    def group(self) -> bool:
+        """Whether it is told by what its queues share."""
+        return self.of > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        times = {name: format_time(getattr(self, name)) for name in ("start", "last", "told")}
+        closed = None if self.closed is None else format_time(self.closed)
+        lists = {"queues": list(self.queues), "worst": list(self.worst), "figures": [asdict(f) for f in self.figures]}
+        return {**asdict(self), **times, **lists, "closed": closed}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Followed:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, QadError: not what `to_json` wrote.
+        """
+        made: dict[str, Any] = {name: parse_time(data[name]) for name in ("start", "last", "told")}
+        made["closed"] = None if data["closed"] is None else parse_time(data["closed"])
+        made["figures"] = tuple(Figure(**figure) for figure in data["figures"])
+        return cls(**{**data, **made, "queues": tuple(data["queues"]), "worst": tuple(data["worst"])})
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What happened to an incident at a tick.
+
+    Attributes:
+        action: `opened`, `updated` (other queues, value or kind), `closed`, `reopened`, or `folded` into another.
+        incident: as it is now.
+    """
+
+    action: str
+    incident: Followed
+
+
+def follow(
+    known: Sequence[Followed],
+    results: Results,
+    values: Values,
+    rules: Rules | None = None,
+    detailed: Results | None = None,
+) -> tuple[tuple[Followed, ...], tuple[Transition, ...]]:
+    """The incidents after the last tick of `results`, and what happened to them at it.
+
+    Args:
+        known: the incidents after the tick before.
+        results: of up to a week, with the tick as its last.
+        values: what the same series share.
+        rules: when an incident is told and when it is over.
+        detailed: results with details that hold that tick. Without them no figures are told, and nothing is too small.
+    """
+    rules = rules or Rules()
+    now = _Now.of(results, detailed, rules)
+    seen = [_Sight.of_found(found, results, values) for found in find_incidents(results, values)]
+    living = [incident for incident in known if not incident.folded]
+    owners = _owners(living, seen, now)
+    parents = _parents(living, seen, owners, now)
+    after = [incident for incident in known if incident.folded]
+    happened: list[Transition] = []
+    for incident in living:
+        mine = [s for s, owner in owners.items() if owner is not None and _root(owner.id, parents) == incident.id]
+        action, became = _next(incident, mine, parents, now)
+        after.append(became)
+        happened += [Transition(action, became)] if action else []
+    for sight in (s for s, owner in owners.items() if owner is None and now.shows(s)):
+        opened = _opened(sight, now)
+        after.append(opened)
+        happened.append(Transition(OPENED, opened))
+    kept = [i for i in after if i.open or now.ticks_since(i.last) < rules.memory]
+    return tuple(sorted(kept, key=_age)), tuple(sorted(happened, key=lambda t: _age(t.incident)))
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """An incident as it was found in the results; those of one call differ in their queues, name or time."""
+
+    field: str
+    value: str
+    queues: tuple[str, ...]
+    series: tuple[int, ...]
+    start: np.datetime64
+    last: np.datetime64
+    kind: str
+    score: float
+    state: str
+    direction: str
+    of: int
+
+    @classmethod
+    def of_found(cls, found: Found, results: Results, values: Values) -> _Sight:
+        """By names and times in place of indices."""
+        every = series_names(results)
+        names = [every[i] for i in found.series]
+        state, direction = _leader(found, results)
+        return cls(
+            field=found.field if found.value or QUEUE_FIELD in results.entity else "/".join(results.entity),
+            value=found.value or names[0],
+            queues=tuple(sorted(set(names))),
+            series=found.series,
+            start=results.times[found.start],
+            last=results.times[found.end - 1],
+            kind=found.kind,
+            score=round(found.score, 4),
+            state=state,
+            direction=direction,
+            of=_size(found, results, values),
+        )
+
+
+def series_names(results: Results) -> tuple[str, ...]:
+    """What people call the series: by the queue, or by the values of the other entity."""
+    if QUEUE_FIELD in results.entity:
+        at = results.entity.index(QUEUE_FIELD)
+        return tuple(key[at] for key in results.series)
+    return tuple("/".join(key) for key in results.series)
+
+
+def _size(found: Found, results: Results, values: Values) -> int:
+    """How many living series have the value; 0 where it is a queue alone."""
+    if not found.value:
+        return 0
+    living = (results.reason == 0).any(axis=1)
+    return int((values.member[values.names.index((found.field, found.value))] & living).sum())
+
+
+def _leader(found: Found, results: Results) -> tuple[str, str]:
+    """The state and direction with the most score behind them."""
+    rows, ticks = list(found.series), slice(found.start, found.end)
+    score = np.nan_to_num(results.score[rows, ticks])
+    state, direction = results.state[rows, ticks], results.direction[rows, ticks]
+    total = np.zeros((len(results.states), 3))
+    told = state >= 0
+    np.add.at(total, (state[told], direction[told].astype(np.int64) + 1), score[told])
+    if not total.any():
+        return "", ""
+    best, sign = np.unravel_index(int(total.argmax()), total.shape)
+    return results.states[best], ("low", "", "high")[int(sign)]
+
+
+@dataclass(frozen=True)
+class _Now:
+    """The tick in work.
+
+    Attributes:
+        results: with it as the last.
+        detailed: the same series' details at it; None where there are none.
+        rules: the rules.
+        step: length of a tick.
+    """
+
+    results: Results
+    detailed: Results | None
+    rules: Rules
+    step: np.timedelta64
+
+    @classmethod
+    def of(cls, results: Results, detailed: Results | None, rules: Rules) -> _Now:
+        """The last tick of `results`."""
+        if detailed is not None:
+            (at,) = np.flatnonzero(detailed.times == results.times[-1])
+            detailed = _column(detailed, int(at))
+        return cls(results, detailed, rules, _step(results.times))
+
+    @property
+    def tick(self) -> np.datetime64:
+        """Its time."""
+        time: np.datetime64 = self.results.times[-1]
+        return time
+
+    def ticks_since(self, time: np.datetime64) -> int:
+        """Ticks after `time`, whether they arrived or not."""
+        return int((self.tick - time) // self.step)
+
+    def silent(self, last: np.datetime64) -> int:
+        """Scored ticks after `last`: nothing is known to be over while nothing is known at all."""
+        judged = (self.results.reason == 0).any(axis=0)
+        return int(((self.results.times > last) & judged).sum())
+
+    def shows(self, sight: _Sight) -> bool:
+        """Whether enough of the newest ticks show it, and it is large enough to be told."""
+        results, rules = self.results, self.rules
+        recent = results.score[list(sight.series), -rules.m :]
+        flagged = results.flagged[list(sight.series), -rules.m :]
+        if sight.last < results.times[-rules.m :][0]:
+            return False
+        least = min([results.threshold, *(least for _, least in results.levels)])
+        signs = int((flagged | (recent >= least)).sum())
+        sure = bool((flagged & (recent >= results.threshold + rules.sure)).any())
+        return (signs >= rules.n or sure) and self._large(sight)
+
+    def _large(self, sight: _Sight) -> bool:
+        """Whether enough jobs are at stake; not where no queue of it is scored now, and where nobody can tell it is."""
+        parts = self._details(sight)
+        if parts is None:
+            return True
+        if not np.isfinite(parts[0]).any():
+            return False
+        return max(float(np.nansum(part, axis=0).max()) for part in parts[:2]) >= self.rules.least_jobs
+
+    def figures(self, sight: _Sight) -> tuple[Figure, ...]:
+        """What its queues look like together; empty where nothing can be said."""
+        parts = self._details(sight)
+        if parts is None or not np.isfinite(parts[0]).any() or self.detailed is None:
+            return ()
+        observed, expected, weight = (np.nansum(part, axis=0) for part in parts)
+        largest = np.argsort(-weight, kind="stable")[:FIGURES]
+        told = [s for s in largest.tolist() if weight[s] >= LEAST_PART * weight.sum() and weight[s] > 0]
+        return tuple(
+            Figure(self.detailed.states[s], round(float(observed[s]), 1), round(float(expected[s]), 1)) for s in told
+        )
+
+    def worst(self, sight: _Sight) -> tuple[str, ...]:
+        """Its queues with the highest scores."""
+        names = series_names(self.results)
+        score = np.nan_to_num(self.results.score[list(sight.series), -1], nan=-np.inf)
+        order = np.argsort(-score, kind="stable")[:WORST]
+        return tuple(dict.fromkeys(names[sight.series[i]] for i in order.tolist()))
+
+    def expected(self, sight: _Sight) -> bool:
+        """Whether all its queues are expected to fall."""
+        return bool(self.results.expected[list(sight.series), -1].all())
+
+    def _details(self, sight: _Sight) -> tuple[NDArray[np.float64], ...] | None:
+        """observed, expected and share of the score, [its series, S] each."""
+        if self.detailed is None or self.detailed.details is None:
+            return None
+        place = {key: i for i, key in enumerate(self.detailed.series)}
+        rows = [place[key] for key in (self.results.series[i] for i in sight.series) if key in place]
+        details, score = self.detailed.details, np.nan_to_num(self.detailed.score[rows, 0])
+        arrays = (details.observed, details.reconstruction, details.contribution)
+        observed, expected, share = (np.asarray(array[rows, 0], np.float64) for array in arrays)
+        return observed, expected, share * score[:, None]
+
+
+def _age(incident: Followed) -> tuple[np.datetime64, str]:
+    return incident.start, incident.id
+
+
+def _shared(incident: Followed, sight: _Sight) -> int:
+    return len(set(incident.queues) & set(sight.queues))
+
+
+def _is(sight: _Sight, incident: Followed, now: _Now) -> bool:
+    """Whether the sight is the incident, see the module's docstring."""
+    shared = _shared(incident, sight)
+    if not shared or sight.start > incident.last + now.rules.longest * now.step or sight.last < incident.start:
+        return False
+    told = 2 * shared >= len(sight.queues)
+    grown = 2 * shared >= len(incident.queues) and sight.start <= incident.start + TOGETHER_TICKS * now.step
+    return told or bool(grown)
+
+
+def _owners(known: Sequence[Followed], seen: Sequence[_Sight], now: _Now) -> dict[_Sight, Followed | None]:
+    """For each sight the incident that it is; None where it is new."""
+    owners: dict[_Sight, Followed | None] = {}
+    for sight in seen:
+        those = [incident for incident in known if _is(sight, incident, now)]
+        owners[sight] = min(those, key=lambda i, s=sight: (not i.open, -_shared(i, s), *_age(i)), default=None)  # type: ignore[misc]
+    return owners
+
+
+def _parents(
+    known: Sequence[Followed], seen: Sequence[_Sight], owners: Mapping[_Sight, Followed | None], now: _Now
+) -> dict[str, str]:
+    """Which open incident turns out to be a part of which.
+
+    An owner shares at least as much with its sight as the child does, and is the older one of equals: no circles.
+    """
+    parents = {}
+    for incident in (i for i in known if i.open):
+        those = [s for s in seen if _is(s, incident, now)]
+        best = min(those, key=lambda s: (-_shared(incident, s), s.start, s.field, s.value), default=None)
+        owner = None if best is None else owners[best]
+        if owner is not None and owner.open and owner.id != incident.id:
+            parents[incident.id] = owner.id
+    return parents
+
+
+def _root(name: str, parents: Mapping[str, str]) -> str:
+    while name in parents:
+        name = parents[name]
+    return name
+
+
+def _next(incident: Followed, mine: Sequence[_Sight], parents: Mapping[str, str], now: _Now) -> tuple[str, Followed]:
+    """What becomes of an incident, and what to call that; '' where there is nothing to say."""
+    if incident.id in parents:
+        return FOLDED, replace(incident, closed=now.tick, folded=_root(incident.id, parents))
+    grown = _grown(incident, mine, now)
+    if not incident.open:
+        if grown.last > incident.last and any(now.shows(sight) for sight in mine):
+            return REOPENED, replace(grown, closed=None, reopened=incident.reopened + 1)
+        return "", incident
+    if now.silent(grown.last) >= now.rules.recovery_of(incident.reopened):
+        return CLOSED, replace(grown, closed=now.tick)
+    told = ("field", "value", "queues", "kind")
+    changed = any(getattr(grown, name) != getattr(incident, name) for name in told)
+    return (UPDATED if changed else ""), grown
+
+
+def _grown(incident: Followed, mine: Sequence[_Sight], now: _Now) -> Followed:
+    """The incident with what its sights add to it."""
+    if not mine:
+        return incident
+    main = min(mine, key=lambda s: (-_shared(incident, s), -len(s.queues), s.start, s.field, s.value))
+    queues = tuple(sorted({*incident.queues, *(queue for sight in mine for queue in sight.queues)}))
+    last = max(incident.last, *(sight.last for sight in mine))
+    grown = replace(
+        incident,
+        queues=queues,
+        start=min(incident.start, main.start),
+        last=last,
+        score=max(incident.score, *(sight.score for sight in mine)),
+    )
+    # A group that falls apart, or whose first queues have left the week, keeps the name that it was told by.
+    if 2 * len(main.queues) >= len(queues) and (main.of or not incident.group):
+        grown = replace(grown, field=main.field, value=main.value, of=main.of, kind=main.kind)
+    if main.last == now.tick:
+        grown = replace(
+            grown,
+            state=main.state or incident.state,
+            direction=main.direction or incident.direction,
+            figures=now.figures(main) or incident.figures,
+            worst=now.worst(main),
+            expected=now.expected(main),
+        )
+    return grown
+
+
+def _opened(sight: _Sight, now: _Now) -> Followed:
+    name = "|".join((str(sight.start), sight.field, sight.value, *sight.queues))
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return Followed(
+        id=f"{str(sight.start)[:16].replace(':', '').replace('-', '')}-{digest}",
+        field=sight.field,
+        value=sight.value,
+        queues=sight.queues,
+        start=sight.start,
+        last=sight.last,
+        told=now.tick,
+        kind=sight.kind,
+        score=sight.score,
+        state=sight.state,
+        direction=sight.direction,
+        of=sight.of,
+        worst=now.worst(sight),
+        figures=now.figures(sight),
+        expected=now.expected(sight),
+    )
+
+
+def _column(results: Results, at: int) -> Results:
+    """One tick of results, with its details."""
+    arrays = {name: getattr(results, name)[:, at : at + 1] for name in _FILLS}
+    details = results.details
+    if details is not None:
+        details = replace(details, **{name: array[:, at : at + 1] for name, array in vars(details).items()})
+    return replace(results, times=results.times[at : at + 1], details=details, **arrays)
+
+
+_FILLS: Final[Mapping[str, Any]] = {
+    "score": np.nan,
+    "flagged": False,
+    "reason": MISSING_TICK,
+    "known": False,
+    "expected": False,
+    "state": -1,
+    "direction": 0,
+    "kind": -1,
+}
+
+
+def joined(past: Results | None, new: Results, ticks: int) -> Results:
+    """The results of `past` before those of `new`, the last `ticks` of both; without details.
+
+    Where the two overlap `new` counts; ticks between them are missing ones. Results of other states or kinds, those of
+    another bundle, are not joined.
+    """
+    if past is None or (past.entity, past.states, past.kinds) != (new.entity, new.states, new.kinds):
+        return replace(new, details=None)
+    step = _step(np.unique(np.concatenate([past.times, new.times])))
+    start = max(min(past.times[0], new.times[0]), new.times[-1] - (ticks - 1) * step)
+    times = np.arange(start, new.times[-1] + step, step)
+    series = tuple(sorted({*past.series, *new.series}))
+    place = {key: i for i, key in enumerate(series)}
+    arrays: dict[str, Any] = {
+        name: np.full((len(series), len(times)), fill, getattr(new, name).dtype) for name, fill in _FILLS.items()
+    }
+    for part in (past, new):
+        rows = np.array([place[key] for key in part.series], np.int64)
+        at = ((part.times - start) // step).astype(np.int64)
+        on = (at >= 0) & (at < len(times))
+        for name, array in arrays.items():
+            array[np.ix_(rows, at[on])] = getattr(part, name)[:, on]
+    return replace(new, series=series, times=times, details=None, **arrays)
+
+
+def _step(times: Times) -> np.timedelta64:
+    """Length of a tick; that of PanDA's where there is one tick only."""
+    return np.diff(times).min() if len(times) > 1 else np.timedelta64(TICK_MINUTES * 60, "s")
+
+
+def until(results: Results, tick: np.datetime64) -> Results:
+    """The results up to a tick."""
+    on = results.times <= tick
+    arrays = {name: getattr(results, name)[:, on] for name in _FILLS}
+    return replace(results, times=results.times[on], details=None, **arrays)

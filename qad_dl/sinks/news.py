@@ -1,0 +1,79 @@
+"""A piece of news: what happened to one incident at one tick, with what is needed to tell it later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from qad_dl.incident_log import Followed, Transition
+from qad_dl.timeparse import format_time, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from qad_dl.metadata import Record
+
+MONITOR: Final = "monitor"
+"""Kind, and label in place of a bundle's, of what is told of the collector itself."""
+
+
+@dataclass(frozen=True)
+class News:
+    """Something to be told.
+
+    Attributes:
+        label: of the bundle, or `MONITOR`.
+        tick: at which it happened.
+        transition: what happened to which incident; a trouble is an incident of kind `MONITOR`.
+        text: what the trouble is, one line; '' for incidents.
+        records: metadata of the incident's queues.
+    """
+
+    label: str
+    tick: np.datetime64
+    transition: Transition
+    text: str = ""
+    records: Mapping[str, Record] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The same for the same news, however often a tick says it."""
+        return f"{self.name}/{self.transition.action}/{format_time(self.tick)}"
+
+    @property
+    def name(self) -> str:
+        """Of the incident, unique over all bundles."""
+        return f"{self.label}/{self.incident.id}"
+
+    @property
+    def incident(self) -> Followed:
+        """As it was after that tick."""
+        return self.transition.incident
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "bundle": self.label,
+            "tick": format_time(self.tick),
+            "action": self.transition.action,
+            "text": self.text,
+            "incident": self.incident.to_json(),
+            "records": {queue: dict(record) for queue, record in self.records.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> News:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, QadError: not what `to_json` wrote.
+        """
+        return cls(
+            label=data["bundle"],
+            tick=parse_time(data["tick"]),
+            transition=Transition(data["action"], Followed.from_json(data["incident"])),
+            text=data["text"],
+            records=data["records"],
+        )

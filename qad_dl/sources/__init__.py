@@ -1,0 +1,1 @@
+"""Where job counts and metadata come from."""

@@ -1,0 +1,263 @@
+"""Fetch what a tick needs, and judge it before it counts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+
+from qad_dl.arrow import codes_of, dictionary, one_chunk
+from qad_dl.errors import SourceError
+from qad_dl.rows import JOBS_SCHEMA, empty_rows, seconds_of
+from qad_dl.sources.cric import (
+    DOWNTIMES_PATH,
+    ENDPOINTS_PATH,
+    FEDERATIONS_PATH,
+    LEAST_SHARE,
+    QUEUES_PATH,
+    SITES_PATH,
+    SLOW_S,
+    Cache,
+    downtimes_of,
+    endpoint_fields,
+    federation_fields,
+    read_downtimes,
+    read_entries,
+    read_queues,
+    site_fields,
+    with_fields,
+)
+from qad_dl.sources.files import read_dropped
+from qad_dl.sources.http import Client, open_session
+from qad_dl.sources.panda import fetch_jobs, window
+from qad_dl.sources.snapshot import FAILED, MISSING, OK, judge_snapshot
+from qad_dl.timeparse import format_time
+from serving.config import PANDA_URL
+from serving.influx import fetch_influx, influx_source
+from serving.state import Collected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sized
+    from pathlib import Path
+
+    import pyarrow as pa
+    import requests
+
+    from qad_dl.downtimes import Downtime
+    from qad_dl.metadata import Record
+    from qad_dl.sources.cric import Document, Entries
+    from qad_dl.store import Store
+    from serving.config import Config, CricConfig, DowntimesConfig
+    from serving.state import Clocks, Progress
+
+COMPARED: Final = np.timedelta64(1, "D")
+"""A snapshot is compared with one that is no older: half a grid that is gone for longer is gone."""
+
+D = TypeVar("D", bound="Sized")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a source.
+
+    Attributes:
+        config: where to.
+        store: what is known already.
+        tick: the tick in work.
+        clocks: now.
+        progress: how far it was done; None at the first tick.
+        folder: of the state.
+        simulated: the tick was asked for (`--at`): then ticks pass the time, and not the clock.
+    """
+
+    config: Config
+    store: Store
+    tick: np.datetime64
+    clocks: Clocks
+    progress: Progress | None
+    folder: Path
+    simulated: bool = False
+
+    @property
+    def passed_s(self) -> float | None:
+        """Seconds since the last fetch that counted; None where there was none."""
+        fetched = self.progress.fetched if self.progress else None
+        if fetched is None or self.progress is None or self.progress.good is None:
+            return None
+        if self.simulated:
+            return float((self.tick - self.progress.good) / np.timedelta64(1, "s"))
+        return self.clocks.passed(fetched)
+
+
+def collect(request: Request) -> Collected:
+    """Fetch and judge. A source that does not answer is a verdict, too: `failed`, with what it said."""
+    until = time.monotonic() + request.config.deadline.fetch_seconds
+    try:
+        collected = SOURCES[request.config.source.kind](request, until)
+    except SourceError as error:
+        collected = Collected(request.tick, request.clocks, FAILED, str(error), empty_rows())
+    return _with_metadata(request, collected, until)
+
+
+def _from_panda(request: Request, until: float) -> Collected:
+    source, passed = request.config.source, request.passed_s
+    token = source.token.reveal() if source.token else ""
+    counts = fetch_jobs(Client(open_session(source.ca_file), until), source.url or PANDA_URL, window(passed), token)
+    rows = counts.rows(request.tick)
+    verdict = judge_snapshot(rows, _last_rows(request), passed)
+    return Collected(request.tick, request.clocks, verdict.name, verdict.text, rows if verdict.counts else empty_rows())
+
+
+def _last_rows(request: Request) -> pa.Table | None:
+    """The counts of the newest tick that counted, if that was within a day."""
+    good = request.progress.good if request.progress else None
+    if good is None or request.tick - good > COMPARED:
+        return None
+    return request.store.read(good, good + request.store.tick.delta)
+
+
+def _with_metadata(request: Request, collected: Collected, until: float) -> Collected:
+    """Add what CRIC says: metadata, each row's status, downtimes; the last known where it does not answer."""
+    config = request.config.cric
+    if config is None:
+        return collected
+    asked = _Cric(config, Client(cric_session(config), until), Cache(request.folder / "cric", request.clocks.wall))
+    troubles = dict(collected.troubles)
+    try:
+        found = asked.fetch(QUEUES_PATH, "pandaqueue", read_queues, least_share=LEAST_SHARE)
+    except SourceError as error:
+        return replace(collected, troubles={**troubles, "cric": str(error)})
+    if found.trouble:
+        troubles["cric"] = f"{found.trouble}; metadata are {found.age_s / 3600:.1f} h old"
+    queues = with_fields(found.value, asked.site_tables(request.tick, troubles))
+    downtimes = asked.downtimes(request.config.downtimes, queues, troubles)
+    return replace(
+        collected,
+        rows=_with_status(collected.rows, queues),
+        queues=queues,
+        downtimes=downtimes,
+        metadata_age_s=found.age_s,
+        troubles=troubles,
+    )
+
+
+@dataclass(frozen=True)
+class _Cric:
+    """CRIC, asked for one tick.
+
+    Attributes:
+        config: where it is.
+        client: with the deadline.
+        cache: what it said before.
+    """
+
+    config: CricConfig
+    client: Client
+    cache: Cache
+
+    def fetch(
+        self, path: str, name: str, read: Callable[[Any], D], url: str = "", *, fresh_s: float = 0.0, **more: float
+    ) -> Document[D]:
+        """One document; raises `SourceError` where there never was one."""
+        address = (url or self.config.url).rstrip("/") + path
+        return self.cache.fetch(self.client, address, name, read, fresh_s=fresh_s, **more)
+
+    def site_tables(self, tick: np.datetime64, troubles: dict[str, str]) -> list[Mapping[str, Record]]:
+        """What is known of sites, from the documents that can be had; each that cannot is a trouble."""
+        wanted: list[tuple[str, str, str, Callable[[Entries], Mapping[str, Record]]]] = [
+            (SITES_PATH, "site", self.config.url, site_fields),
+            (ENDPOINTS_PATH, "ddmendpoint", self.config.url, endpoint_fields),
+        ]
+        if self.config.federations_url:
+            wanted.append(
+                (FEDERATIONS_PATH, "federation", self.config.federations_url, lambda e: federation_fields(e, tick))
+            )
+        tables = []
+        for path, name, url, fields in wanted:
+            try:
+                found = self.fetch(path, name, read_entries, url, fresh_s=SLOW_S)
+            except SourceError as error:
+                troubles[f"cric {name}"] = str(error)
+                continue
+            if found.trouble:
+                troubles[f"cric {name}"] = f"{found.trouble}; it is {found.age_s / 3600:.1f} h old"
+            tables.append(fields(found.value))
+        return tables
+
+    def downtimes(
+        self, config: DowntimesConfig | None, queues: Mapping[str, Record], troubles: dict[str, str]
+    ) -> tuple[Downtime, ...] | None:
+        """What is declared; None where nobody knows."""
+        try:
+            found = self.fetch(DOWNTIMES_PATH, "downtimes", read_downtimes, config.url if config else "")
+        except SourceError as error:
+            troubles["downtimes"] = str(error)
+            return None
+        if found.trouble:
+            troubles["downtimes"] = f"{found.trouble}; they are {found.age_s / 3600:.1f} h old"
+        return tuple(downtimes_of(found.value, queues))
+
+
+def _with_status(rows: pa.Table, queues: Mapping[str, Record]) -> pa.Table:
+    """The rows, each with the status of its queue now where it says none itself."""
+    said = one_chunk(rows.column("site_state"))
+    if rows.num_rows == 0 or said.null_count < rows.num_rows:
+        return rows
+    column = one_chunk(rows.column("panda_queue"))
+    names = column.dictionary.to_pylist()
+    statuses = [queues.get(name, {}).get("status") for name in names]
+    words = sorted({status for status in statuses if status})
+    of_queue = np.array([words.index(s) if s else -1 for s in statuses] or [-1], np.int32)
+    states = dictionary(of_queue[codes_of(column)], words)
+    return rows.set_column(rows.schema.get_field_index("site_state"), JOBS_SCHEMA.field("site_state"), states)
+
+
+def cric_session(config: CricConfig) -> requests.Session:
+    """A session with the certificates of `[cric]`."""
+    return open_session(config.ca_file, config.client_cert, config.client_key)
+
+
+def _from_files(request: Request, until: float) -> Collected:
+    dropped = read_dropped(request.config.folder, request.store.tick, request.tick)
+    said = [text for _, text in dropped.refused]
+    verdict = OK if not said else "refused"
+    if int(request.tick.astype(np.int64)) not in set(seconds_of(dropped.rows).tolist()):
+        verdict, said = MISSING, [*said, f"no file holds rows of {format_time(request.tick)}"]
+    return Collected(
+        request.tick,
+        request.clocks,
+        verdict,
+        "; ".join(said),
+        dropped.rows,
+        taken=tuple(map(str, dropped.read)),
+        refused=tuple(str(path) for path, _ in dropped.refused),
+    )
+
+
+def _from_influxdb(request: Request, until: float) -> Collected:
+    config = request.config
+    fetched = fetch_influx(
+        influx_source(config.source).before(until),
+        request.store,
+        request.tick,
+        config.source.history_days,
+        metadata=config.cric is None,
+    )
+    arrived = int(request.tick.astype(np.int64)) in set(seconds_of(fetched.rows).tolist())
+    return Collected(
+        request.tick,
+        request.clocks,
+        OK if arrived else MISSING,
+        "" if arrived else f"{config.source.url}: has no points of {format_time(request.tick)} yet",
+        fetched.rows,
+        fetched.queues if config.cric is None else None,
+    )
+
+
+SOURCES: Final[dict[str, Callable[[Request, float], Collected]]] = {
+    "panda": _from_panda,
+    "files": _from_files,
+    "influxdb": _from_influxdb,
+}

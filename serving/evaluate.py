@@ -1,0 +1,114 @@
+"""Score the ticks that are new, with every bundle of the config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qad_dl.backtest import read_grid
+from qad_dl.errors import BundleError, ConfigError
+from qad_dl.rolling import load, roll, save
+from qad_dl.scorer import Earlier, Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from qad_dl.metadata import Metadata, Record
+    from qad_dl.results import Results
+    from qad_dl.store import Store
+    from serving.state import State
+
+THREADS = 0
+"""Threads of the model's runtime; 0 is one per core."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one bundle says of the new ticks.
+
+    Attributes:
+        path: folder of the bundle.
+        name: hash of the bundle, as in score files.
+        results: scores of the new ticks, with details.
+        metadata: what holds in the range of its grid.
+        known: the (panda_queue, prod_source, resource) that have had rows.
+    """
+
+    path: Path
+    name: str
+    results: Results
+    metadata: Metadata
+    known: frozenset[tuple[str, str, str]]
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """Metadata of the queues at the newest tick."""
+        return self.metadata.at(self.results.times[-1])
+
+    @property
+    def label(self) -> str:
+        """What people call the bundle: the name of its folder."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What all bundles say.
+
+    Attributes:
+        scored: one for each bundle that could be used.
+        invalid: the others, with what is wrong with them, in one line.
+    """
+
+    scored: tuple[Scored, ...]
+    invalid: tuple[tuple[Path, str], ...]
+
+
+def evaluate(
+    store: Store, state: State, bundles: Sequence[Path], first: np.datetime64, last: np.datetime64, budget: float
+) -> Evaluation:
+    """Score the ticks [first, last] with each bundle; one that is invalid does not keep the others from it.
+
+    Args:
+        store: with all rows up to `last`.
+        state: where the grids are kept.
+        bundles: folders.
+        first: oldest tick to score; before `last` where ticks were missed.
+        last: newest.
+        budget: false alarm episodes per series and day.
+    """
+    scored, invalid = [], []
+    state.grids.mkdir(parents=True, exist_ok=True)
+    for path in bundles:
+        try:
+            scored.append(_score(store, state, path, first, last, budget))
+        except (BundleError, ConfigError) as error:  # a selection by a field that the metadata do not have
+            invalid.append((path, str(error)))
+    if not invalid:
+        state.forget_grids({bundle.name for bundle in scored})
+    return Evaluation(tuple(scored), tuple(invalid))
+
+
+def _score(store: Store, state: State, path: Path, first: np.datetime64, last: np.datetime64, budget: float) -> Scored:
+    scorer = Scorer.load(path, THREADS)
+    bundle = scorer.bundle
+    kept_at = state.grid(bundle.name)
+    kept, metadata = roll(load(kept_at), store, bundle, last)
+    if first < last:  # the kept grid reaches back from the last tick only
+        save(kept_at, kept)
+        results = _score_range(store, scorer, first, last, budget)
+    else:
+        results, made = scorer.score_last(kept.grid, metadata, budget, Earlier.from_arrays(kept.memory))
+        save(kept_at, replace(kept, memory=made.to_arrays()))
+    return Scored(path, bundle.name, results, metadata, kept.known)
+
+
+def _score_range(store: Store, scorer: Scorer, first: np.datetime64, last: np.datetime64, budget: float) -> Results:
+    """Score [first, last] from the store; that it may hold none of these ticks is what is to be told of them."""
+    metadata = store.metadata()
+    grid = read_grid(store, scorer.bundle.preprocess, first, last + store.tick.delta, metadata)
+    start = int(np.searchsorted(grid.times, first))
+    return scorer.score_grid(grid, metadata, start, budget, details=True)

@@ -1,0 +1,95 @@
+"""The collector's config: what is read, and what is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qad_dl.errors import ConfigError
+from serving.config import Config, Secret, read_config
+
+ROOT = Path(__file__).resolve().parents[2]
+LEAST = 'store = "store"\nbundles = ["b"]\n[source]\nkind = "panda"\n'
+
+
+def read(tmp_path: Path, text: str, **environment: str) -> Config:
+    path = tmp_path / "collector.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_config(path, environment)
+
+
+def test_the_example_is_valid() -> None:
+    config = read_config(ROOT / "serving" / "example.toml", {})
+    assert config.source.kind == "panda"
+    assert config.sink.mail is not None
+    assert [route.match for route in config.route] == [{}, {"cloud": "DE"}]
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = read(tmp_path, LEAST)
+    assert (config.store, config.bundles) == (tmp_path / "store", (tmp_path / "b",))
+    assert config.state.path == tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LEAST.replace("store =", "stoer ="), "stoer is not known; did you mean store?"),
+        (LEAST + "[sink.mial]\n", "sink.mial is not known; did you mean mail?"),
+        (LEAST + "urll = 'x'\n", "source.urll is not known; did you mean url?"),
+        (LEAST.replace('"panda"', '"pandas"'), "source.kind is 'pandas'; it can be panda, influxdb, files"),
+        (LEAST.replace('"panda"', '"files"'), "source.url is missing"),
+        (LEAST.replace('bundles = ["b"]\n', ""), "bundles is missing"),
+        (LEAST.replace('["b"]', "[]"), "bundles names no bundle"),
+        (LEAST.replace('["b"]', '"b"'), "bundles is a text; it must be a list"),
+        (LEAST + "[deadline]\nseconds = 900\n", "deadline.seconds must be above 0 and below 600"),
+        (LEAST + "[deadline]\nseconds = true\n", "deadline.seconds is a truth value; it must be a number"),
+        (LEAST + "[sink.mail]\nhost = 'h'\nsender = 's'\nto = ['t']\npassword = 'x'\n", "write password_file"),
+        (LEAST + "[sink.mattermost]\n", "sink.mattermost.url is missing; it is a secret"),
+        (LEAST + "[sink.mattermost]\nurl_env = 'NOT_THERE'\n", "names NOT_THERE, which is not set"),
+        (LEAST + "[sink.mattermost]\nurl_file = 'nowhere'\n", "cannot be read"),
+        (LEAST + "[[route]]\nsink = 'mail'\n", "route 1: sink is 'mail'; it can be nothing: no sink is given"),
+        (LEAST + "[quiet]\nstart = '25:00'\n", "quiet.start is '25:00'; write a time like 22:00"),
+        (LEAST + "[[[", "cannot be read as TOML"),
+        ('sink = "mail"\n' + LEAST, "sink is a text; it must be a section"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_file_and_key(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    line = str(caught.value)
+    assert said in line
+    assert str(tmp_path / "collector.toml") in line
+    assert "\n" not in line
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path / "nothing.toml")
+
+
+def test_secrets_come_from_files_of_mode_600_or_the_environment(tmp_path: Path) -> None:
+    secret = tmp_path / "hook"
+    secret.write_text("https://chat.example.org/hooks/abc\n")
+    text = LEAST + '[sink.mattermost]\nurl_file = "hook"\n'
+    secret.chmod(0o640)
+    with pytest.raises(ConfigError, match="which others may read: chmod 600"):
+        read(tmp_path, text)
+    secret.chmod(0o600)
+    for config in (
+        read(tmp_path, text),
+        read(tmp_path, LEAST + '[sink.mattermost]\nurl_env = "H"\n', H="https://x/abc"),
+    ):
+        assert config.sink.mattermost is not None
+        assert config.sink.mattermost.url.reveal().endswith("abc")
+        assert "abc" not in repr(config)
+        assert "abc" not in str(config.sink.mattermost.url)
+    secret.write_text("")
+    with pytest.raises(ConfigError, match="which is empty"):
+        read(tmp_path, text)
+
+
+def test_a_secret_shows_itself_to_nobody() -> None:
+    assert str(Secret("abc")) == "(secret)"
+    assert "abc" not in f"{Secret('abc')!r}{Secret('abc')}"

@@ -1,0 +1,73 @@
+"""The tick and InfluxDB: what it writes is what the store holds, late counts too; and an InfluxDB as its source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qad_dl.rows import seconds_of
+from tests.light.made import at
+from tests.services.collector import FIRST, make_collector
+from tests.services.influx_made import everything
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qad_dl.influx.client import Influx
+    from qad_dl.store import Store
+    from tests.services.influxd import Influxd
+
+pytestmark = pytest.mark.program("influxd")
+
+RETENTION = "influxdb_ticks = 0\ninfluxdb_hours = 0\ninfluxdb_days = 0"  # the made history is older than a week
+
+
+def sections(influx: Influx, name: str) -> dict[str, str]:
+    return {name: f'url = "{influx.url}"\ndatabase = "{influx.database}"', "retention": RETENTION}
+
+
+def counts(influx: Influx) -> dict[tuple, float]:
+    found = (key for key in everything(influx).items() if key[0][:2] == ("10m", "jobs"))
+    return {(key[3] // 10**9, dict(key[2])["panda_queue"], dict(key[2])["job_status"]): f["jobs"] for key, f in found}
+
+
+def stored(store: Store, end: int) -> dict[tuple, float]:
+    rows = store.read(at(0), at(end))
+    names = (rows.column(name).to_pylist() for name in ("panda_queue", "job_status", "jobs"))
+    return {tuple(row[:-1]): row[-1] for row in zip(seconds_of(rows).tolist(), *names, strict=True)}
+
+
+def test_what_the_tick_writes_is_what_the_store_holds(influxd: Influxd, tmp_path: Path):
+    influx = influxd.database()
+    collector = make_collector(tmp_path / "collector", sections(influx, "sink.influxdb"))
+    for position in (FIRST, FIRST + 2):
+        collector.drop(position)
+        assert collector.run(position)["pending"]["influxdb"] == 0
+    assert counts(influx) == stored(collector.store, FIRST + 3)
+    collector.drop(FIRST + 1)  # late: a newer one is written already
+    collector.drop(FIRST + 3)
+    collector.run(FIRST + 3)
+    written = counts(influx)
+    assert written == stored(collector.store, FIRST + 4)
+    assert {seconds for seconds, *_ in written} >= {int(at(FIRST + 1).astype(int))}
+    found = everything(influx)
+    for measurement in ("jobs_average", "queue_anomaly"):
+        assert int(at(FIRST + 3).astype(int)) in {key[3] // 10**9 for key in found if key[1] == measurement}
+    fields = {name for key, values in found.items() if key[:2] == ("10m", "queue_anomaly") for name in values}
+    assert fields >= {"score", "flagged", "expected", "observed", "reconstruction", "contribution"}
+    assert {key[0] for key in found if key[1] == "jobs"} == {"10m", "1h", "1d"}
+
+
+def test_a_tick_whose_source_is_an_influxdb(influxd: Influxd, tmp_path: Path):
+    influx = influxd.database()
+    writer = make_collector(tmp_path / "writer", sections(influx, "sink.influxdb"))
+    reader = make_collector(
+        tmp_path / "reader", {"source": f'kind = "influxdb"\nurl = "{influx.url}"\ndatabase = "{influx.database}"'}
+    )
+    for position in (FIRST, FIRST + 1):
+        writer.drop(position)
+        writer.run(position)
+        assert reader.run(position)["verdict"] == "ok"
+    assert stored(reader.store, FIRST + 2) == stored(writer.store, FIRST + 2)
+    assert reader.run(FIRST + 2)["verdict"] == "missing"
