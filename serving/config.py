@@ -12,10 +12,12 @@ import os
 import re
 import stat
 import tomllib
+from collections import Counter
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from qad_dl.errors import ConfigError
@@ -361,7 +363,6 @@ def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"{path}: cannot be read as TOML ({' '.join(str(error).split())[:160]})"
         raise ConfigError(msg) from error
-    document.pop("path", None)
     reader = _Reader(path, os.environ if environment is None else environment)
     config: Config = reader.section(Config, document, "")
     _check(config)
@@ -373,18 +374,91 @@ def _check(config: Config) -> None:
     _in(config, "source.kind", config.source.kind, SOURCES)
     if not config.bundles:
         raise _bad(config.path, "bundles", "names no bundle; give the folders of trained bundles")
+    twice = [name for name, n in Counter(path.name for path in config.bundles).items() if n > 1]
+    if twice:
+        raise _bad(config.path, "bundles", f"names two folders called {twice[0]!r}; they are told apart by that name")
     if config.source.kind != "panda" and not config.source.url:
         raise _bad(config.path, "source.url", f"is missing; kind {config.source.kind!r} needs it")
+    if not 0 < config.budget <= 1:
+        raise _bad(config.path, "budget", f"is {config.budget}; give episodes per queue and day, 0.01 or so")
+    _check_numbers(config)
+    _check_addresses(config)
+    _check_certificates(config)
+    _check_telling(config)
+
+
+def _check_numbers(config: Config) -> None:
+    """Numbers are in their range."""
+    numbers: list[tuple[str, float, float, float]] = [
+        *(
+            (f"retention.{item.name}", getattr(config.retention, item.name), 0, 36500)
+            for item in fields(config.retention)
+        ),
+        ("source.history_days", config.source.history_days, 1, 3650),
+        ("review.port", config.review.port, 1, 65535),
+        ("cap.per_hour", config.cap.per_hour, 0, 10000),
+        ("sink.mail.port", config.sink.mail.port if config.sink.mail else 25, 1, 65535),
+    ]
+    for key, value, low, high in numbers:
+        if not low <= value <= high:
+            raise _bad(config.path, key, f"is {value}; it can be {low} to {high}")
     for name in ("seconds", "fetch_seconds"):
         if not 0 < getattr(config.deadline, name) < 600:
             raise _bad(config.path, f"deadline.{name}", "must be above 0 and below 600, the length of a tick")
-    names = [bundle.name for bundle in config.bundles]
-    for name in names:
-        if names.count(name) > 1:
-            raise _bad(config.path, "bundles", f"names two folders called {name!r}; they are told apart by that name")
-    if not 0 < config.budget <= 1:
-        raise _bad(config.path, "budget", f"is {config.budget}; give episodes per queue and day, 0.01 or so")
-    _check_telling(config)
+
+
+def _check_addresses(config: Config) -> None:
+    """URLs are URLs, without a password in them."""
+    names = ("source", "cric", "downtimes", "metrics", "message")
+    sections = [(name, getattr(config, name)) for name in names]
+    sections += [(f"sink.{item.name}", getattr(config.sink, item.name)) for item in fields(config.sink)]
+    for where, section in sections:
+        for name in ("url", "federations_url", "pushgateway", "review_url"):
+            value = getattr(section, name, "")
+            files = where == "source" and config.source.kind == "files"
+            if isinstance(value, str) and value and not files:
+                _check_address(config.path, f"{where}.{name}", value)
+
+
+def _check_address(path: Path, key: str, value: str) -> None:
+    try:
+        parts = urlsplit(value)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise _bad(path, key, f"is {value.rpartition('@')[2]!r}; write an address like https://host.example.org:8443")
+    if parts.username or parts.password:
+        raise _bad(path, key, "holds a user or a password; put them into keys of their own")
+    if parts.query or parts.fragment:
+        raise _bad(path, key, f"is {value!r}; leave out what begins with ? or #")
+
+
+def _check_certificates(config: Config) -> None:
+    """Certificates can be read, and private keys by their owner alone."""
+    sections = [("source", config.source), ("cric", config.cric)]
+    sections += [(f"sink.{item.name}", getattr(config.sink, item.name)) for item in fields(config.sink)]
+    for where, section in sections:
+        ca_file = getattr(section, "ca_file", None)
+        if ca_file is not None:
+            _certificates(config.path, f"{where}.ca_file", ca_file, None, None)
+    cric = config.cric
+    if cric is not None and cric.client_key is not None:
+        if cric.client_cert is None:
+            raise _bad(config.path, "cric.client_cert", "is missing; client_key is the key of a certificate")
+        if cric.client_key.exists() and cric.client_key.stat().st_mode & OTHERS_MAY:
+            raise _others_may(config.path, "cric.client_key", cric.client_key)
+    if cric is not None and cric.client_cert is not None:
+        _certificates(config.path, "cric.client_cert", None, cric.client_cert, cric.client_key)
+
+
+def _certificates(path: Path, key: str, ca_file: Path | None, cert: Path | None, private: Path | None) -> None:
+    from qad_dl.sources.http import check_certificates
+
+    try:
+        check_certificates(ca_file, cert, private)
+    except ConfigError as error:
+        raise _bad(path, key, f"names {error}") from error
 
 
 def _check_telling(config: Config) -> None:
@@ -397,12 +471,19 @@ def _check_telling(config: Config) -> None:
         if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", getattr(config.quiet, name)):
             raise _bad(config.path, f"quiet.{name}", f"is {getattr(config.quiet, name)!r}; write a time like 22:00")
     try:
-        ZoneInfo(config.quiet.timezone)
+        if config.quiet.start != config.quiet.end:  # a host without time zones does without quiet hours
+            ZoneInfo(config.quiet.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        what = f"is {config.quiet.timezone!r}, which is no time zone; write one like Europe/Zurich"
-        raise _bad(config.path, "quiet.timezone", what) from error
-    if config.sink.mail:
-        _in(config, "sink.mail.tls", config.sink.mail.tls, ("none", "starttls", "tls"))
+        msg = f"is {config.quiet.timezone!r}, which is no time zone; write one like Europe/Zurich"
+        raise _bad(config.path, "quiet.timezone", msg) from error
+    mail = config.sink.mail
+    if mail:
+        _in(config, "sink.mail.tls", mail.tls, ("none", "starttls", "tls"))
+        asked = [("sink.mail.sender", mail.sender), *(("sink.mail.to", to) for to in mail.to)]
+        asked += [("route: to", to) for route in config.route if route.sink == "mail" for to in route.to]
+        for key, address in asked:
+            if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", address):
+                raise _bad(config.path, key, f"is {address!r}; write an address like name@example.org")
 
 
 def _in(config: Config, key: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -412,6 +493,10 @@ def _in(config: Config, key: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _bad(path: Path, key: str, what: str) -> ConfigError:
     return ConfigError(f"{path}: {key} {what}")
+
+
+def _others_may(path: Path, key: str, secret: Path) -> ConfigError:
+    return _bad(path, key, f"names {secret}, which others may read: chmod 600 {secret}")
 
 
 @dataclass(frozen=True)
@@ -500,7 +585,7 @@ class _Reader:
             msg = f"names {path}, which cannot be read ({getattr(error, 'strerror', None) or error})"
             raise _bad(self.path, key, msg) from error
         if mode & OTHERS_MAY:
-            raise _bad(self.path, key, f"names {path}, which others may read: chmod 600 {path}")
+            raise _others_may(self.path, key, path)
         if not content:
             raise _bad(self.path, key, f"names {path}, which is empty")
         return content

@@ -73,6 +73,13 @@ class Book:
         """Those that go on."""
         return tuple(incident for incident in self.incidents.get(label, ()) if incident.open)
 
+    def with_news(self, news: News) -> Book:
+        """The book with the incident of some news in it."""
+        mine = (*self.incidents.get(news.label, ()), news.incident)
+        return replace(
+            self, incidents={**self.incidents, news.label: mine}, texts={**self.texts, news.incident.id: news.text}
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
@@ -160,6 +167,17 @@ def follow_troubles(
     kept = {incident.id for incident in after.values()}
     texts = {name: text for name, text in texts.items() if name in kept}
     return Book(book.tick, {**book.incidents, MONITOR: tuple(after.values())}, texts), news
+
+
+STOPPED: Final = "ticks_stopped"
+
+
+def stopped_news(since: np.datetime64, text: str, over: np.datetime64 | None = None) -> News:
+    """That ticks have stopped, or, with `over`, that they have gone on; the same incident for the same `since`."""
+    incident = _trouble(STOPPED, since)
+    if over is None:
+        return News(MONITOR, since, Transition(OPENED, incident), text)
+    return News(MONITOR, over, Transition(CLOSED, replace(incident, last=over, closed=over)), text)
 
 
 def _again(incident: Followed, tick: np.datetime64) -> Followed:

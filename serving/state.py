@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from qad_dl.atomic import replace_file
 from qad_dl.downtimes import Downtime, format_downtimes, parse_downtimes
-from qad_dl.errors import StoreError
+from qad_dl.errors import ConfigError, StoreError
 from qad_dl.rows import JOBS_SCHEMA
 from qad_dl.sources.log import Fetched, SourceLog
 from qad_dl.timeparse import format_time, parse_time
@@ -268,6 +268,20 @@ class State:
     def told(self) -> None:
         """What was left has been told."""
         (self.path / "troubles.json").unlink(missing_ok=True)
+
+    def stopped(self) -> np.datetime64 | None:
+        """Since when ticks have stopped, where that was told; None where it was not."""
+        try:
+            return parse_time((self.path / "stopped").read_text(encoding="ascii").strip())
+        except (OSError, UnicodeDecodeError, ConfigError):
+            return None
+
+    def set_stopped(self, since: np.datetime64 | None) -> None:
+        """Keep that it was told, or, with None, that it is over."""
+        if since is None:
+            (self.path / "stopped").unlink(missing_ok=True)
+        else:
+            replace_file(self.path / "stopped", f"{format_time(since)}\n".encode())
 
     def succeeded(self, now: float | None) -> float:
         """When a tick last ended well, seconds since the epoch, 0 before the first; `now` where this one does."""

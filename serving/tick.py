@@ -29,7 +29,7 @@ from serving.collect import Request, collect
 from serving.config import read_config
 from serving.deadline import DeadlineError, deadline
 from serving.evaluate import evaluate
-from serving.follow import Book, follow_all, follow_troubles
+from serving.follow import Book, follow_all, follow_troubles, stopped_news
 from serving.influx import influx_sink, keep
 from serving.lock import Holder, boot_id, locked, since_boot
 from serving.metrics import push, write_textfile
@@ -248,9 +248,13 @@ def _tell_troubles(config: Config, state: State, report: Report, *, over: bool) 
     """Tell the collector's own troubles through the same sinks as incidents."""
     troubles = {**state.left(), **report.troubles}
     book, news = follow_troubles(Book.read(state.incidents), troubles, report.tick, over=over)
+    stopped = state.stopped()
+    if stopped is not None:  # the dead man's watch told that ticks had stopped; this one says that they go on
+        news.append(stopped_news(stopped, "ticks go on", over=report.tick))
     queue(state, news)
     book.write(state.incidents)
     state.told()
+    state.set_stopped(None)
     _tell(config, state, report, book)
 
 

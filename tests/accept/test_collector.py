@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.program("influxd")
+@pytest.mark.program("prometheus-alertmanager")
 def test_a_day_of_ticks(tmp_path: Path, root: Path) -> None:
     bundle = root / "checkpoints" / "demo" / "bundle"
     played = play(tmp_path / "day", make_day(START), bundle, PER_DAY, FULL, lambda _: None)

@@ -11,6 +11,7 @@ from serving.config import Config, Secret, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST = 'store = "store"\nbundles = ["b"]\n[source]\nkind = "panda"\n'
+MAIL = "[sink.mail]\nhost = 'h'\nsender = 's@h'\nto = ['t@h']\n"
 
 
 def read(tmp_path: Path, text: str, **environment: str) -> Config:
@@ -53,6 +54,24 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (LEAST + "[quiet]\nstart = '25:00'\n", "quiet.start is '25:00'; write a time like 22:00"),
         (LEAST + "[[[", "cannot be read as TOML"),
         ('sink = "mail"\n' + LEAST, "sink is a text; it must be a section"),
+        ('path = "x"\n' + LEAST, "path is not known"),
+        (LEAST.replace('["b"]', '["a/b", "c/b"]'), "bundles names two folders called 'b'"),
+        (LEAST + "url = 'pandaserver.cern.ch'\n", "source.url is 'pandaserver.cern.ch'; write an address like https"),
+        (LEAST + "url = 'https://h:port'\n", "source.url is 'https://h:port'; write an address"),
+        (LEAST + "[sink.influxdb]\nurl = 'http://me:pass@h'\n", "sink.influxdb.url holds a user or a password"),
+        (LEAST + "[cric]\nurl = 'https://h/?json'\n", "cric.url is 'https://h/?json'; leave out what begins with ?"),
+        (LEAST + "[metrics]\npushgateway = 'h:9091'\n", "metrics.pushgateway is 'h:9091'; write an address"),
+        (LEAST + "ca_file = 'nowhere.pem'\n", "nowhere.pem: cannot be read (No such file or directory)"),
+        (LEAST + "ca_file = 'collector.toml'\n", "collector.toml: no certificate in PEM form"),
+        (LEAST + "[cric]\nclient_key = 'k'\n", "cric.client_cert is missing"),
+        (LEAST + "[retention]\nticks = -1\n", "retention.ticks is -1; it can be 0 to 36500"),
+        (LEAST + "[review]\nport = 0\n", "review.port is 0; it can be 1 to 65535"),
+        (
+            LEAST + "[quiet]\nend = '06:00'\ntimezone = 'Europe/Genf'\n",
+            "quiet.timezone is 'Europe/Genf', which is no time",
+        ),
+        (LEAST + MAIL.replace("s@h", "me"), "sink.mail.sender is 'me'; write an address like name@example.org"),
+        (LEAST + MAIL + "tls = 'yes'\n", "sink.mail.tls is 'yes'; it can be none, starttls, tls"),
     ],
 )
 def test_a_fault_is_one_line_that_names_file_and_key(tmp_path: Path, text: str, said: str) -> None:
@@ -62,6 +81,20 @@ def test_a_fault_is_one_line_that_names_file_and_key(tmp_path: Path, text: str, 
     assert said in line
     assert str(tmp_path / "collector.toml") in line
     assert "\n" not in line
+
+
+def test_a_password_in_an_address_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, LEAST + "url = 'ftp://me:secret-word@host'\n")
+    assert "secret-word" not in str(caught.value)
+
+
+def test_a_private_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o644)
+    with pytest.raises(ConfigError, match=r"cric.client_key names .*key.pem, which others may read: chmod 600"):
+        read(tmp_path, LEAST + "[cric]\nclient_cert = 'cert.pem'\nclient_key = 'key.pem'\n")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -117,3 +117,6 @@ class WebhookServer:
     @property
     def texts(self) -> list[str]:
         return [post["text"] for _, post in self.posts]
+
+    def texts_of(self, path: str) -> list[str]:
+        return [post["text"] for at, post in self.posts if at == path]

@@ -13,6 +13,7 @@ from tests.services.tick_day import SMALL, START, judge, play, report
 
 
 @pytest.mark.program("influxd")
+@pytest.mark.program("prometheus-alertmanager")
 def test_six_hours_of_ticks(tmp_path: Path) -> None:
     trained = os.environ.get("QAD_TEST_BUNDLE")
     if not trained:

@@ -26,11 +26,14 @@ from qad_dl.metadata import parse_cric
 from qad_dl.rows import seconds_of
 from qad_dl.scorer import Scorer
 from qad_dl.simulator.output import write
+from qad_dl.sinks.news import MONITOR
 from qad_dl.store import Store
-from serving.follow import MONITOR, load_results
+from serving.follow import Book, load_results
+from tests.services.alertmanager import Alertmanager
 from tests.services.fake_panda import Grid, serve
 from tests.services.influxd import Influxd, free_port
 from tests.services.panda_world import HOUR, PER_DAY, TICK, Day, make_day
+from tests.services.receivers import MailBox, WebhookServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,13 +70,55 @@ FULL = (
     Fault("panda", "unsuccessful", 62, 65, "failed"),
     Fault("cric", "error", 76, 79, "cric"),
     Fault("influxdb", "", 80, 86, "influxdb"),
+    Fault("alertmanager", "", 41, 45, "alertmanager"),
+    Fault("mail", "", 67, 72, "mail"),
+    Fault("mattermost", "", 88, 92, "mattermost"),
 )
 SMALL = (
     Fault("panda", "frozen", 2, 4, "frozen"),
     Fault("panda", "down", 24, 26, "failed"),
     Fault("cric", "half_body", 28, 30, "cric"),
     Fault("influxdb", "", 17, 20, "influxdb"),
+    Fault("alertmanager", "", 8, 12, "alertmanager"),
+    Fault("mail", "", 9, 13, "mail"),
+    Fault("mattermost", "", 8, 11, "mattermost"),
 )
+
+
+@dataclass
+class Systems:
+    """The real systems beside PanDA and CRIC."""
+
+    influxdb: Influxd
+    alertmanager: Alertmanager
+    mail: MailBox
+    mattermost: WebhookServer
+    pager: WebhookServer
+
+    @classmethod
+    def start(cls, folder: Path, stack: ExitStack) -> Systems:
+        """Start them all; they are stopped when `stack` is left."""
+        pager = WebhookServer(free_port()).start()
+        systems = cls(
+            Influxd(folder / "influxd", free_port()).start(),
+            Alertmanager(folder / "alertmanager", free_port(), pager.url).start(),
+            MailBox(free_port()).start(),
+            WebhookServer(free_port()).start(),
+            pager,
+        )
+        for name in ("influxdb", "alertmanager", "mail", "mattermost", "pager"):
+            stack.callback(getattr(systems, name).stop)
+        return systems
+
+    def switch(self, down: set[str]) -> None:
+        """Stop those that are to be down, start those that are not."""
+        for name in ("influxdb", "alertmanager", "mail", "mattermost"):
+            system = getattr(self, name)
+            running = next(getattr(system, a) for a in ("process", "controller", "server") if hasattr(system, a))
+            if name in down and running is not None:
+                system.stop()
+            elif name not in down and running is None:
+                system.start()
 
 
 @dataclass
@@ -86,8 +131,9 @@ class Play:
         faults: what went wrong with whom.
         first: first tick.
         ticks: how many were done.
-        lines: what each tick logged.
         influx: the database.
+        lines: what each tick logged.
+        wrong: what the systems did not get as they should have.
     """
 
     folder: Path
@@ -97,6 +143,7 @@ class Play:
     ticks: int
     influx: Influx
     lines: list[dict[str, Any]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
     @property
     def store(self) -> Store:
@@ -123,33 +170,29 @@ def play(folder: Path, day: Day, bundle: Path, ticks: int, faults: Sequence[Faul
     with ExitStack() as stack:
         grid = Grid(day.run)
         url = stack.enter_context(serve(grid))
-        influxd = Influxd(folder / "influxd", free_port()).start()
-        stack.callback(influxd.stop)
-        influx = Influx(influxd.url, DATABASE, pause=lambda _: None)
+        systems = Systems.start(folder, stack)
+        influx = Influx(systems.influxdb.url, DATABASE, pause=lambda _: None)
         _policies(influx)
         _history(folder, day)
-        _config(folder, bundle, {"source": url, "influxdb": influxd.url})
+        _config(folder, bundle, url, systems)
         played = Play(folder, day, faults, first, ticks, influx)
         for position in range(ticks):
             grid.tick = day.first + position
-            _switch(position, faults, grid, influxd)
+            _switch(position, faults, grid, systems)
             line = _tick(folder, played.at(position))
             played.lines.append(line)
             say(json.dumps(line))
-        _check(played)
+        played.wrong += _written(played) + _told(played, systems)
     return played
 
 
-def _switch(position: int, faults: Sequence[Fault], grid: Grid, influxd: Influxd) -> None:
+def _switch(position: int, faults: Sequence[Fault], grid: Grid, systems: Systems) -> None:
     """Let the faults of the timetable begin and end."""
     now = {fault.system: fault for fault in faults if fault.begin <= position < fault.end}
     grid.panda = now["panda"].trap if "panda" in now else ""
     grid.frozen_at = grid.tick - (position - now["panda"].begin) - 1 if grid.panda == "frozen" else None
     grid.cric = now["cric"].trap if "cric" in now else ""
-    if "influxdb" in now and influxd.process is not None:
-        influxd.stop()
-    elif "influxdb" not in now and influxd.process is None:
-        influxd.start()
+    systems.switch(set(now))
 
 
 def _tick(folder: Path, at: np.datetime64) -> dict[str, Any]:
@@ -191,37 +234,77 @@ def _history(folder: Path, day: Day) -> None:
     (folder / "state" / "influxdb" / "written.json").write_text(json.dumps(dict.fromkeys(("10m", "1h", "1d"), known)))
 
 
-def _config(folder: Path, bundle: Path, urls: Mapping[str, str]) -> None:
+def _config(folder: Path, bundle: Path, url: str, systems: Systems) -> None:
+    secret = folder / "mattermost.url"
+    secret.write_text(f"{systems.mattermost.url}/hooks/qad\n", encoding="utf-8")
+    secret.chmod(0o600)
     text = f"""
 store = "store"
 bundles = ["{bundle.resolve()}"]
 [source]
 kind = "panda"
-url = "{urls["source"]}"
+url = "{url}"
 [cric]
-url = "{urls["source"]}"
+url = "{url}"
 [deadline]
-seconds = 120
+seconds = 240
 fetch_seconds = 20
 [metrics]
 textfile = "metrics/qad.prom"
+[cap]
+per_hour = 0
 [sink.jsonl]
 path = "told.jsonl"
 [sink.influxdb]
-url = "{urls["influxdb"]}"
+url = "{systems.influxdb.url}"
 database = "{DATABASE}"
+[sink.alertmanager]
+url = "{systems.alertmanager.url}"
+[sink.mail]
+host = "127.0.0.1"
+port = {systems.mail.port}
+sender = "qad@example.org"
+to = ["shifter@example.org"]
+[sink.mattermost]
+url_file = "mattermost.url"
 """
     (folder / "collector.toml").write_text(text, encoding="utf-8")
 
 
-def _check(played: Play) -> None:
-    """What needs the servers while they are there: InfluxDB holds each tick's counts and verdicts once."""
+def _written(played: Play) -> list[str]:
+    """InfluxDB holds each tick's counts and verdicts."""
+    wrong = []
     good = [played.at(p) for p, line in enumerate(played.lines) if line["rows"]]
-    for measurement, where in (("jobs", "running jobs"), ("queue_anomaly", "verdicts")):
+    for measurement in ("jobs", "queue_anomaly"):
         found = played.influx.query(f'SELECT * FROM "10m"."{measurement}" GROUP BY *')
         times = {int(row[0]) // 10**9 // 600 * 600 for series in found for row in series.values}
-        missing = [str(t) for t in good if int(t.astype(np.int64)) not in times]
-        assert not missing, f"InfluxDB lacks {where} of {missing}"
+        wrong += [f"InfluxDB lacks {measurement} of {t}" for t in good if int(t.astype(np.int64)) not in times]
+    return wrong
+
+
+def _told(played: Play, systems: Systems) -> list[str]:
+    """Every incident and trouble reached every channel, once as something new."""
+    opened = [line["incident"] for line in played.told if line["action"] == "opened"]
+    letters = [(letter["References"], letter.get_body(("plain",)).get_content()) for _, letter in systems.mail.letters]
+    first = [text for references, text in letters if not references]
+    wrong = [f"mail about {i}: {n} times" for i in opened if (n := sum(f"Incident {i}" in text for text in first)) != 1]
+    ids = [letter["Message-ID"] for _, letter in systems.mail.letters]
+    wrong += [f"mail {i} came {ids.count(i)} times" for i in sorted(set(ids)) if ids.count(i) > 1]
+    posts = systems.mattermost.texts
+    wrong += [f"no post about {i}" for i in opened if not any(i in text for text in posts)]
+    wrong += [f"post came {posts.count(t)} times: {t[:80]}" for t in sorted(set(posts)) if posts.count(t) > 1]
+    paged = {a["labels"]["incident"] for _, post in systems.pager.posts for a in post["alerts"]}
+    wrong += [f"Alertmanager never told of {i}" for i in opened if i not in paged and _lasted(played, i)]
+    book = Book.read(played.folder / "state" / "incidents.json")
+    going_on = sorted(i.id for found in book.incidents.values() for i in found if i.open)
+    active = sorted(alert["labels"]["incident"] for alert in systems.alertmanager.alerts())
+    return wrong + ([] if going_on == active else [f"Alertmanager has {active} as active, open are {going_on}"])
+
+
+def _lasted(played: Play, incident: str) -> bool:
+    """Whether it was open for more than the few seconds that Alertmanager takes to tell, in this fast time."""
+    ticks = [_position(played, line["tick"]) for line in played.told if line["incident"] == incident]
+    return len(ticks) < 2 or ticks[-1] - ticks[0] > 3
 
 
 # --- what must have come of it ---
@@ -304,7 +387,7 @@ def _position(played: Play, text: str) -> int:
 
 def judge(played: Play, bundle: Path) -> list[str]:
     """What is not as it should be, one line each; and the same scores as a backtest."""
-    wrong = []
+    wrong = list(played.wrong)
     found, others = outcomes(played, bundle)
     for one in found:
         name = f"{one.kind} {one.field}={one.value}"
