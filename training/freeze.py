@@ -53,7 +53,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     )
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
     signatures = _signatures(settings, preprocess.states)
-    calibration = fit_calibration(data, use, evidence, preprocess.states, n_ids, per_day, signatures)
+    calibration = fit_calibration(data, use, evidence, preprocess.states, n_ids, per_day, signatures, settings.whiten)
     if signatures is not None:
         detection = known_detection(signatures.healthy)
     else:
