@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.metrics.episodes import count_episodes
-from qad_dl.scoring import Evidence, accumulate, allow_expected, bad_news, statistic
+from qad_dl.scoring import Evidence, accumulate, allow_expected, bad_news, statistic, whitened
 from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy, Signatures, any_kind
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ VOLUME: Final = 5.0
 
 LEVEL_LEAST: Final = 0.5
 """Likewise for the level."""
+
+SHRINKAGE: Final = 0.1
+"""Share of the identity in the correlations between states that evidence is whitened by: states that always went
+together may drift apart by a fifth of their spread before it counts as more than that."""
 
 SCALED_CLIP: Final = 8.0
 """Scaled evidence beyond this is clipped."""
@@ -137,17 +141,20 @@ class Judged:
         log_ratios: [N, T, K] of each kind of incident; K is 0 without signatures.
         ratios: [N, T, P] deviation of each channel over its level.
         statistics: by name, [N, T] each.
+        pulls: [N, T, P, S] what each state adds to the square of the whitened deviation; None where it is not whitened.
     """
 
     scaled: NDArray[np.float32]
     log_ratios: NDArray[np.float32]
     ratios: NDArray[np.float32]
     statistics: dict[str, NDArray[np.float32]]
+    pulls: NDArray[np.float32] | None = None
 
     def since(self, tick: int) -> Judged:
         """Without the first ticks, which were only there for the evidence."""
         statistics = {name: s[:, tick:] for name, s in self.statistics.items()}
-        return Judged(self.scaled[:, tick:], self.log_ratios[:, tick:], self.ratios[:, tick:], statistics)
+        pulls = None if self.pulls is None else self.pulls[:, tick:]
+        return Judged(self.scaled[:, tick:], self.log_ratios[:, tick:], self.ratios[:, tick:], statistics, pulls)
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,7 @@ class Calibration:
         level: [ids, P] 99th percentile of the root mean square over states on healthy ticks.
         band: [ids, H, S] half width of the 95 % band in units of the model's spread.
         signatures: what incidents look like; None where they cannot be read off this data.
+        whitening: [ids, P, S, S] turns scaled evidence into independent directions; None to take the states one by one.
         survival: of each statistic in use.
         total: of the largest -log10 p_k / share_k.
     """
@@ -173,6 +181,7 @@ class Calibration:
     signatures: Signatures | None
     survival: dict[str, Survival]
     total: Survival
+    whitening: NDArray[np.float32] | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -188,7 +197,8 @@ class Calibration:
         """Evidence and statistics of errors."""
         evidence = accumulate(errors.z, self.evidence)
         scaled = scaled_evidence(evidence, self.spread[errors.ids], errors.expected, self.states)
-        over = statistic(bad_news(scaled, self.states)) / self.level[errors.ids][:, None]
+        factors = None if self.whitening is None else self.whitening[errors.ids]
+        over = _size(scaled, self.states, factors) / self.level[errors.ids][:, None]
         weight = 1 - VOLUME / (errors.volume + VOLUME)  # in this form 1 where the volume is infinite
         statistics = {
             "deviation": over.max(axis=2) * weight,
@@ -198,7 +208,8 @@ class Calibration:
         if self.signatures is not None:
             log_ratios = self.signatures.log_ratios(scaled, self.states)
             statistics["signature"] = any_kind(log_ratios)
-        return Judged(scaled, log_ratios, over, statistics)
+        pulls = None if factors is None else np.maximum(scaled * whitened(scaled, factors @ factors.swapaxes(2, 3)), 0)
+        return Judged(scaled, log_ratios, over, statistics, pulls)
 
     def parts(self, judged: Judged) -> dict[str, NDArray[np.float64]]:
         """-log10 p_k / share_k of each statistic in use, [N, T] each."""
@@ -218,6 +229,8 @@ class Calibration:
         best = judged.ratios.argmax(axis=2)[:, :, None, None]
         signed = np.take_along_axis(judged.scaled, best, axis=2)[:, :, 0]
         weight = bad_news(signed[:, :, None], self.states)[:, :, 0] ** 2
+        if judged.pulls is not None:
+            weight = np.take_along_axis(judged.pulls, best, axis=2)[:, :, 0]
         parts = self.parts(judged)
         names = list(parts)
         decides = np.argmax([parts[name] for name in names], axis=0)
@@ -245,12 +258,13 @@ class Calibration:
             "signatures": None if self.signatures is None else self.signatures.to_json(),
             "survival": {name: s.to_json() for name, s in self.survival.items()},
             "total": self.total.to_json(),
+            "whitening": None if self.whitening is None else self.whitening.tolist(),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
         """Read what `to_json` wrote."""
-        signatures = data["signatures"]
+        signatures, whitening = data["signatures"], data.get("whitening")
         return cls(
             evidence=Evidence.from_json(data["evidence"]),
             states=tuple(data["states"]),
@@ -260,6 +274,7 @@ class Calibration:
             signatures=None if signatures is None else Signatures.from_json(signatures),
             survival={name: Survival.from_json(s) for name, s in data["survival"].items()},
             total=Survival.from_json(data["total"]),
+            whitening=None if whitening is None else np.array(whitening, np.float32),
         )
 
 
@@ -271,6 +286,7 @@ def fit_calibration(
     n_ids: int,
     per_day: int,
     signatures: Signatures | None = None,
+    whiten: bool = False,
 ) -> Calibration:
     """Learn spreads, levels and survival curves on held-out time.
 
@@ -282,16 +298,26 @@ def fit_calibration(
         n_ids: rows of the tables: number of known series, and one for the unknown.
         per_day: ticks in a day.
         signatures: what incidents look like; None to do without.
+        whiten: judge what states do together: how they usually go with each other is no news.
     """
     prior = PRIOR_DAYS * per_day
     spread = healthy_spread(accumulate(data.z, evidence), use, data.ids, n_ids, prior)
     scaled = scaled_evidence(accumulate(data.z, evidence), spread[data.ids], data.expected, states)
-    raw = statistic(bad_news(scaled, states))
+    whitening = fit_whitening(scaled, use, data.ids, n_ids, prior) if whiten else None
+    raw = _size(scaled, states, None if whitening is None else whitening[data.ids])
     level = _pooled_rows(_quantiles(raw, use, LEVEL_QUANTILE), use, data.ids, n_ids, prior, LEVEL_LEAST)
     absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
     band = _pooled_rows(_quantiles(absolute, use, BAND_QUANTILE), use, data.ids, n_ids, prior)
     draft = Calibration(
-        evidence, tuple(states), spread, level, band.reshape(n_ids, *data.z.shape[2:]), signatures, {}, AS_IT_IS
+        evidence,
+        tuple(states),
+        spread,
+        level,
+        band.reshape(n_ids, *data.z.shape[2:]),
+        signatures,
+        {},
+        AS_IT_IS,
+        whitening,
     )
     if signatures is not None:
         unseen = _unseen(data, use, draft, n_ids, prior)
@@ -310,6 +336,38 @@ def healthy_spread(
 ) -> NDArray[np.float32]:
     """Root mean square of evidence on healthy ticks by id, [ids, P, S]; row 0 is the pooled one."""
     return _pooled_rows(_root_mean_square(evidence, use), use, ids, n_ids, prior, SPREAD_LEAST)
+
+
+def fit_whitening(
+    scaled: NDArray[np.float32], use: NDArray[np.bool_], ids: NDArray[np.int64], n_ids: int, prior: float
+) -> NDArray[np.float32]:
+    """Factors L of the inverse correlation L L' of healthy evidence by id, [ids, P, S, S]; row 0 is the pooled one.
+
+    The size |e L| / sqrt(S) of evidence is then its Mahalanobis distance: of states that go together it is news when
+    one does not, and less news that all of them do the same.
+
+    Args:
+        scaled: [N, T, P, S] evidence over its own healthy spread.
+        use: [N, T] healthy ticks.
+        ids: [N].
+        n_ids: rows of the table.
+        prior: ticks that the pooled correlation counts as.
+    """
+    _, _, p, s = scaled.shape
+    total = np.zeros((n_ids, p, s, s))
+    count = np.zeros(n_ids)
+    for n, i in enumerate(ids):
+        own = scaled[n, use[n]].swapaxes(0, 1).astype(np.float64)
+        total[i] += own.swapaxes(1, 2) @ own
+        count[i] += own.shape[1]
+    pooled = total.sum(axis=0) / max(count.sum(), 1.0)
+    total[0], count[0] = pooled * prior, prior
+    mixed = (total + prior * pooled) / (count + prior)[:, None, None, None]
+    width = np.sqrt(np.maximum(np.diagonal(mixed, axis1=2, axis2=3), 1e-12))
+    correlation = (1 - SHRINKAGE) * mixed / (width[..., :, None] * width[..., None, :])
+    correlation[..., np.arange(s), np.arange(s)] = 1.0  # of a state that never moved too
+    factors: NDArray[np.float32] = np.linalg.cholesky(np.linalg.inv(correlation)).astype(np.float32)
+    return factors
 
 
 def known_survival(healthy: Healthy, stretch: float = 1.0) -> Survival:
@@ -379,6 +437,13 @@ def scaled_evidence(
     """Evidence [N, T, P, S] over spread [N, P, S], clipped; of expected falls only what is a burst of failures."""
     scaled: NDArray[np.float32] = allow_expected(evidence, expected, states) / spread[:, None]
     return np.clip(scaled, -SCALED_CLIP, SCALED_CLIP, out=scaled)
+
+
+def _size(
+    scaled: NDArray[np.float32], states: Sequence[str], factors: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Size of the evidence of each tick and channel, [N, T, P]; `factors` [N, P, S, S] to whiten it, or None."""
+    return statistic(bad_news(scaled, states) if factors is None else whitened(scaled, factors))
 
 
 def _shares(names: Mapping[str, Any]) -> dict[str, float]:

@@ -165,6 +165,12 @@ def unexplained_stop(x: NDArray[np.float32], states: Sequence[str]) -> NDArray[n
     return out
 
 
+def whitened(scaled: NDArray[np.float32], factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scaled evidence [N, T, P, S] times factors [N, P, S, S]: [N, T, P, S] float32."""
+    product: NDArray[np.float32] = (scaled.swapaxes(1, 2) @ factors).swapaxes(1, 2)
+    return product
+
+
 def statistic(scaled: NDArray[np.float32]) -> NDArray[np.float32]:
     """Root mean square over states of evidence [N, T, P, S] in units of its own healthy spread: [N, T, P] float32."""
     root: NDArray[np.float32] = np.sqrt(np.mean(scaled**2, axis=3))

@@ -94,7 +94,9 @@ def _module(settings: Settings, period: Period, batches: int) -> AutoencoderModu
         unknown_share=float(model["masking"]["ids"]),
         total_steps=min(limit, batches) * int(trainer["epochs"]),
     )
-    table, spread = solve_highway(period.preprocess, period.prepared, period.weight, period.fit, shape)
+    table, spread = solve_highway(
+        period.preprocess, period.prepared, period.weight, period.fit, shape, bool(model["pooled"])
+    )
     module.network.highway.table.copy_(torch.from_numpy(table))
     module.network.highway.spread.copy_(torch.from_numpy(spread))
     return module

@@ -37,6 +37,7 @@ class Settings:
         trainer: the `trainer` group.
         channels: (horizon, weight) of each way of accumulating evidence.
         signatures: whether the package's signatures of incidents are used where the history has their states.
+        whiten: whether evidence is judged by what states usually do together.
         resolved: the whole configuration, for the manifest.
     """
 
@@ -52,6 +53,7 @@ class Settings:
     trainer: Mapping[str, Any]
     channels: tuple[tuple[int, float], ...]
     signatures: bool
+    whiten: bool
     resolved: Mapping[str, Any]
 
 
@@ -76,6 +78,7 @@ def read_settings(config: DictConfig) -> Settings:
         trainer=trainer,
         channels=_channels(plain["calibration"]["channels"]),
         signatures=bool(plain["calibration"]["signatures"]),
+        whiten=bool(plain["calibration"]["whiten"]),
         resolved=plain,
     )
     check_settings(settings)

@@ -2,6 +2,10 @@
 
 With `G = X'X` and `C = X'Y` of a series, `W = (G + ridge I)^-1 (C + ridge W0)`, where `W0` solves the same equations
 on the sums over all series: a series with little history is the pooled one, a series with much history its own.
+
+Without pooling, `W0` is 0 for all but the unknown series. Where states go together so closely that a series' own
+history leaves whole directions open, the pooled weights fill them with what other series do: errors in usual times are
+the same, but what follows once something breaks the togetherness is then predicted wildly wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +31,12 @@ SPREAD_PRIOR = 50.0
 
 
 def solve_highway(
-    preprocess: Preprocess, prepared: Prepared, weight: NDArray[np.bool_], span: tuple[int, int], shape: Shape
+    preprocess: Preprocess,
+    prepared: Prepared,
+    weight: NDArray[np.bool_],
+    span: tuple[int, int],
+    shape: Shape,
+    pooled: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weights and residual spreads of every known series; row 0 is the pooled one.
 
@@ -37,6 +46,7 @@ def solve_highway(
         weight: [N, T] ticks to fit on.
         span: first and one past the last grid position to fit on.
         shape: horizons and lags.
+        pooled: whether the weights of a series are drawn towards the pooled ones; else towards 0.
 
     Returns:
         table [ids, H, features, S] and spread [ids, H, S], float32.
@@ -55,8 +65,9 @@ def solve_highway(
     eye = np.eye(f, dtype=np.float64) * RIDGE
     table = np.zeros((ids, h, f, s))
     table[0] = np.linalg.solve(gram[0].astype(np.float64) + eye, cross[0])
+    centre = RIDGE * table[0] if pooled else 0.0
     for i in range(1, ids):
-        table[i] = np.linalg.solve(gram[i].astype(np.float64) + eye, cross[i] + RIDGE * table[0])
+        table[i] = np.linalg.solve(gram[i].astype(np.float64) + eye, cross[i] + centre)
     return table.astype(np.float32), _spread(table, gram, cross, square, count)
 
 

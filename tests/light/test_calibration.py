@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qad_dl.calibration import Calibration, Errors, fit_calibration
-from qad_dl.scoring import Channel, Evidence
+from qad_dl.calibration import SHRINKAGE, Calibration, Errors, fit_calibration, fit_whitening
+from qad_dl.scoring import Channel, Evidence, statistic, whitened
 
 STATES = ("activated", "running", "failed")
 EVIDENCE = Evidence((Channel(0, 0.3), Channel(1, 0.1)), ticks=72)
@@ -145,3 +145,79 @@ def test_a_deviation_of_few_jobs_is_not_worth_an_alarm(calibration: Calibration)
 
 def test_without_stops_the_deviation_is_judged_alone(calibration: Calibration) -> None:
     assert list(calibration.survival) == ["deviation"]
+
+
+class TestWhitening:
+    """States that go together: it is news when one of them does not."""
+
+    def together(self, seed: int = 0) -> Errors:
+        """Errors of three states that are nearly the same, and of another machine where they are not."""
+        data = healthy(n=2, days=10, seed=seed)
+        rng = np.random.default_rng(seed + 100)
+        shared = rng.normal(size=(1, data.z.shape[1], 2, 1))
+        z = data.z.copy()
+        z[0] = shared[0] + 0.1 * rng.normal(size=z[0].shape)
+        z[1] = rng.normal(size=z[1].shape)
+        return replace(data, z=z.astype(np.float32), volume=np.full_like(data.volume, np.inf))
+
+    def fit(self, data: Errors, whiten: bool) -> Calibration:
+        return fit_calibration(data, everything(data), EVIDENCE, STATES, 3, DAY, None, whiten)
+
+    def broken(self, data: Errors) -> tuple[Errors, int]:
+        """For two hours one state goes up by as much as another goes down: nothing that would be odd in one of them."""
+        z, at = data.z.copy(), 5 * DAY
+        z[:, at : at + 12, :, 0] += 0.7
+        z[:, at : at + 12, :, 1] -= 0.7
+        return replace(data, z=z), at
+
+    def test_what_breaks_the_togetherness_stands_out(self) -> None:
+        data = self.together()
+        odd, at = self.broken(data)
+        plain, white = (scores(self.fit(data, whiten), odd) for whiten in (False, True))
+        during = slice(at + 3, at + 12)
+        assert np.median(white[0, during]) > 3 > 2 > np.median(plain[0, during])
+        assert np.median(white[1, during]) < 2, "states that never went together"
+
+    def test_a_score_is_still_a_probability(self) -> None:
+        data = self.together()
+        score = scores(self.fit(data, whiten=True), replace(self.together(seed=7), ids=data.ids))
+        for level in (1.0, 1.5, 2.0):
+            assert -np.log10((score >= level).mean()) == pytest.approx(level, abs=0.25)
+
+    def test_its_size_is_the_mahalanobis_distance(self) -> None:
+        rng = np.random.default_rng(3)
+        scaled = rng.normal(size=(1, 4000, 1, 3)) @ np.array([[1, 0.9, 0.2], [0, 0.4, 0], [0, 0, 1.0]])
+        use = np.ones((1, 4000), bool)
+        factors = fit_whitening(scaled.astype(np.float32), use, np.array([1]), 2, prior=1e-9)[1]
+        correlation = np.corrcoef(scaled[0, :, 0].T)
+        shrunk = (1 - SHRINKAGE) * correlation + SHRINKAGE * np.eye(3)
+        e = scaled[:, :5].astype(np.float32)
+        wanted = np.sqrt(np.einsum("ts,sr,tr->t", e[0, :, 0], np.linalg.inv(shrunk), e[0, :, 0]) / 3)
+        # Correlations are taken about 0, where the evidence of healthy time is centred by construction.
+        np.testing.assert_allclose(statistic(whitened(e, factors[None]))[0, :, 0], wanted, rtol=0.02)
+
+    def test_a_series_without_healthy_time_goes_by_all_and_a_state_that_never_moves_harms_nothing(self) -> None:
+        data = self.together()
+        z = data.z.copy()
+        z[..., 2] = 0
+        data = replace(data, z=z)
+        use = everything(data)
+        use[1] = False
+        calibration = fit_calibration(data, use, EVIDENCE, STATES, 3, DAY, None, whiten=True)
+        assert np.allclose(calibration.whitening[2], calibration.whitening[0])
+        assert np.isfinite(scores(calibration, self.broken(data)[0])).all()
+
+    def test_the_states_that_broke_it_lead(self) -> None:
+        data = self.together()
+        odd, at = self.broken(data)
+        calibration = self.fit(data, whiten=True)
+        weight, sign = calibration.leading(calibration.judge(odd))
+        share = weight[0, at + 6] / weight[0, at + 6].sum()
+        assert share[:2].min() > share[2]
+        assert sign[0, at + 6, :2].tolist() == [1, -1]
+
+    def test_json(self) -> None:
+        data = self.together()
+        calibration = self.fit(data, whiten=True)
+        again = Calibration.from_json(json.loads(json.dumps(calibration.to_json(), allow_nan=False)))
+        np.testing.assert_array_equal(scores(again, data), scores(calibration, data))

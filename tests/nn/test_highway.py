@@ -112,3 +112,12 @@ def test_a_series_without_ticks_is_the_pooled_one() -> None:
     table, spread = solve_highway(preprocess, prepared, weight, (plan.context, T), shape)
     assert np.allclose(table[2], table[0], atol=1e-6)
     assert np.allclose(spread[2], spread[0], rtol=0.05)
+
+
+def test_without_pooling_each_series_stands_alone_and_the_unknown_one_is_still_pooled(solved) -> None:
+    prepared, shape, weight, span, table, _ = solved
+    preprocess, _ = vector_autoregression()
+    alone, _ = solve_highway(preprocess, prepared, weight, span, shape, pooled=False)
+    assert np.array_equal(alone[0], table[0])
+    x, y = design(prepared, shape, weight, span, 2, shape.horizons[0])
+    assert np.allclose(alone[3, 0], ridge(x, y, np.zeros((shape.features, 2))), atol=2e-3)
