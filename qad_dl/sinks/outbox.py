@@ -291,6 +291,7 @@ def _post(
         if not (name in newest and case.newest.incident.open):  # what is open now is newer than news of it
             newest[name] = case.newest
     told = work.ledger.incidents
+    newest = {n: news for n, news in newest.items() if n in told or not _doubled(news, newest, work.ledger)}
     shut = {name for name, news in newest.items() if name not in told and gates.silenced(news)}
     # One that was over before it could be posted is posted as open, and resolved the next time: else nobody is told.
     late = {n for n, news in newest.items() if n not in told and n not in shut and _over(news)}
@@ -333,6 +334,16 @@ def _posted(
                 refused.add(name)
         return refused
     return set()
+
+
+def _doubled(news: News, newest: Mapping[str, News], ledger: Ledger) -> bool:
+    """Whether another bundle has posted the same queues, or does so now."""
+    queues = set(news.incident.queues)
+    rivals = [other for other in newest.values() if other.label != news.label and queues <= set(other.incident.queues)]
+    first = all(
+        (-len(news.incident.queues), news.label) < (-len(other.incident.queues), other.label) for other in rivals
+    )
+    return bool(queues) and (ledger.covers(news) or not first)
 
 
 def _over(news: News) -> bool:
