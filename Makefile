@@ -142,7 +142,7 @@ lint: env ## ruff, mypy, import contracts
 # --- acceptance ---------------------------------------------------------------------------------------------------
 # Each row of the acceptance table is one target; `make accept` runs them all and closes with a table.
 
-COLLECTOR_ROWS := 1 2 3
+COLLECTOR_ROWS := 1 2 3 4 5 6 7 8
 ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%)
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
 DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
@@ -204,6 +204,22 @@ accept-collector-2: env system ## a day of ticks, every third killed: the same s
 
 accept-collector-3: env ## two ticks at once, a hanging tick, a clock that jumps
 	$(ACCEPT) tests/services/test_tick.py
+
+accept-collector-4: env system ## QMonit's schema both ways, with its own queries
+	$(ACCEPT) tests/services/test_qmonit_schema.py tests/services/test_tick_influx.py tests/services/test_import_influxdb.py
+
+accept-collector-5: env system ## downsampling by QMonit's rules
+	$(ACCEPT) tests/light/test_retention.py tests/services/test_influx_sink.py
+
+accept-collector-6: env system ## the query of every panel of the dashboards
+	$(ACCEPT) tests/services/test_dashboards.py
+
+accept-collector-7: env system ## hostile names, through to every sink and the page
+	$(ACCEPT) -k "hostile or breaks_out" tests/services/test_influx_client.py \
+		tests/services/test_sinks.py tests/light/test_sinks_message.py tests/light/test_review_data.py tests/services/test_review_page.py
+
+accept-collector-8: env ## a wrong certificate, token, key or mode: one clear line each
+	$(ACCEPT) tests/light/test_serving_config.py tests/services/test_telling.py tests/services/test_sources.py
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay

@@ -21,16 +21,26 @@ class DeadlineError(QadError):
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise `DeadlineError` in the block once `seconds` have passed; only in the main thread."""
+    """Raise `DeadlineError` in the block once `seconds` have passed; only in the main thread.
+
+    Whatever the block raises after the alarm is of its making: a library that is interrupted may say something else.
+    """
+    rung = False
+    msg = f"the tick took longer than {seconds:.0f} s and was ended; what it has kept, the next one goes on with"
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
-        msg = f"the tick took longer than {seconds:.0f} s and was ended; what it has kept, the next one goes on with"
+        nonlocal rung
+        rung = True
         raise DeadlineError(msg)
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
+    except Exception as error:
+        if rung and not isinstance(error, DeadlineError):
+            raise DeadlineError(msg) from error
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -124,6 +124,8 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
     sink = _influx_sink(config, store, state)
     if left is not None:
         _keep(store, left, sink)  # of a tick that was killed; nobody would give us its counts again
+        if left.tick != report.tick and left.verdict != OK:
+            report.trouble(left.verdict, left.text)
     collected = left if left is not None and left.tick == report.tick else None
     if collected is None and not _due(progress, report):
         return None

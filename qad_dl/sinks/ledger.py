@@ -7,11 +7,13 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from qad_dl.atomic import replace_file
 from qad_dl.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from qad_dl.sinks.news import News
@@ -30,7 +32,7 @@ class Told:
         at: when, seconds since the epoch.
         open: that it goes on.
         field, value, group: by what name, and whether that is of a group.
-        queues: how many.
+        queues: which.
         reopened: how often it had come back.
         labels: its identity for sinks that have one.
     """
@@ -40,7 +42,7 @@ class Told:
     field: str
     value: str
     group: bool
-    queues: int
+    queues: Sequence[str]
     reopened: int
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -48,7 +50,7 @@ class Told:
     def of(cls, news: News, at: float, labels: Mapping[str, str] | None = None) -> Told:
         """What this news says."""
         i = news.incident
-        return cls(at, i.open, i.field, i.value, i.group, len(i.queues), i.reopened, labels or {})
+        return cls(at, i.open, i.field, i.value, i.group, i.queues, i.reopened, labels or {})
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ class Ledger:
     def has(self, news: News) -> bool:
         """Whether nothing is to be done about the news any more."""
         return news.key in self.keys
+
+    def covers(self, news: News) -> bool:
+        """Whether the channel was told of the same queues by another bundle, in the time of this incident."""
+        queues, start = set(news.incident.queues), float(news.incident.start.astype(np.int64))
+        return bool(queues) and any(
+            name.rpartition("/")[0] != news.label and queues <= set(told.queues) and (told.open or told.at >= start)
+            for name, told in self.incidents.items()
+        )
 
     def done(self, news: Iterable[News], now: float) -> Ledger:
         """After news that needs, or got, no message of its own."""

@@ -80,9 +80,9 @@ class MailSink:
         mail["From"] = Address("queue anomaly detection", addr_spec=self.sender)
         mail["To"] = ", ".join(self.to)
         mail["Date"] = format_datetime(self.clock())
-        mail["Message-ID"] = self._id(message.key)
-        if message.thread:
-            mail["References"] = self._id(message.thread)
+        mail["Message-ID"] = self._id(message.thread if message.first else message.key)
+        if message.thread and not message.first:
+            mail["In-Reply-To"] = mail["References"] = self._id(message.thread)
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday replies
         mail.set_content(message.plain())
         mail.add_alternative(message.html(), subtype="html")

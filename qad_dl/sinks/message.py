@@ -94,12 +94,14 @@ class Message:
         subject: one line.
         paragraphs: the body.
         thread: key that all messages on one incident share; '' where it is a digest.
+        first: whether it begins the thread.
     """
 
     key: str
     subject: Paragraph
     paragraphs: tuple[Paragraph, ...]
     thread: str = ""
+    first: bool = False
 
     @property
     def title(self) -> str:
@@ -133,7 +135,7 @@ def single(key: str, saying: str, news: News, review_url: str = "") -> Message:
         review_url: address of the review page; no link where it is empty.
     """
     told = _of_monitor(saying, news) if news.incident.kind == MONITOR else _of_queues(saying, news, review_url)
-    return Message(key, ("[qad] ", *headline(saying, news)), told, news.name)
+    return Message(key, ("[qad] ", *headline(saying, news)), told, news.name, saying in {OPENED, PASSED})
 
 
 def digest(key: str, told: Sequence[tuple[str, News]], review_url: str = "") -> Message:

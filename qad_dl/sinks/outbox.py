@@ -3,6 +3,7 @@
 ```
 OUTBOX/news/TICK-DIGEST.json    one piece of news, until every channel has had it; it never changes
        CHANNEL.json             what a channel has been told (see `ledger`), written after each message
+       lock                     held by the one process that is telling
 ```
 News is there before anybody is told, and a channel's ledger is written when its message is out: what is killed in
 between is told again with the same key (mail: Message-ID), and never lost. A channel that is down holds up no other.
@@ -10,11 +11,14 @@ between is told again with the same key (mail: Message-ID), and never lost. A ch
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from qad_dl.atomic import create_file, sweep
 from qad_dl.errors import QadError, SinkDownError, SinkError, StoreError
@@ -26,13 +30,17 @@ from qad_dl.sinks.plan import cases_for, plan, to_message
 from qad_dl.timeparse import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from qad_dl.sinks.message import Message
     from qad_dl.sinks.plan import Case, Gates
     from qad_dl.sinks.routing import Channel
+
+
+PATIENCE_S: Final = 30.0
+"""For so long one process waits for another that is telling."""
 
 
 class Talker(Protocol):
@@ -129,6 +137,21 @@ class Outbox:
         Raises:
             StoreError: a file is damaged.
         """
+        with self._alone() as alone:
+            if not alone:
+                busy = {"outbox": f"{self.path}: another process is telling, and has not ended in time"}
+                return Delivered({}, {}, busy, {})
+            return self._deliver(sinks, gates, open_now, wall, review_url, but)
+
+    def _deliver(
+        self,
+        sinks: Sequence[tuple[Channel, Sink]],
+        gates: Gates,
+        open_now: Sequence[News],
+        wall: datetime,
+        review_url: str,
+        but: Collection[str],
+    ) -> Delivered:
         files = self._read()
         waiting = tuple(news for news, _ in files)
         works = []
@@ -148,6 +171,23 @@ class Outbox:
         self._remove(files, works, wall)
         return _delivered(works, waiting)
 
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Nobody else tells in the meantime: two processes with one ledger would tell everything twice."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        until = time.monotonic() + PATIENCE_S
+        with (self.path / "lock").open("a") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= until or not self.spare():
+                        yield False
+                        return
+                    time.sleep(0.1)
+            yield True
+
     def _tell(
         self,
         work: _Work,
@@ -159,7 +199,6 @@ class Outbox:
         review_url: str,
     ) -> None:
         """In the way of the sink."""
-        self.path.mkdir(parents=True, exist_ok=True)
         if isinstance(sink, JsonlSink):
             _write(work, sink, cases, gates)
         elif isinstance(sink, AlertmanagerSink):
@@ -252,6 +291,7 @@ def _post(
         if not (name in newest and case.newest.incident.open):  # what is open now is newer than news of it
             newest[name] = case.newest
     told = work.ledger.incidents
+    newest = {n: news for n, news in newest.items() if n in told or not _doubled(news, newest, work.ledger)}
     shut = {name for name, news in newest.items() if name not in told and gates.silenced(news)}
     # One that was over before it could be posted is posted as open, and resolved the next time: else nobody is told.
     late = {n for n, news in newest.items() if n not in told and n not in shut and _over(news)}
@@ -294,6 +334,16 @@ def _posted(
                 refused.add(name)
         return refused
     return set()
+
+
+def _doubled(news: News, newest: Mapping[str, News], ledger: Ledger) -> bool:
+    """Whether another bundle has posted the same queues, or does so now."""
+    queues = set(news.incident.queues)
+    rivals = [other for other in newest.values() if other.label != news.label and queues <= set(other.incident.queues)]
+    first = all(
+        (-len(news.incident.queues), news.label) < (-len(other.incident.queues), other.label) for other in rivals
+    )
+    return bool(queues) and (ledger.covers(news) or not first)
 
 
 def _over(news: News) -> bool:

@@ -1,7 +1,8 @@
 """What a channel is told next: a pure function of the news that waits, of what it was told before, and of now.
 
 All that waits of one incident is one case, and is told as it stands now: a channel that was down while an incident
-opened, grew and closed gets one message. Then the gates: silences, quiet hours, a cap per hour, behind which what
+opened, grew and closed gets one message. What several bundles see in the same queues is told by the one that saw it
+first. Then the gates: silences, quiet hours, a cap per hour, behind which what
 waited comes as a digest.
 """
 
@@ -127,7 +128,8 @@ def plan(cases: Sequence[Case], ledger: Ledger, gates: Gates) -> Plan:
         told = ledger.incidents.get(case.name)
         saying = saying_of(case.newest, told)
         closed = not case.newest.incident.open
-        if not saying or (closed and gates.silenced(case.newest)):
+        again = told is None and ledger.covers(case.newest)
+        if not saying or again or (closed and gates.silenced(case.newest)):
             dropped.append(case)
         elif gates.silenced(case.newest) or gates.quieted(case.newest):
             waiting.append(case)
@@ -136,9 +138,23 @@ def plan(cases: Sequence[Case], ledger: Ledger, gates: Gates) -> Plan:
             waiting.append(case)
         else:
             due.append(replace(case, saying=saying))
-    batches, left = _batched(sorted(due, key=_rank), held, gates, len(ledger.recent(gates.now)))
+    due, doubled = _without_doubles(sorted(due, key=_rank), ledger)
+    dropped += doubled
+    batches, left = _batched(due, held, gates, len(ledger.recent(gates.now)))
     held |= {case.name for case in left}
     return Plan(batches, tuple(dropped), frozenset(held), (*waiting, *left))
+
+
+def _without_doubles(due: Sequence[Case], ledger: Ledger) -> tuple[list[Case], list[Case]]:
+    """Of incidents of several bundles with the same queues the first, and the others."""
+    kept: list[Case] = []
+    doubled: list[Case] = []
+    for case in due:
+        queues = set(case.newest.incident.queues)
+        others = (k for k in kept if k.newest.label != case.newest.label)
+        double = bool(queues) and any(queues <= set(other.newest.incident.queues) for other in others)
+        (doubled if double and case.name not in ledger.incidents else kept).append(case)
+    return kept, doubled
 
 
 def saying_of(news: News, told: Told | None) -> str:
@@ -167,7 +183,7 @@ def _grown(news: News, told: Told) -> bool:
     """Whether it is worth a message that it has changed."""
     incident = news.incident
     renamed = (incident.field, incident.value) != (told.field, told.value)
-    return renamed or len(incident.queues) >= max(2 * told.queues, told.queues + 3)
+    return renamed or len(incident.queues) >= max(2 * len(told.queues), len(told.queues) + 3)
 
 
 def _urgent(news: News, told: Told, now: float) -> bool:

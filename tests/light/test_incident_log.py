@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qad_dl.incident_log import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Followed, Rules, follow, joined, until
-from qad_dl.incidents import Values
+from qad_dl.incidents import Values, find_incidents, to_incidents
 from qad_dl.results import Details, Results
 
 if TYPE_CHECKING:
@@ -191,6 +191,34 @@ def _tick(made: Results, t: int) -> Results:
     names = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
     arrays = {name: getattr(made, name)[:, t : t + 1] for name in names}
     return replace(made, times=made.times[t : t + 1], details=None, **arrays)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_told_tick_by_tick_is_what_is_found_in_the_whole(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    hit: Spans = {}
+    for i in rng.choice(N, 8, replace=False).tolist():  # queues alone, at any time
+        start = int(rng.integers(0, T - 60))
+        hit[i] = [(start, start + int(rng.integers(2, 30)))]
+    harvester, site = int(rng.integers(4)), int(rng.integers(20))
+    begin = int(rng.integers(20, 120))
+    for i in range(N):
+        if i % 4 == harvester and rng.random() < 0.9:
+            hit.setdefault(i, []).append((begin + int(rng.integers(0, 6)), begin + 30))
+        if i // 3 == site and i % 4 != harvester:
+            hit.setdefault(i, []).append((begin + 5, begin + 20))
+    made = results({i: sorted(spans) for i, spans in hit.items()})
+    known, told = story(made)
+    alone = {i.id: i for i in known if not i.folded}
+    found = to_incidents(find_incidents(made, VALUES), made)
+    assert len(alone) <= len(found)  # nothing that is one is told as two
+    for whole in found:
+        hits = [i for i in alone.values() if set(whole.queues) <= set(i.queues) and i.start <= whole.end]
+        assert hits, whole
+    opened = [transition.incident.id for _, transition in told if transition.action == OPENED]
+    assert len(opened) == len(set(opened))
+    assert set(opened) == {i.id for i in known}
+    assert all(not i.open for i in known)
 
 
 @pytest.mark.parametrize("missing", ["figures", "id"])

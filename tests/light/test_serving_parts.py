@@ -80,6 +80,21 @@ def test_a_deadline_ends_what_waits() -> None:
     time.sleep(0.3)  # rings no more
 
 
+def interrupted(seconds: float) -> None:
+    try:
+        time.sleep(seconds)
+    except DeadlineError as error:
+        raise ImportError("what a library makes of it") from error
+    raise ImportError("of its own")
+
+
+def test_what_a_library_makes_of_the_alarm_is_the_deadline_all_the_same() -> None:
+    with pytest.raises(DeadlineError), deadline(0.1):
+        interrupted(10)
+    with pytest.raises(ImportError, match="of its own"), deadline(10):
+        interrupted(0)
+
+
 def test_metrics_are_in_the_format_of_prometheus(tmp_path: Path) -> None:
     gauges = [Gauge.single("a_seconds", "What\nit is.", 1.5), Gauge.by("b", "By name.", "name", {'x"\\\n': 2.0})]
     text = format_gauges(gauges)

@@ -191,6 +191,22 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_is_told_under_two_keys(
     assert box.waiting() == ()
 
 
+def test_two_processes_do_not_tell_at_once(box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Inner(Recorder):
+        def send(self, message: Message) -> str:
+            monkeypatch.setattr(outbox_module, "PATIENCE_S", 0.2)
+            self.seen = deliver(box, (MAIL, other))
+            return super().send(message)
+
+    mail, other = Inner(), Recorder()
+    box.add([news(incident())])
+    deliver(box, (MAIL, mail))
+    assert "another process is telling" in mail.seen.troubles["outbox"]
+    assert (len(mail.messages), other.messages) == (1, [])
+    deliver(box, (MAIL, other))
+    assert other.messages == []
+
+
 def test_half_a_line_is_left_and_the_news_is_told_whole(tmp_path: Path) -> None:
     file = JsonlSink(tmp_path / "told.jsonl")
     first, second = news(incident("A")), news(incident("B"))

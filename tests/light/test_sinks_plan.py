@@ -125,6 +125,19 @@ def test_what_is_folded_is_told_by_its_group() -> None:
     assert planned(child).dropped
 
 
+def test_what_two_bundles_see_in_the_same_queues_is_told_by_one() -> None:
+    first, second = news(incident()), news(incident(id="other", score=3.5), label="de")
+    at_once = planned(first, second)
+    assert says(at_once) == [[OPENED]]
+    assert at_once.batches[0][0].newest == first
+    assert [case.newest for case in at_once.dropped] == [second]
+    later = planned(news(closed(second.incident), 14, label="de"), ledger=told(first))
+    assert (later.batches, len(later.dropped)) == ((), 1)
+    assert says(planned(news(group(), label="de"), ledger=told(first))) == [[OPENED]]  # there is more to it
+    assert says(planned(news(replace(second.incident, start=T0 + 99 * TEN), 100, label="de"),
+                        ledger=told(news(closed(incident()), 14)))) == [[OPENED]]  # fmt: skip
+
+
 def test_who_was_told_is_told_how_it_goes_on_whatever_it_is_now() -> None:
     de = Channel("mail", "de@x", ({"cloud": "DE"},))
     opened, moved = news(incident(), cloud="DE"), news(closed(incident()), 14, cloud="FR")

@@ -176,7 +176,7 @@ def test_one_queue_that_becomes_a_group_and_is_over_is_one_thread(told: Told, ma
         told.deliver()
     mine = [letter for to, letter in mailbox.letters if to == ("ops@example.org",)]
     assert [letter["Subject"].split(":")[0] for letter in mine] == ["[qad] Q00", "[qad] Now", "[qad] Over"]
-    assert len({letter["References"] for letter in mine}) == 1
+    assert [letter["References"] for letter in mine] == [None, *[mine[0]["Message-ID"]] * 2]
 
 
 def test_a_dry_run_says_what_it_would_tell_and_tells_nobody(tmp_path: Path, mailbox: MailBox) -> None:

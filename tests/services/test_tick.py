@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -86,9 +87,22 @@ def test_an_invalid_bundle_costs_no_counts_and_is_told(collector: Collector) -> 
     assert "model.onnx" in collector.told[0]["text"]
 
 
-def test_the_first_day_with_no_history(tmp_path: Path) -> None:
-    import shutil
+def test_several_bundles_in_one_tick(collector: Collector) -> None:
+    shutil.copytree(collector.folder / "bundle", collector.folder / "again")
+    text = collector.config.read_text().replace('["bundle"]', '["bundle", "again", "nowhere"]')
+    collector.config.write_text(text)
+    for position in (FIRST, FIRST + 1):
+        collector.drop(position)
+        line = collector.run(position, code=4)
+        assert line["queues"] == {"bundle": {"scored": 6}, "again": {"scored": 6}}
+        assert list(line["troubles"]) == ["bundle nowhere"]
+    one, other = (load_results(collector.folder / "state" / "results" / f"{n}.npz") for n in ("bundle", "again"))
+    assert one is not None
+    assert other is not None
+    np.testing.assert_array_equal(one.score, other.score)
 
+
+def test_the_first_day_with_no_history(tmp_path: Path) -> None:
     collector = make_collector(tmp_path / "collector")
     shutil.rmtree(collector.folder / "store")
     assert collector.run(FIRST)["queues"]["bundle"] == {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 START = np.datetime64("2026-01-05T00:00:00", "s")
 DATABASE = "monit_jobs"
+AGAIN = re.compile(r"\[qad\] (Now|Over|Back): ")
+"""Subjects of mails about what was told before."""
+
 CLOSES = 4 * HOUR
 """An incident is closed this long after its end at the latest, unless the day ends before."""
 
@@ -285,9 +289,9 @@ def _written(played: Play) -> list[str]:
 def _told(played: Play, systems: Systems) -> list[str]:
     """Every incident and trouble reached every channel, once as something new."""
     opened = [line["incident"] for line in played.told if line["action"] == "opened"]
-    letters = [(letter["References"], letter.get_body(("plain",)).get_content()) for _, letter in systems.mail.letters]
-    first = [text for references, text in letters if not references]
-    wrong = [f"mail about {i}: {n} times" for i in opened if (n := sum(f"Incident {i}" in text for text in first)) != 1]
+    letters = [(letter["Subject"], letter.get_body(("plain",)).get_content()) for _, letter in systems.mail.letters]
+    new = [text for subject, text in letters if not AGAIN.match(subject)]
+    wrong = [f"new in mail {n} times: {i}" for i in opened if (n := sum(i in text for text in new)) != 1]
     ids = [letter["Message-ID"] for _, letter in systems.mail.letters]
     wrong += [f"mail {i} came {ids.count(i)} times" for i in sorted(set(ids)) if ids.count(i) > 1]
     posts = systems.mattermost.texts
