@@ -90,7 +90,7 @@ ALIKE: Final = (
 
 KINDS_OF_FIELD: Final[Mapping[str, tuple[str, ...]]] = {
     QUEUE_FIELD: (
-        *("black_hole", "frontier", "rollout", "pilots_starve", "storage_writes", "transfer_backlog"),
+        *("black_hole", "rollout", "pilots_starve", "storage_writes", "transfer_backlog"),
         *("input_stuck", "site_down", "slots_lost"),
     ),
     "atlas_site": (
