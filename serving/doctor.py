@@ -220,7 +220,7 @@ def look_at_state(visit: Visit) -> Iterator[Finding]:
         yield Finding("state", NOTE, f"{path}: no tick has been done yet")
         return
     ended = state.succeeded(None)
-    age = visit.now - ended
+    age = max(0.0, visit.now - ended)
     text = f"a tick last ended well {_ago(age)}" if ended else "no tick has ended well yet"
     late = not ended or age > STALE_S
     yield Finding("state", NOTE if late else WELL, text + ("; is the timer started?" if late else ""))
