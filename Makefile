@@ -218,8 +218,8 @@ accept-collector-7: env system ## hostile names, through to every sink and the p
 	$(ACCEPT) -k "hostile or breaks_out" tests/services/test_influx_client.py \
 		tests/services/test_sinks.py tests/light/test_sinks_message.py tests/light/test_review_data.py tests/services/test_review_page.py
 
-accept-collector-8: env ## a wrong certificate, token, key or mode: one clear line each
-	$(ACCEPT) tests/light/test_serving_config.py tests/services/test_telling.py tests/services/test_sources.py
+accept-collector-8: env system ## a wrong certificate, token, key or mode: one clear line each
+	$(ACCEPT) tests/light/test_serving_config.py tests/services/test_doctor.py tests/services/test_telling.py tests/services/test_sources.py
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay

@@ -11,6 +11,7 @@ QadError                 exit code 2 unless said otherwise
 │   └── InfluxDownError  ... or does not answer in time: try again later
 └── SinkError            a channel to people that refuses a message
     └── SinkDownError    ... or does not answer: try again later
+        └── SinkAccessError  ... or cannot be trusted, or does not let us in
 ```
 A fault of the program is any other exception, and exit code 1.
 """
@@ -68,3 +69,7 @@ class SinkError(QadError):
 
 class SinkDownError(SinkError):
     """A channel to people that does not answer; nothing else can be told there now."""
+
+
+class SinkAccessError(SinkDownError):
+    """A channel to people whose certificate is not trusted, or that refuses user or password: time will not mend it."""

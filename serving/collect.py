@@ -4,58 +4,37 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from qad_dl.arrow import codes_of, dictionary, one_chunk
 from qad_dl.errors import SourceError
 from qad_dl.rows import JOBS_SCHEMA, empty_rows, seconds_of
-from qad_dl.sources.cric import (
-    DOWNTIMES_PATH,
-    ENDPOINTS_PATH,
-    FEDERATIONS_PATH,
-    LEAST_SHARE,
-    QUEUES_PATH,
-    SITES_PATH,
-    SLOW_S,
-    Cache,
-    downtimes_of,
-    endpoint_fields,
-    federation_fields,
-    read_downtimes,
-    read_entries,
-    read_queues,
-    site_fields,
-    with_fields,
-)
+from qad_dl.sources.cric import Cache
 from qad_dl.sources.files import read_dropped
 from qad_dl.sources.http import Client, open_session
 from qad_dl.sources.panda import fetch_jobs, window
 from qad_dl.sources.snapshot import FAILED, MISSING, OK, judge_snapshot
 from qad_dl.timeparse import format_time
 from serving.config import PANDA_URL
+from serving.cric import Cric, cric_session
 from serving.influx import fetch_influx, influx_source
 from serving.state import Collected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sized
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pyarrow as pa
-    import requests
 
-    from qad_dl.downtimes import Downtime
     from qad_dl.metadata import Record
-    from qad_dl.sources.cric import Document, Entries
     from qad_dl.store import Store
-    from serving.config import Config, CricConfig, DowntimesConfig
+    from serving.config import Config
     from serving.state import Clocks, Progress
 
 COMPARED: Final = np.timedelta64(1, "D")
 """A snapshot is compared with one that is no older: half a grid that is gone for longer is gone."""
-
-D = TypeVar("D", bound="Sized")
 
 
 @dataclass(frozen=True)
@@ -123,81 +102,19 @@ def _with_metadata(request: Request, collected: Collected, until: float) -> Coll
     config = request.config.cric
     if config is None:
         return collected
-    asked = _Cric(config, Client(cric_session(config), until), Cache(request.folder / "cric", request.clocks.wall))
-    troubles = dict(collected.troubles)
-    try:
-        found = asked.fetch(QUEUES_PATH, "pandaqueue", read_queues, least_share=LEAST_SHARE)
-    except SourceError as error:
-        return replace(collected, troubles={**troubles, "cric": str(error)})
-    if found.trouble:
-        troubles["cric"] = f"{found.trouble}; metadata are {found.age_s / 3600:.1f} h old"
-    queues = with_fields(found.value, asked.site_tables(request.tick, troubles))
-    downtimes = asked.downtimes(request.config.downtimes, queues, troubles)
+    client, cache = Client(cric_session(config), until), Cache(request.folder / "cric", request.clocks.wall)
+    said = Cric(config, request.config.downtimes, client, cache).ask(request.tick)
+    troubles = {**collected.troubles, **said.troubles}
+    if said.queues is None:
+        return replace(collected, troubles=troubles)
     return replace(
         collected,
-        rows=_with_status(collected.rows, queues),
-        queues=queues,
-        downtimes=downtimes,
-        metadata_age_s=found.age_s,
+        rows=_with_status(collected.rows, said.queues),
+        queues=said.queues,
+        downtimes=said.downtimes,
+        metadata_age_s=said.age_s,
         troubles=troubles,
     )
-
-
-@dataclass(frozen=True)
-class _Cric:
-    """CRIC, asked for one tick.
-
-    Attributes:
-        config: where it is.
-        client: with the deadline.
-        cache: what it said before.
-    """
-
-    config: CricConfig
-    client: Client
-    cache: Cache
-
-    def fetch(
-        self, path: str, name: str, read: Callable[[Any], D], url: str = "", *, fresh_s: float = 0.0, **more: float
-    ) -> Document[D]:
-        """One document; raises `SourceError` where there never was one."""
-        address = (url or self.config.url).rstrip("/") + path
-        return self.cache.fetch(self.client, address, name, read, fresh_s=fresh_s, **more)
-
-    def site_tables(self, tick: np.datetime64, troubles: dict[str, str]) -> list[Mapping[str, Record]]:
-        """What is known of sites, from the documents that can be had; each that cannot is a trouble."""
-        wanted: list[tuple[str, str, str, Callable[[Entries], Mapping[str, Record]]]] = [
-            (SITES_PATH, "site", self.config.url, site_fields),
-            (ENDPOINTS_PATH, "ddmendpoint", self.config.url, endpoint_fields),
-        ]
-        if self.config.federations_url:
-            wanted.append(
-                (FEDERATIONS_PATH, "federation", self.config.federations_url, lambda e: federation_fields(e, tick))
-            )
-        tables = []
-        for path, name, url, fields in wanted:
-            try:
-                found = self.fetch(path, name, read_entries, url, fresh_s=SLOW_S)
-            except SourceError as error:
-                troubles[f"cric {name}"] = str(error)
-                continue
-            if found.trouble:
-                troubles[f"cric {name}"] = f"{found.trouble}; it is {found.age_s / 3600:.1f} h old"
-            tables.append(fields(found.value))
-        return tables
-
-    def downtimes(
-        self, config: DowntimesConfig | None, queues: Mapping[str, Record], troubles: dict[str, str]
-    ) -> tuple[Downtime, ...] | None:
-        """What is declared; None where nobody knows."""
-        try:
-            found = self.fetch(DOWNTIMES_PATH, "downtimes", read_downtimes, config.url if config else "")
-        except SourceError as error:
-            troubles["downtimes"] = str(error)
-            return None
-        if found.trouble:
-            troubles["downtimes"] = f"{found.trouble}; they are {found.age_s / 3600:.1f} h old"
-        return tuple(downtimes_of(found.value, queues))
 
 
 def _with_status(rows: pa.Table, queues: Mapping[str, Record]) -> pa.Table:
@@ -212,11 +129,6 @@ def _with_status(rows: pa.Table, queues: Mapping[str, Record]) -> pa.Table:
     of_queue = np.array([words.index(s) if s else -1 for s in statuses] or [-1], np.int32)
     states = dictionary(of_queue[codes_of(column)], words)
     return rows.set_column(rows.schema.get_field_index("site_state"), JOBS_SCHEMA.field("site_state"), states)
-
-
-def cric_session(config: CricConfig) -> requests.Session:
-    """A session with the certificates of `[cric]`."""
-    return open_session(config.ca_file, config.client_cert, config.client_key)
 
 
 def _from_files(request: Request, until: float) -> Collected:

@@ -31,6 +31,11 @@ def influx_source(config: configs.SourceConfig, session: requests.Session | None
     return _connect(config, session)
 
 
+def influx_target(config: configs.InfluxSink, session: requests.Session | None = None) -> Influx:
+    """The InfluxDB that `[sink.influxdb]` names."""
+    return _connect(config, session)
+
+
 @dataclass(frozen=True)
 class Fetched:
     """What an InfluxDB gave for a tick.
@@ -80,7 +85,7 @@ def influx_sink(config: configs.Config, store: Store, session: requests.Session 
     if section is None:
         return None
     written = EVERYTHING if section.jobs else EVERYTHING - {"jobs", "jobs_average"}
-    return InfluxSink(_connect(section, session), store, config.state.path / "influxdb", policies(config), written)
+    return InfluxSink(influx_target(section, session), store, config.state.path / "influxdb", policies(config), written)
 
 
 def policies(config: configs.Config) -> Policies:

@@ -67,6 +67,18 @@ class Telling:
             but,
         )
 
+    def check(self, name: str) -> Iterator[str]:
+        """See whether the channels of a sink would take something, without telling anybody: a line for each that would.
+
+        Raises:
+            SinkError: one that would not; `SinkDownError` where nobody answers.
+            ConfigError: apprise is not installed, or does not know an address.
+        """
+        for channel in self._channels():
+            if channel.sink == name:
+                self._sink(channel).check()
+                yield f"{channel.name}: would take a message"
+
     def preview(self) -> list[str]:
         """What people would be told now, in words."""
         waiting = Outbox(self.state.outbox).waiting()

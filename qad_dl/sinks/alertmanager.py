@@ -56,6 +56,10 @@ class AlertmanagerSink:
         if alerts:
             self.poster.post([_alert(news, labels, now, self.review_url) for news, labels in alerts])
 
+    def check(self) -> None:
+        """See whether it is there and lets us in; raises as `post`."""
+        self.poster.check(readable=True)
+
 
 def labels_of(news: News) -> dict[str, str]:
     """The labels of an incident that is posted for the first time."""

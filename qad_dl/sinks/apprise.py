@@ -28,11 +28,15 @@ class AppriseSink:
             ConfigError: apprise is not installed, or does not know an address.
             SinkDownError: one of them did not take it.
         """
-        if not self._apprise().notify(title=message.title, body=message.plain(), body_format="text"):
+        if not self._channels().notify(title=message.title, body=message.plain(), body_format="text"):
             raise SinkDownError("apprise: a channel did not take a message; apprise's own log says which")
         return ""
 
-    def _apprise(self) -> Any:
+    def check(self) -> None:
+        """See whether apprise is here and knows all addresses; `ConfigError` if not. Nobody is asked."""
+        self._channels()
+
+    def _channels(self) -> Any:
         try:
             from apprise import Apprise
         except ImportError as error:

@@ -52,6 +52,13 @@ class JsonlSink:
             msg = f"{self.path}: cannot be written ({error.strerror or error})"
             raise SinkDownError(msg) from error
 
+    def check(self) -> None:
+        """See whether it can be written, as it is; raises as `write`."""
+        there = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not os.access(there, os.W_OK) or (there == self.path) != self.path.is_file():
+            msg = f"{self.path}: cannot be written by this user, or is no file"
+            raise SinkDownError(msg)
+
 
 def as_line(news: News) -> dict[str, Any]:
     """What a line says: the key, the action, and all that is known of the incident."""

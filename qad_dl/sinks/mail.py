@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import smtplib
 import ssl
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
-from qad_dl.errors import SinkDownError, SinkError
+from qad_dl.errors import SinkAccessError, SinkDownError, SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -54,24 +55,46 @@ class MailSink:
         Raises:
             SinkError: it is refused as a whole, or the server is not to be had.
         """
+        with self._told(), self._connected() as server:
+            refused = server.send_message(self.compose(message))
+        if not refused:
+            return ""
+        return f"mail server {self._server}: refuses the recipients {', '.join(sorted(refused))}"
+
+    def check(self) -> None:
+        """See whether the server would take a message from us to all recipients, without sending one.
+
+        Raises:
+            SinkError: as `send`, and where it refuses a recipient.
+        """
+        with self._told(), self._connected() as server:
+            server.ehlo_or_helo_if_needed()
+            code, said = server.mail(self.sender)
+            if code >= 400:
+                raise smtplib.SMTPSenderRefused(code, said, self.sender)
+            answers = {to: server.rcpt(to) for to in self.to}
+            refused = {to: answer for to, answer in answers.items() if answer[0] >= 400}
+            if refused:
+                raise smtplib.SMTPRecipientsRefused(refused)
+            server.rset()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What goes wrong in the block, in one line."""
         try:
-            with self._connected() as server:
-                refused = server.send_message(self.compose(message))
+            yield
         except (smtplib.SMTPAuthenticationError, smtplib.SMTPNotSupportedError) as error:
             msg = f"mail server {self._server}: refuses the user ({_said(error)})"
-            raise SinkDownError(msg) from None
+            raise SinkAccessError(msg) from None
         except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
             msg = f"mail server {self._server}: refuses a message ({_said(error)})"
             raise SinkError(msg) from error
         except ssl.SSLCertVerificationError as error:
             msg = f"mail server {self._server}: its certificate is not trusted ({error.verify_message}); see ca_file"
-            raise SinkDownError(msg) from error
+            raise SinkAccessError(msg) from error
         except (OSError, smtplib.SMTPException) as error:
             msg = f"mail server {self._server}: {_said(error)}"
             raise SinkDownError(msg) from error
-        if not refused:
-            return ""
-        return f"mail server {self._server}: refuses the recipients {', '.join(sorted(refused))}"
 
     def compose(self, message: Message) -> EmailMessage:
         """The mail: plain text and HTML."""

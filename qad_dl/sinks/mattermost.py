@@ -36,3 +36,7 @@ class MattermostSink:
             text = text[: text.rindex("\n\n", 0, LONGEST - 2)] + "\n\n…"
         self.poster.post({"text": text, **({"channel": self.channel} if self.channel else {})})
         return ""
+
+    def check(self) -> None:
+        """See whether it is there; whether it knows the webhook shows only when one posts. Raises as `send`."""
+        self.poster.check(readable=False)

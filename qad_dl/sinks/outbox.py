@@ -49,6 +49,9 @@ class Talker(Protocol):
     def send(self, message: Message) -> str:
         """Send a message; a complaint in one line where it went out all the same, or ''."""
 
+    def check(self) -> None:
+        """See whether it would take one, without sending any; raises as `send`."""
+
 
 Sink = Talker | JsonlSink | AlertmanagerSink
 

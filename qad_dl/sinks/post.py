@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from qad_dl.errors import SinkDownError, SinkError
+from qad_dl.errors import SinkAccessError, SinkDownError, SinkError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,9 @@ READ_S: Final = 15.0
 
 RETRIED: Final = frozenset({408, 425, 429})
 """Refusals that are none: the same may be taken later."""
+
+NOT_READ: Final = 501
+"""An answer of some servers to a GET where they take posts only."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +47,47 @@ class Poster:
             SinkDownError: nobody answers, or an answer that promises that it may work later.
             SinkError: it is refused.
         """
+        answer = self._ask("POST", json=body)
+        if answer.ok and not answer.is_redirect:
+            return
+        raise self._refusal(answer)
+
+    def check(self, *, readable: bool) -> None:
+        """See whether somebody is there who would take a post, without posting.
+
+        Args:
+            readable: whether the address can be read, too; a webhook's cannot, and says so in its own way.
+
+        Raises:
+            SinkDownError, SinkError: as `post`.
+        """
+        answer = self._ask("GET")
+        refused = not answer.ok or answer.is_redirect
+        down = answer.status_code >= 500 and answer.status_code != NOT_READ
+        if refused and (readable or down):
+            raise self._refusal(answer)
+
+    def _ask(self, method: str, **more: Any) -> requests.Response:
         try:
-            answer = requests.post(
+            return requests.request(
+                method,
                 self.url,
-                json=body,
                 auth=(self.user, self.password) if self.user else None,
                 timeout=(CONNECT_S, READ_S),
                 verify=True if self.ca_file is None else str(self.ca_file),
                 allow_redirects=False,
+                **more,
             )
         except (requests.RequestException, OSError) as error:
             msg = f"{self.what} at {self.host}: {_said(error)}"
-            raise SinkDownError(msg) from None  # the cause names the whole address
-        if answer.ok and not answer.is_redirect:
-            return
+            untrusted = isinstance(error, requests.exceptions.SSLError)
+            raise (SinkAccessError if untrusted else SinkDownError)(msg) from None  # the cause names the whole address
+
+    def _refusal(self, answer: requests.Response) -> SinkError:
         said = " ".join(answer.text[:400].split())[:160].replace(self.url, "(its address)")
         msg = f"{self.what} at {self.host}: {answer.status_code} {answer.reason}: {said}"
         down = answer.status_code >= 500 or answer.status_code in RETRIED
-        raise SinkDownError(msg) if down else SinkError(msg)
+        return SinkDownError(msg) if down else SinkError(msg)
 
     @property
     def host(self) -> str:

@@ -130,6 +130,7 @@ def test_the_errors() -> None:
         "InfluxDownError",
         "SinkError",
         "SinkDownError",
+        "SinkAccessError",
     }
     assert all(issubclass(kind, errors.QadError) for kind in tree.values())
     assert {name for name, kind in tree.items() if kind.exit_code != 2} == {"SourceError"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class Grid:
         cric: a trap of `CRIC_TRAPS`, or ''.
         token: the one that PanDA takes; any other one, but not none at all, is refused.
         asked: paths with their queries, in their order.
+        ahead_s: how far the servers' clock is ahead of ours.
         unchanged: how often CRIC answered that nothing has changed.
         frozen_at: the tick whose stocks are told while frozen.
     """
@@ -54,6 +56,7 @@ class Grid:
     panda: str = ""
     cric: str = ""
     token: str = ""
+    ahead_s: float = 0.0
     unchanged: int = 0
     asked: list[str] = field(default_factory=list)
     frozen_at: int | None = None
@@ -267,6 +270,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes, kind: str, tag: str = "") -> None:
         self._head(status, len(body), kind, tag)
         self.wfile.write(body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.server.grid.ahead_s)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,21 +24,21 @@ TICKS = int(os.environ.get("QAD_KILLED_TICKS", "18"))
 """Ticks of a run; the acceptance row does a day of them."""
 
 SEED = int(os.environ.get("QAD_KILLED_SEED", "1"))
-TAKES_S = 2.5
-"""About what a tick takes: it is killed some time before that."""
 
 
 def run_ticks(collector: Collector, rng: np.random.Generator | None) -> int:
     """Do the ticks; with `rng` every third is killed. How many really were."""
-    killed = 0
+    killed, takes = 0, 1.0
     for i, position in enumerate(range(FIRST, FIRST + TICKS)):
         collector.drop(position)
         if rng is not None and i % 3 == 1:
-            killed += kill_one(collector, position, float(rng.uniform(0.2, TAKES_S)))
+            killed += kill_one(collector, position, float(rng.uniform(0, takes)))
             if rng.random() < 0.5:  # systemd starts it again at once; else the next timer finds what it left
                 collector.run(position)
         else:
+            began = time.monotonic()
             collector.run(position)
+            takes = time.monotonic() - began  # the next one is killed before it would be done
     return killed
 
 
