@@ -129,6 +129,7 @@ def test_the_errors() -> None:
         "SourceError",
         "InfluxDownError",
         "SinkError",
+        "SinkAccessError",
         "SinkDownError",
         "SinkAccessError",
     }

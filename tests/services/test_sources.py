@@ -234,7 +234,7 @@ def test_what_has_not_changed_is_not_sent_again(grid: Grid, url: str, tmp_path: 
         ("empty", "holds no queue"),
         ("list", "is a JSON list"),
         ("login", "something else than JSON: '<html>"),
-        ("few", "less than half"),
+        ("few", "holds only 3 entries after 12"),
     ],
 )
 def test_the_last_known_where_cric_fails(grid: Grid, url: str, tmp_path: Path, trap: str, said: str) -> None:
