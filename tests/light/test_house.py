@@ -129,7 +129,6 @@ def test_the_errors() -> None:
         "SourceError",
         "InfluxDownError",
         "SinkError",
-        "SinkAccessError",
         "SinkDownError",
         "SinkAccessError",
     }
