@@ -142,8 +142,9 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
     with report.step("store"):
         _keep(store, collected, sink)
     _score(config, store, state, report, _first(store, progress, report.tick))
-    good = report.tick if collected.rows.num_rows else progress.good if progress else None
-    fetched = collected.clocks if collected.rows.num_rows else progress.fetched if progress else None
+    counted = collected.counted
+    good = report.tick if counted else progress.good if progress else None
+    fetched = collected.clocks if counted else progress.fetched if progress else None
     state.set_progress(Progress(report.tick, good, collected.clocks, fetched))
     state.drop()
     return collected
