@@ -14,7 +14,7 @@ LIGHT := .venv-light
 BIN := $(VENV)/bin
 
 # Programs that tests start and pip does not have: Debian's package for each.
-DEBIAN_PACKAGES := chromium influxdb prometheus-alertmanager
+DEBIAN_PACKAGES := chromium influxdb openssl prometheus-alertmanager
 
 .PHONY: help
 help: ## this list

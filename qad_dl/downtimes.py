@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +14,7 @@ from qad_dl.errors import ConfigError, InputError
 from qad_dl.timeparse import format_time, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     import numpy as np
 
@@ -70,6 +70,33 @@ def format_downtimes(downtimes: Iterable[Downtime]) -> str:
     for down in sorted(set(downtimes)):
         writer.writerow([down.panda_queue, format_time(down.start), format_time(down.end), down.status])
     return out.getvalue()
+
+
+def declared_now(
+    known: Iterable[Downtime], declared: Iterable[Downtime], status: str, queues: Container[str], now: np.datetime64
+) -> set[Downtime]:
+    """What is known after somebody has said what is declared by now: what is no longer declared ends now.
+
+    Args:
+        known: before.
+        declared: all that is declared and not over.
+        status: of those that the same source declared before; others stay.
+        queues: that the source speaks of; downtimes of others stay.
+        now: what has been until now stays as it was.
+    """
+    said = set(declared)
+    found = set(said)
+    for down in known:
+        if down.status != status or down.panda_queue not in queues or down.end <= now:
+            found.add(down)
+        elif down.start < now and not any(_covers(other, down, now) for other in said):
+            found.add(replace(down, end=now))
+    return found
+
+
+def _covers(other: Downtime, down: Downtime, now: np.datetime64) -> bool:
+    """Whether another downtime says all that one says of the time before `now`."""
+    return other.panda_queue == down.panda_queue and bool(other.start <= down.start and other.end >= now)
 
 
 def _downtime(row: Mapping[str, str | None], where: str) -> Downtime:

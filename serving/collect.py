@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 
-from qad_dl.arrow import codes_of, dictionary, one_chunk
+from qad_dl.arrow import codes_of, dictionary, from_numpy, one_chunk
 from qad_dl.errors import SourceError
-from qad_dl.rows import JOBS_SCHEMA, empty_rows, seconds_of
+from qad_dl.rows import JOBS_SCHEMA, concat_rows, empty_rows, seconds_of
 from qad_dl.sources.cric import Cache
 from qad_dl.sources.files import read_dropped
 from qad_dl.sources.http import Client, open_session
 from qad_dl.sources.panda import fetch_jobs, window
-from qad_dl.sources.snapshot import FAILED, MISSING, OK, judge_snapshot
+from qad_dl.sources.snapshot import FAILED, MISSING, OK, Verdict, judge_snapshot
 from qad_dl.timeparse import format_time
 from serving.config import PANDA_URL
 from serving.cric import Cric, cric_session
@@ -25,8 +26,6 @@ from serving.state import Collected
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    import pyarrow as pa
 
     from qad_dl.metadata import Record
     from qad_dl.store import Store
@@ -157,15 +156,43 @@ def _from_influxdb(request: Request, until: float) -> Collected:
         config.source.history_days,
         metadata=config.cric is None,
     )
-    arrived = int(request.tick.astype(np.int64)) in set(seconds_of(fetched.rows).tolist())
+    rows, verdict = _judged(request, fetched.rows)
+    if verdict is None:
+        verdict = Verdict(MISSING, f"{config.source.url}: has no points of {format_time(request.tick)} yet")
     return Collected(
         request.tick,
         request.clocks,
-        OK if arrived else MISSING,
-        "" if arrived else f"{config.source.url}: has no points of {format_time(request.tick)} yet",
-        fetched.rows,
+        verdict.name,
+        verdict.text,
+        rows,
         fetched.queues if config.cric is None else None,
     )
+
+
+def _judged(request: Request, rows: pa.Table) -> tuple[pa.Table, Verdict | None]:
+    """The ticks that count, and what the one in work is; None where there are no rows of it.
+
+    Others may have written a bad snapshot, or be half way through a good one: that is read again by the next ticks.
+    """
+    seconds, last, verdict = seconds_of(rows), None, None
+    kept = [empty_rows()]
+    for moment in np.unique(seconds).astype("datetime64[s]"):
+        piece = rows.filter(from_numpy(seconds == moment.astype(np.int64), pa.bool_()))
+        if last is None:
+            last = _rows_before(request, moment)
+        found = judge_snapshot(piece, last, None)
+        if found.counts:
+            kept.append(piece)
+            last = piece
+        if moment == request.tick:
+            verdict = found
+    return concat_rows(kept), verdict
+
+
+def _rows_before(request: Request, time: np.datetime64) -> pa.Table | None:
+    """The newest counts before a tick that can be had cheaply."""
+    last = _last_rows(request) if request.progress and request.progress.good and request.progress.good < time else None
+    return request.store.read(time - request.store.tick.delta, time) if last is None else last
 
 
 SOURCES: Final[dict[str, Callable[[Request, float], Collected]]] = {

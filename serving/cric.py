@@ -10,6 +10,7 @@ from qad_dl.sources.cric import (
     DOWNTIMES_PATH,
     ENDPOINTS_PATH,
     FEDERATIONS_PATH,
+    LEAST_OUTAGES,
     LEAST_SHARE,
     QUEUES_PATH,
     SITES_PATH,
@@ -84,7 +85,8 @@ class Cric:
             return Said(troubles=troubles)
         queues = with_fields(found.value, self._sites(tick, troubles))
         where = self.downtimes.url if self.downtimes and self.downtimes.url else url
-        declared = self._fetch("downtimes", where.rstrip("/") + DOWNTIMES_PATH, "downtimes", read_downtimes, troubles)
+        address = where.rstrip("/") + DOWNTIMES_PATH
+        declared = self._fetch("downtimes", address, "downtimes", read_downtimes, troubles, least_share=LEAST_OUTAGES)
         downtimes = None if declared is None else tuple(downtimes_of(declared.value, queues))
         return Said(queues, downtimes, found.age_s, troubles)
 

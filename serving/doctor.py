@@ -197,15 +197,11 @@ def look_at_store(visit: Visit) -> Iterator[Finding]:
         yield Finding("store", NOTE, f"{path}: has no history yet; bring some in with `qad import`, or wait")
     else:
         first, last = known
-        series = store.known_series(last + store.tick.delta)
-        queues = len({queue for queue, _, _ in series})
-        text = (
-            f"{path}: {queues} queues, {format_time(first)} to {format_time(last)}, a tick is {store.tick.minutes} min"
-        )
+        queues = len({queue for queue, _, _ in store.known_series(last + store.tick.delta)})
+        text = f"{path}: {queues} queues, {format_time(first)} to {format_time(last)}"
         age = visit.now - _seconds(last)
-        yield Finding(
-            "store", NOTE if age > STALE_S else WELL, text + (f"; that is {_ago(age)}" if age > STALE_S else "")
-        )
+        stale = age > STALE_S
+        yield Finding("store", NOTE if stale else WELL, text + (f"; the newest tick was {_ago(age)}" if stale else ""))
     free = shutil.disk_usage(_existing(path)).free
     if free < FREE_BYTES:
         yield Finding("store", WRONG, f"{path}: only {free >> 20} MB are free on its disk; make room", 2)

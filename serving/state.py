@@ -17,20 +17,19 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from qad_dl.atomic import replace_file
 from qad_dl.downtimes import Downtime, format_downtimes, parse_downtimes
 from qad_dl.errors import ConfigError, StoreError
-from qad_dl.rows import JOBS_SCHEMA
+from qad_dl.rows import JOBS_SCHEMA, seconds_of
 from qad_dl.sources.log import Fetched, SourceLog
 from qad_dl.timeparse import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    import numpy as np
 
     from qad_dl.metadata import Record
 
@@ -109,6 +108,11 @@ class Collected:
     taken: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     troubles: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> bool:
+        """Whether its own tick is among the rows."""
+        return bool((seconds_of(self.rows) == self.tick.astype("datetime64[s]").astype(np.int64)).any())
 
     def logged(self) -> Fetched:
         """What is kept of it for months."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from datetime import time as time_of_day
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -77,7 +77,7 @@ class Telling:
         for channel in self._channels():
             if channel.sink == name:
                 self._sink(channel).check()
-                yield f"{channel.name}: would take a message"
+                yield f"{channel.to or 'it'} would be told"
 
     def preview(self) -> list[str]:
         """What people would be told now, in words."""
@@ -103,7 +103,7 @@ class Telling:
         return Gates(
             self.now,
             Silences(self.state.silences).read(),
-            Quiet(_time(quiet.start), _time(quiet.end), ZoneInfo(quiet.timezone), quiet.least_score),
+            Quiet(_time(quiet.start), _time(quiet.end), _zone(quiet.timezone), quiet.least_score),
             self.config.cap.per_hour,
         )
 
@@ -155,3 +155,8 @@ def _revealed(secret: Secret | None) -> str:
 
 def _time(text: str) -> time_of_day:
     return time_of_day.fromisoformat(text)
+
+
+def _zone(name: str) -> tzinfo:
+    """A time zone; UTC also where the machine has no list of them."""
+    return UTC if name == "UTC" else ZoneInfo(name)

@@ -20,6 +20,7 @@ import numpy as np
 from qad_dl.cli import guarded
 from qad_dl.errors import InfluxError
 from qad_dl.rows import seconds_of
+from qad_dl.sources.cric import DOWN
 from qad_dl.sources.files import DONE, REFUSED, put_away
 from qad_dl.sources.snapshot import FAILED, OK
 from qad_dl.store import Store
@@ -141,8 +142,9 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
     with report.step("store"):
         _keep(store, collected, sink)
     _score(config, store, state, report, _first(store, progress, report.tick))
-    good = report.tick if collected.rows.num_rows else progress.good if progress else None
-    fetched = collected.clocks if collected.rows.num_rows else progress.fetched if progress else None
+    counted = collected.counted
+    good = report.tick if counted else progress.good if progress else None
+    fetched = collected.clocks if counted else progress.fetched if progress else None
     state.set_progress(Progress(report.tick, good, collected.clocks, fetched))
     state.drop()
     return collected
@@ -155,8 +157,8 @@ def _keep(store: Store, collected: Collected, sink: InfluxSink | None) -> None:
         sink.late(times[times < collected.tick])  # before they are stored: a kill between the two loses nothing
     if collected.queues is not None and _differ(store.metadata(collected.tick).at(collected.tick), collected.queues):
         store.add_metadata(collected.queues, collected.tick)
-    if collected.downtimes:
-        store.add_downtimes(collected.downtimes)
+    if collected.downtimes is not None and collected.queues is not None:
+        store.declare_downtimes(collected.downtimes, DOWN, collected.queues, collected.tick)
     if collected.rows.num_rows:
         store.append(collected.rows)
 

@@ -42,6 +42,9 @@ SLOW_S: Final = 3300.0
 LEAST_SHARE: Final = 0.5
 """A list of queues with less of them than this share of the last one is not believed..."""
 
+LEAST_OUTAGES: Final = 0.25
+"""... nor one of outages with less than this: they come and go, but not all at once..."""
+
 DOUBTED_S: Final = 86400.0
 """... until the last one is older than this."""
 
@@ -114,12 +117,13 @@ class Cache:
         age = max(0.0, self.now - about["held"]) if about else 0.0
         if kept is not None and age < fresh_s:
             return Document(kept, age)
-        least = least_share * len(kept) if kept is not None and age < DOUBTED_S else 0
+        before = len(kept) if kept is not None and age < DOUBTED_S else 0
+        least = int(least_share * before)
 
         def understand(answer: Answer) -> tuple[Answer, D]:
             if answer.status == 304 and kept is not None:
                 return answer, kept
-            return answer, _understood(answer, read, least)
+            return answer, _understood(answer, read, least, before)
 
         asked = {"Accept": "application/json", **(_validators(about) if kept is not None else {})}
         try:
@@ -155,13 +159,13 @@ class Cache:
         replace_file(meta, json.dumps(about, indent=1).encode())
 
 
-def _understood(answer: Answer, read: Callable[[Any], D], least: float) -> D:
+def _understood(answer: Answer, read: Callable[[Any], D], least: int, before: int) -> D:
     try:
         value = read(read_json(answer))
     except InputError as error:
         raise TryAgainError(str(error)) from None
     if len(value) < least:
-        msg = f"holds {len(value)} entries, less than half of the last one; it is believed if it still does so in a day"
+        msg = f"holds only {len(value)} entries after {before}; that is believed if it is still so in a day"
         raise TryAgainError(msg)
     return value
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from qad_dl.arrow import from_numpy
 from qad_dl.atomic import TEMPORARY, clock, create_file, sweep
-from qad_dl.downtimes import Downtime, format_downtimes, parse_downtimes
+from qad_dl.downtimes import Downtime, declared_now, format_downtimes, parse_downtimes
 from qad_dl.errors import StoreError
 from qad_dl.rows import concat_rows, merge_rows, seconds_of, split_days
 from qad_dl.schema import Tick
@@ -33,7 +33,7 @@ from qad_dl.store.dumps import add_dump, dump_versions, read_dumps
 from qad_dl.store.log import TRIES, Log, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from qad_dl.metadata import Metadata, Record
 
@@ -228,13 +228,24 @@ class Store:
     def add_downtimes(self, rows: Iterable[Downtime]) -> bool:
         """Add downtimes to the set of those that are known; whether that changed anything."""
         new = set(rows)
+        return self._change_downtimes(lambda known: known | new)
+
+    def declare_downtimes(
+        self, rows: Iterable[Downtime], status: str, queues: Container[str], now: np.datetime64
+    ) -> bool:
+        """Let these be all that a source declares, as `declared_now` has it; whether that changed anything."""
+        new = set(rows)
+        return self._change_downtimes(lambda known: declared_now(known, new, status, queues, now))
+
+    def _change_downtimes(self, change: Callable[[set[Downtime]], set[Downtime]]) -> bool:
         log = self._downtimes_log()
         for _ in range(TRIES):
             snapshot = log.snapshot(_read_downtimes)
             known = {down for entry in snapshot.entries for down in entry.rows}
-            if new <= known:
+            after = change(known)
+            if after == known:
                 return False
-            content = format_downtimes(known | new).encode()
+            content = format_downtimes(after).encode()
             if self._publish_whole(log, snapshot.last + 1, content, _read_downtimes):
                 return True
         raise _contended(log.folder)

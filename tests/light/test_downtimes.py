@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qad_dl.downtimes import Downtime, format_downtimes, parse_downtimes, read_downtimes
+from qad_dl.downtimes import Downtime, declared_now, format_downtimes, parse_downtimes, read_downtimes
 from qad_dl.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,3 +75,47 @@ def test_written_and_read_again() -> None:
         Downtime("A", t("2020-01-01"), t("2020-01-02"), ""),
     ]
     assert parse_downtimes(format_downtimes([*downtimes, *downtimes]), "here") == sorted(downtimes)
+
+
+# --- what is declared now ---
+
+NOW = t("2026-01-10T12:00")
+
+
+def down(queue: str, start: str, end: str, status: str = "OUTAGE") -> Downtime:
+    return Downtime(queue, t(f"2026-01-{start}"), t(f"2026-01-{end}"), status)
+
+
+LONG = down("Q", "09", "12")
+
+
+@pytest.mark.parametrize(
+    ("declared", "left"),
+    [
+        ([LONG], [LONG]),
+        ([], [down("Q", "09", "10T12:00")]),  # withdrawn while it went on: it ends now
+        ([down("Q", "09", "15")], [down("Q", "09", "15")]),  # prolonged
+        ([down("Q", "09", "11")], [down("Q", "09", "11")]),  # shortened
+        ([down("Q", "10T13", "12")], [down("Q", "09", "10T12:00"), down("Q", "10T13", "12")]),  # interrupted
+    ],
+)
+def test_a_source_s_last_word_counts(declared: list[Downtime], left: list[Downtime]) -> None:
+    found = declared_now([LONG], declared, "OUTAGE", {"Q"}, NOW)
+    assert sorted(found) == left
+    assert declared_now(found, declared, "OUTAGE", {"Q"}, NOW) == found  # a tick may do it twice
+
+
+def test_what_was_only_announced_goes_without_a_trace() -> None:
+    assert declared_now([down("Q", "11", "12")], [], "OUTAGE", {"Q"}, NOW) == set()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        down("R", "09", "12"),  # a queue that the source does not speak of
+        down("Q", "09", "12", "planned"),  # somebody else's
+        down("Q", "09", "10T12:00"),  # over
+    ],
+)
+def test_others_stay(other: Downtime) -> None:
+    assert declared_now([other], [], "OUTAGE", {"Q"}, NOW) == {other}

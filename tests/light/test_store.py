@@ -309,6 +309,15 @@ def test_downtimes_are_a_set(store: Store) -> None:
     assert len(list((store.path / "downtimes").iterdir())) == 1
 
 
+def test_downtimes_that_are_withdrawn_end(store: Store) -> None:
+    start, later, end = (np.datetime64(f"2020-01-0{day}", "s") for day in (1, 2, 3))
+    down = Downtime("Q", start, end, "OUTAGE")
+    assert store.declare_downtimes([down], "OUTAGE", {"Q"}, start)
+    assert not store.declare_downtimes([down], "OUTAGE", {"Q"}, later)
+    assert store.declare_downtimes([], "OUTAGE", {"Q"}, later)
+    assert store.downtimes() == [Downtime("Q", start, later, "OUTAGE")]
+
+
 # ---------------------------------------------------------------- damage, leftovers
 
 

@@ -18,13 +18,12 @@ from serving import doctor
 from tests.services.certificates import make_certificate
 from tests.services.collector import FIRST, Collector, make_collector
 from tests.services.fake_panda import Grid, serve
-from tests.services.influxd import free_port
+from tests.services.influxd import Influxd, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.services.alertmanager import Alertmanager
-    from tests.services.influxd import Influxd
     from tests.services.receivers import MailBox, WebhookServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,6 +165,23 @@ def test_a_recipient_that_the_mail_server_refuses(
     code, lines = examine(make_collector(tmp_path / "collector", config), capsys)
     assert code == 2
     assert "550" in of(lines, "sink.mail", "WRONG")[0]
+
+
+@pytest.mark.program("influxd")
+def test_an_influxdb_that_refuses_the_password(tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = Influxd(tmp_path / "influxd", free_port()).start(auth=True)
+    try:
+        sink = f'url = "{server.url}"\nuser = "qad"\npassword_env = "SECRET"'
+        collector = make_collector(tmp_path / "collector", {**panda(url), "sink.influxdb": sink})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SECRET", "wrong-word")
+            code, lines = examine(collector, capsys)
+    finally:
+        server.stop()
+    assert code == 2
+    (line,) = of(lines, "sink.influxdb", "WRONG")
+    assert "refuses the user 'qad'" in line
+    assert "wrong-word" not in "\n".join(lines)
 
 
 @pytest.mark.parametrize("ahead_s", [3600, -3600])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from qad_dl.simulator.script import Outage, Script
 from qad_dl.simulator.status import ONLINE
 from qad_dl.sources.cric import (
     DOWNTIMES_PATH,
+    LEAST_OUTAGES,
     LEAST_SHARE,
     QUEUES_PATH,
     SITES_PATH,
@@ -27,10 +29,13 @@ from qad_dl.sources.cric import (
     read_downtimes,
     read_entries,
     read_queues,
+    site_fields,
 )
-from qad_dl.sources.http import Client, open_session
+from qad_dl.sources.http import Answer, Client, TryAgainError, open_session
 from qad_dl.sources.panda import PATH, fetch_jobs
 from qad_dl.sources.snapshot import ALL_ZERO, FROZEN, OK, PARTIAL, judge_snapshot
+from serving.config import CricConfig
+from serving.cric import Cric, Said
 from tests.services.fake_panda import Grid, serve
 
 if TYPE_CHECKING:
@@ -234,7 +239,7 @@ def test_what_has_not_changed_is_not_sent_again(grid: Grid, url: str, tmp_path: 
         ("empty", "holds no queue"),
         ("list", "is a JSON list"),
         ("login", "something else than JSON: '<html>"),
-        ("few", "less than half"),
+        ("few", "holds only 3 entries after 12"),
     ],
 )
 def test_the_last_known_where_cric_fails(grid: Grid, url: str, tmp_path: Path, trap: str, said: str) -> None:
@@ -302,3 +307,90 @@ def test_downtimes_are_the_outages_of_a_queue_s_site(grid: Grid, url: str, tmp_p
 def test_sites_are_read(grid: Grid, url: str, tmp_path: Path) -> None:
     found = Cache(tmp_path, 1000.0).fetch(client(), url + SITES_PATH, "site", read_entries)
     assert found.value == grid.sites()
+
+
+# --- as the tick asks it ---
+
+
+def ask(grid: Grid, url: str, folder: Path, now: float, **config: str) -> Said:
+    return Cric(CricConfig(url + "/", **config), None, client(), Cache(folder, now)).ask(START)
+
+
+class PlainGrid(Grid):
+    """Queues that say of their sites what CRIC's do: nothing."""
+
+    def queues(self) -> dict[str, Any]:
+        return {
+            key: {name: value for name, value in record.items() if name not in ("frontier", "nucleus")}
+            for key, record in super().queues().items()
+        }
+
+
+def test_what_is_known_of_sites_is_joined(world: Run, tmp_path: Path) -> None:
+    grid = PlainGrid(world, tick=NOW)
+    with serve(grid) as url:
+        said = ask(grid, url, tmp_path, 1000.0, federations_url=url)
+    assert said.troubles == {}
+    assert said.queues is not None
+    sites = site_fields(grid.sites())
+    for record in said.queues.values():
+        for field in ("frontier", "nucleus"):
+            assert record.get(field) == sites[record["atlas_site"]].get(field)
+        assert record["fts_server"].startswith("fts")
+        assert record["federation"].startswith("ZZ-F")
+    assert any("frontier" in record and "nucleus" in record for record in said.queues.values())
+    pledged = [record for record in said.queues.values() if "pledge_type" in record]
+    assert 0 < len(pledged) < len(said.queues)
+    assert {record["federation_HS06_pledge"] for record in pledged} == {"4000"}  # of January: the fourth quarter
+
+
+def test_what_changes_rarely_is_asked_for_rarely(grid: Grid, url: str, tmp_path: Path) -> None:
+    for tick in range(7):
+        ask(grid, url, tmp_path, 1000.0 + 600 * tick)
+    counted = Counter(path.split("/")[-3] for path in grid.asked)
+    assert counted == {"pandaqueue": 7, "downtime": 7, "site": 2, "ddmendpoint": 2}
+
+
+def test_each_document_that_cannot_be_had_is_a_trouble_of_its_own(grid: Grid, url: str, tmp_path: Path) -> None:
+    said = ask(grid, url, tmp_path, 1000.0, federations_url="http://127.0.0.1:9")
+    assert set(said.troubles) == {"cric federation"}
+    assert said.queues
+    grid.cric = "error"
+    later = ask(grid, url, tmp_path, 1000.0 + 7200)
+    assert set(later.troubles) == {"cric", "cric site", "cric ddmendpoint", "downtimes"}
+    assert all("2.0 h old" in text for text in later.troubles.values())
+    assert (later.queues, later.downtimes, later.age_s) == (said.queues, said.downtimes, 7200.0)
+
+
+def test_cric_that_never_answered_is_known_not_to_know(grid: Grid, url: str, tmp_path: Path) -> None:
+    grid.cric = "error"
+    said = ask(grid, url, tmp_path, 1000.0)
+    assert (said.queues, said.downtimes, said.age_s) == (None, None, None)
+    assert set(said.troubles) == {"cric"}
+
+
+def test_a_list_of_outages_that_is_suddenly_empty_is_not_believed(tmp_path: Path) -> None:
+    class Told:
+        outages = 4
+
+        def get(self, url: str, read: Any, **_: Any) -> Any:
+            entry = {"severity": "OUTAGE", "site": "S", "start_time": "2026-01-01", "end_time": "2026-01-02"}
+            try:
+                return read(Answer(200, {}, json.dumps([entry] * self.outages).encode()))
+            except TryAgainError as error:
+                raise SourceError(str(error)) from error
+
+    told = Told()
+
+    def fetch_outages(now: float) -> Any:
+        cache = Cache(tmp_path, now)
+        return cache.fetch(told, "http://x", "d", read_downtimes, least_share=LEAST_OUTAGES)  # type: ignore[arg-type]
+
+    assert len(fetch_outages(0.0).value) == 4
+    told.outages = 0
+    found = fetch_outages(600.0)
+    assert (len(found.value), "only 0 entries after 4" in found.trouble) == (4, True)
+    told.outages = 1
+    assert (len(fetch_outages(1200.0).value), fetch_outages(1200.0).trouble) == (1, "")
+    told.outages = 0
+    assert (len(fetch_outages(1800.0).value), fetch_outages(1800.0).trouble) == (0, "")  # the last one ended

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from qad_dl.influx.qmonit import job_lines
 from qad_dl.rows import seconds_of
 from tests.light.made import at
-from tests.services.collector import FIRST, make_collector
+from tests.services.collector import FIRST, make_collector, tick_rows
 from tests.services.influx_made import everything
 
 if TYPE_CHECKING:
@@ -71,3 +74,31 @@ def test_a_tick_whose_source_is_an_influxdb(influxd: Influxd, tmp_path: Path):
         assert reader.run(position)["verdict"] == "ok"
     assert stored(reader.store, FIRST + 2) == stored(writer.store, FIRST + 2)
     assert reader.run(FIRST + 2)["verdict"] == "missing"
+
+
+def test_a_bad_snapshot_that_others_wrote_is_a_trouble_and_no_counts(influxd: Influxd, tmp_path: Path):
+    influx = influxd.database()
+    writer = make_collector(tmp_path / "writer", sections(influx, "sink.influxdb"))
+    reader = make_collector(
+        tmp_path / "reader", {"source": f'kind = "influxdb"\nurl = "{influx.url}"\ndatabase = "{influx.database}"'}
+    )
+    for position in (FIRST, FIRST + 1):
+        writer.drop(position)
+        writer.run(position)
+        reader.run(position)
+    whole = tick_rows(FIRST + 2)
+    kept = pc.starts_with(whole.column("panda_queue").cast(pa.string()), "Q1")
+    half = whole.filter(kept)
+    influx.write(job_lines(half, {}), "10m")
+    line = reader.run(FIRST + 2)
+    assert (line["verdict"], line["rows"]) == ("partial", 0)
+    assert reader.told[-1]["value"] == "partial"
+    influx.write(job_lines(whole, {}), "10m")  # it was only half way
+    writer.drop(FIRST + 3)
+    writer.run(FIRST + 3)
+    assert reader.run(FIRST + 3)["verdict"] == "ok"
+    assert reader.store.read(at(FIRST + 2), at(FIRST + 3)).num_rows == whole.num_rows
+    frozen = tick_rows(FIRST + 3).set_column(0, "time", tick_rows(FIRST + 4).column("time"))
+    influx.write(job_lines(frozen, {}), "10m")
+    assert reader.run(FIRST + 4)["verdict"] == "frozen"
+    assert reader.store.read(at(FIRST + 4), at(FIRST + 5)).num_rows == 0
