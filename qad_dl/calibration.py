@@ -47,9 +47,9 @@ VOLUME: Final = 5.0
 LEVEL_LEAST: Final = 0.5
 """Likewise for the level."""
 
-SHRINKAGE: Final = 0.1
+SHRINKAGE: Final = 0.2
 """Share of the identity in the correlations between states that evidence is whitened by: states that always went
-together may drift apart by a fifth of their spread before it counts as more than that."""
+together may drift apart by half of their spread before it counts as more than that."""
 
 SCALED_CLIP: Final = 8.0
 """Scaled evidence beyond this is clipped."""
@@ -169,6 +169,7 @@ class Calibration:
         band: [ids, H, S] half width of the 95 % band in units of the model's spread.
         signatures: what incidents look like; None where they cannot be read off this data.
         whitening: [ids, P, S, S] turns scaled evidence into independent directions; None to take the states one by one.
+        combine: `max` or `mean` of the channels is the deviation of a tick.
         survival: of each statistic in use.
         total: of the largest -log10 p_k / share_k.
     """
@@ -182,6 +183,7 @@ class Calibration:
     survival: dict[str, Survival]
     total: Survival
     whitening: NDArray[np.float32] | None = None
+    combine: str = "max"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -201,7 +203,7 @@ class Calibration:
         over = _size(scaled, self.states, factors) / self.level[errors.ids][:, None]
         weight = 1 - VOLUME / (errors.volume + VOLUME)  # in this form 1 where the volume is infinite
         statistics = {
-            "deviation": over.max(axis=2) * weight,
+            "deviation": (over.max(axis=2) if self.combine == "max" else over.mean(axis=2)) * weight,
             "stop": np.where(errors.expected, np.float32(0), errors.stop),
         }
         log_ratios = np.empty((*scaled.shape[:2], 0), np.float32)
@@ -259,6 +261,7 @@ class Calibration:
             "survival": {name: s.to_json() for name, s in self.survival.items()},
             "total": self.total.to_json(),
             "whitening": None if self.whitening is None else self.whitening.tolist(),
+            "combine": self.combine,
         }
 
     @classmethod
@@ -275,6 +278,7 @@ class Calibration:
             survival={name: Survival.from_json(s) for name, s in data["survival"].items()},
             total=Survival.from_json(data["total"]),
             whitening=None if whitening is None else np.array(whitening, np.float32),
+            combine=str(data.get("combine", "max")),
         )
 
 
@@ -287,6 +291,7 @@ def fit_calibration(
     per_day: int,
     signatures: Signatures | None = None,
     whiten: bool = False,
+    combine: str = "max",
 ) -> Calibration:
     """Learn spreads, levels and survival curves on held-out time.
 
@@ -299,6 +304,7 @@ def fit_calibration(
         per_day: ticks in a day.
         signatures: what incidents look like; None to do without.
         whiten: judge what states do together: how they usually go with each other is no news.
+        combine: `max` or `mean` of the channels is the deviation of a tick.
     """
     prior = PRIOR_DAYS * per_day
     spread = healthy_spread(accumulate(data.z, evidence), use, data.ids, n_ids, prior)
@@ -318,6 +324,7 @@ def fit_calibration(
         {},
         AS_IT_IS,
         whitening,
+        combine,
     )
     if signatures is not None:
         unseen = _unseen(data, use, draft, n_ids, prior)

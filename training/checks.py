@@ -47,6 +47,9 @@ def check_settings(settings: Settings) -> None:
         wanted = [list(c) for c in shipped_signatures().channels]
         msg = f"calibration.channels: signatures read {wanted}: give these, or calibration.signatures=false"
         raise ConfigError(msg)
+    if settings.combine not in ("max", "mean"):
+        msg = f"calibration.combine={settings.combine}: give max or mean"
+        raise ConfigError(msg)
     if settings.signatures and settings.whiten:
         msg = "calibration.whiten=true: signatures read evidence as it is: give calibration.signatures=false too"
         raise ConfigError(msg)

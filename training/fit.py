@@ -89,6 +89,7 @@ def _module(settings: Settings, period: Period, batches: int) -> AutoencoderModu
         embedding=int(model["embedding"]),
         settings=dict(model["settings"]),
         highway=bool(model["highway"]),
+        own_spread=bool(model["own_spread"]),
         learning_rate=float(trainer["learning_rate"]),
         weight_decay=float(trainer["weight_decay"]),
         unknown_share=float(model["masking"]["ids"]),

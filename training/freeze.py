@@ -55,7 +55,9 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
     )
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
-    calibration = fit_calibration(data, use, evidence, preprocess.states, n_ids, per_day, signatures, settings.whiten)
+    calibration = fit_calibration(
+        data, use, evidence, preprocess.states, n_ids, per_day, signatures, settings.whiten, settings.combine
+    )
     if signatures is not None:
         detection = known_detection(signatures.healthy)
     else:

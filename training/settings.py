@@ -38,6 +38,7 @@ class Settings:
         channels: (horizon, weight) of each way of accumulating evidence.
         signatures: whether the package's signatures of incidents are used where the history has their states.
         whiten: whether evidence is judged by what states usually do together.
+        combine: `max` or `mean` of the channels.
         resolved: the whole configuration, for the manifest.
     """
 
@@ -54,6 +55,7 @@ class Settings:
     channels: tuple[tuple[int, float], ...]
     signatures: bool
     whiten: bool
+    combine: str
     resolved: Mapping[str, Any]
 
 
@@ -79,6 +81,7 @@ def read_settings(config: DictConfig) -> Settings:
         channels=_channels(plain["calibration"]["channels"]),
         signatures=bool(plain["calibration"]["signatures"]),
         whiten=bool(plain["calibration"]["whiten"]),
+        combine=str(plain["calibration"]["combine"]),
         resolved=plain,
     )
     check_settings(settings)

@@ -167,6 +167,7 @@ class MaskedAutoencoder(nn.Module):
         embedding: largest width of an embedding; a field of n values gets min(embedding, (n + 1) // 2).
         settings: further keyword arguments of the encoder.
         highway: whether the linear highway is used; without it the network stands alone (for ablations).
+        own_spread: whether the network states its own spread; else it is that of the highway's residuals.
     """
 
     def __init__(
@@ -178,11 +179,12 @@ class MaskedAutoencoder(nn.Module):
         embedding: int,
         settings: Mapping[str, Any],
         highway: bool = True,
+        own_spread: bool = True,
     ) -> None:
         super().__init__()
         self.shape = shape
         self.highway = Highway(shape)
-        self.use_highway = highway
+        self.use_highway, self.own_spread = highway, own_spread
         widths = [min(embedding, (n + 1) // 2) for n in shape.vocabulary]
         self.embeddings = nn.ModuleList(nn.Embedding(n, w) for n, w in zip(shape.vocabulary, widths, strict=True))
         static = sum(widths) + 2 * shape.states
@@ -216,6 +218,8 @@ class MaskedAutoencoder(nn.Module):
         decoded = [self._decode(i, latent, calendar, across) for i in range(len(self.shape.horizons))]
         shift = torch.stack([d[0] for d in decoded], dim=2)
         log_spread = torch.stack([d[1] for d in decoded], dim=2)
+        if not self.own_spread:
+            log_spread = torch.zeros_like(log_spread)
         return linear + shift, spread * torch.exp(log_spread.clamp(-4, 4)) + SPREAD_FLOOR
 
     def _decode(self, i: int, latent: Tensor, calendar: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,8 @@ QUICK = (
     "trainer.limit_batches=4",
     "model.settings={channels: 8, levels: 2, kernel: 3, dropout: 0.0}",
 )
-HOURLY = ("tick_minutes=60", *QUICK)
+# An hour is too coarse for horizons of 18 and 72 ticks.
+HOURLY = ("tick_minutes=60", "model.horizons=[1,6]", "calibration.channels=[[1,1.0],[1,0.3],[6,1.0]]", *QUICK)
 
 
 def run(*overrides: str) -> int:

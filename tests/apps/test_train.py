@@ -145,6 +145,7 @@ class TestResume:
         (["model.encoder=rnn"], "model.encoder"),
         (["model.latent=wide"], "model.latent"),
         (["model.horizons=6"], "model.horizons"),
+        (["calibration.combine=median"], "give max or mean"),
         (["calibration.whiten=true"], "signatures read evidence as it is"),
         (["model.horizons=[1,200]", "calibration.channels=[[1,0.3]]", "calibration.signatures=false"], "further than"),
         (["model.masking.ids=1.5"], "model.masking.ids"),

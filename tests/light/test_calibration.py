@@ -221,3 +221,12 @@ class TestWhitening:
         calibration = self.fit(data, whiten=True)
         again = Calibration.from_json(json.loads(json.dumps(calibration.to_json(), allow_nan=False)))
         np.testing.assert_array_equal(scores(again, data), scores(calibration, data))
+
+    def test_channels_are_combined_by_the_largest_or_by_their_mean(self) -> None:
+        data = self.together()
+        for combine in ("max", "mean"):
+            calibration = fit_calibration(data, everything(data), EVIDENCE, STATES, 3, DAY, None, True, combine)
+            judged = calibration.judge(data)
+            wanted = getattr(np, combine)(judged.ratios, axis=2)
+            np.testing.assert_allclose(judged.statistics["deviation"], wanted, rtol=1e-6)
+            assert Calibration.from_json(calibration.to_json()).combine == combine
