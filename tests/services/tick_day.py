@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 START = np.datetime64("2026-01-05T00:00:00", "s")
 DATABASE = "monit_jobs"
-AGAIN = re.compile(r"\[qad\] (Now|Over|Back): ")
-"""Subjects of mails about what was told before."""
+AGAIN = re.compile(r"\s*\[qad\] (Now|Over|Back): ")
+"""Subjects of mails about what was told before; a long one may begin on a line of its own, after a blank."""
 
 CLOSES = 4 * HOUR
 """An incident is closed this long after its end at the latest, unless the day ends before."""
