@@ -142,6 +142,7 @@ class Judged:
         ratios: [N, T, P] deviation of each channel over its level.
         statistics: by name, [N, T] each.
         pulls: [N, T, P, S] what each state adds to the square of the whitened deviation; None where it is not whitened.
+        pull: [N, T, S] what each state adds to the likelihood of an incident; None without signatures.
     """
 
     scaled: NDArray[np.float32]
@@ -149,12 +150,7 @@ class Judged:
     ratios: NDArray[np.float32]
     statistics: dict[str, NDArray[np.float32]]
     pulls: NDArray[np.float32] | None = None
-
-    def since(self, tick: int) -> Judged:
-        """Without the first ticks, which were only there for the evidence."""
-        statistics = {name: s[:, tick:] for name, s in self.statistics.items()}
-        pulls = None if self.pulls is None else self.pulls[:, tick:]
-        return Judged(self.scaled[:, tick:], self.log_ratios[:, tick:], self.ratios[:, tick:], statistics, pulls)
+    pull: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -195,23 +191,23 @@ class Calibration:
         """Ticks before a tick whose errors have a say in its score."""
         return self.evidence.ticks + (0 if self.signatures is None else self.signatures.reach)
 
-    def judge(self, errors: Errors) -> Judged:
-        """Evidence and statistics of errors."""
+    def judge(self, errors: Errors, since: int = 0) -> Judged:
+        """Evidence and statistics of errors from tick `since` on; those before it were only there for the evidence."""
         evidence = accumulate(errors.z, self.evidence)
-        scaled = scaled_evidence(evidence, self.spread[errors.ids], errors.expected, self.states)
-        factors = None if self.whitening is None else self.whitening[errors.ids]
+        course = scaled_evidence(evidence, self.spread[errors.ids], errors.expected, self.states)
+        scaled, factors = course[:, since:], None if self.whitening is None else self.whitening[errors.ids]
         over = _size(scaled, self.states, factors) / self.level[errors.ids][:, None]
-        weight = 1 - VOLUME / (errors.volume + VOLUME)  # in this form 1 where the volume is infinite
+        weight = 1 - VOLUME / (errors.volume[:, since:] + VOLUME)  # in this form 1 where the volume is infinite
         statistics = {
             "deviation": (over.max(axis=2) if self.combine == "max" else over.mean(axis=2)) * weight,
-            "stop": np.where(errors.expected, np.float32(0), errors.stop),
+            "stop": np.where(errors.expected, np.float32(0), errors.stop)[:, since:],
         }
-        log_ratios = np.empty((*scaled.shape[:2], 0), np.float32)
+        log_ratios, pull = np.empty((*scaled.shape[:2], 0), np.float32), None
         if self.signatures is not None:
-            log_ratios = self.signatures.log_ratios(scaled, self.states)
+            log_ratios, pull = self.signatures.read(course, self.states, since)
             statistics["signature"] = any_kind(log_ratios)
         pulls = None if factors is None else np.maximum(scaled * whitened(scaled, factors @ factors.swapaxes(2, 3)), 0)
-        return Judged(scaled, log_ratios, over, statistics, pulls)
+        return Judged(scaled, log_ratios, over, statistics, pulls, pull)
 
     def parts(self, judged: Judged) -> dict[str, NDArray[np.float64]]:
         """-log10 p_k / share_k of each statistic in use, [N, T] each."""
@@ -236,9 +232,9 @@ class Calibration:
         parts = self.parts(judged)
         names = list(parts)
         decides = np.argmax([parts[name] for name in names], axis=0)
-        if self.signatures is not None:
+        if judged.pull is not None:
             of = (decides == names.index("signature"))[:, :, None]
-            pull = np.maximum(self.signatures.pull(judged.scaled, self.states), 0)
+            pull = np.maximum(judged.pull, 0)
             weight = np.where(of & (pull.max(axis=2, keepdims=True) > 0), pull, weight)
             strongest = np.take_along_axis(judged.scaled, np.abs(judged.scaled).argmax(axis=2)[:, :, None], axis=2)
             signed = np.where(of, strongest[:, :, 0], signed)

@@ -311,7 +311,7 @@ class Scorer:
         else:
             made = replace(every.cut(series, 0, every.counted.shape[1]), start=first)
         seen = errors_of(prepared, series, made, bundle.preprocess.states)
-        judged = calibration.judge(seen).since(start - first)
+        judged = calibration.judge(seen, start - first)
         reason = reasons(plan, prepared, series, start, made)
         skip = start - first
         said = np.isfinite(made.location[:, skip:]) & np.isfinite(made.spread[:, skip:])

@@ -77,13 +77,14 @@ class Convolution:
     bias: NDArray[np.float32]
     dilation: int
 
-    def before(self, h: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Before the nonlinearity, [..., T, D] of [..., T, D]; what lies before the first tick is zero."""
-        out: NDArray[np.float32] = h @ self.taps[-1] + self.bias
+    def before(self, h: NDArray[np.float32], since: int = 0) -> NDArray[np.float32]:
+        """Before the nonlinearity, ticks from `since` on of [n, T, D]; what lies before the first tick is zero."""
+        out: NDArray[np.float32] = h[:, since:] @ self.taps[-1] + self.bias
         for back, tap in enumerate(self.taps[-2::-1], 1):
             lag = back * self.dilation
-            if lag < h.shape[-2]:
-                out[..., lag:, :] += h[..., :-lag, :] @ tap
+            first = max(since, lag)
+            if first < h.shape[1]:
+                out[:, first - since :] += h[:, first - lag : h.shape[1] - lag] @ tap
         return out
 
     def to_json(self) -> dict[str, Any]:
@@ -149,29 +150,49 @@ class Signatures:
             out[i : i + BLOCK] = last @ self.leave + self.leave_bias
         return out
 
-    def pull(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
-        """What each state adds to the statistic L: gradient times input of the tick, over channels, [N, T, S'].
+    def read(
+        self, evidence: NDArray[np.float32], states: Sequence[str], since: int = 0
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The log-likelihood ratios of the ticks from `since` on, and what each state adds to the statistic L there.
 
-        The evidence of a tick holds its history already; the gradient goes along the newest taps only.
+        The second is gradient times input, summed over channels. The evidence of a tick holds its history already; the
+        gradient goes along the newest taps only.
+
+        Args:
+            evidence: as in `log_ratios`, [N, T, P, S'].
+            states: names of its states.
+            since: the first tick to give; those before it are read.
+
+        Returns:
+            [N, T - since, K] and [N, T - since, S'] float32.
         """
-        out = np.zeros((*evidence.shape[:2], len(states)), np.float32)
+        n, t = evidence.shape[0], evidence.shape[1] - since
+        ratios, pull = np.empty((n, t, len(self.kinds)), np.float32), np.zeros((n, t, len(states)), np.float32)
         place = [states.index(s) if s in states else -1 for s in self.states]
         known = [k for k, at in enumerate(place) if at >= 0]
-        for i in range(0, len(evidence), BLOCK):
+        for i in range(0, n, BLOCK):
             f = self._inputs(evidence[i : i + BLOCK], states)
-            added = (self._slope(f) * f).reshape(*f.shape[:2], len(self.channels), len(self.states)).sum(axis=2)
-            out[i : i + BLOCK][..., [place[k] for k in known]] = added[..., known]
-        return out
+            layers = self._layers(f)
+            ratios[i : i + BLOCK] = layers[-1][:, since:] @ self.leave + self.leave_bias
+            newest = f[:, since:]
+            slope = self._slope(newest, layers, ratios[i : i + BLOCK])
+            added = (slope * newest).reshape(*newest.shape[:2], len(self.channels), len(self.states)).sum(axis=2)
+            pull[i : i + BLOCK][..., [place[k] for k in known]] = added[..., known]
+        # The last bits depend on how many ticks went through together; without them, ties fall alike everywhere.
+        np.round(pull, 4, out=pull)
+        return ratios, pull
 
-    def _slope(self, f: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Gradient of L at each tick by the inputs of that tick, [n, T, P S]."""
-        layers = self._layers(f)
-        ratios = layers[-1] @ self.leave + self.leave_bias
+    def _slope(
+        self, f: NDArray[np.float32], layers: Sequence[NDArray[np.float32]], ratios: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Gradient of L at each of the newest ticks by the inputs of that tick, [n, t, P S]."""
+        t = f.shape[1]
         share = np.exp(ratios - ratios.max(axis=-1, keepdims=True))
         share /= share.sum(axis=-1, keepdims=True)
         slope = share @ self.leave.T
         for convolution, h in zip(reversed(self.course), reversed(layers[:-1]), strict=True):
-            slope = slope + (slope * _silu_slope(convolution.before(h))) @ convolution.taps[-1].T
+            before = convolution.before(h, h.shape[1] - t)
+            slope = slope + (slope * _silu_slope(before)) @ convolution.taps[-1].T
         entered: NDArray[np.float32] = (slope * _silu_slope(f @ self.enter + self.enter_bias)) @ self.enter.T
         return entered
 

@@ -58,7 +58,7 @@ def test_normal_life_and_good_news_are_no_incident(shipped: Signatures) -> None:
 def test_pull_is_the_gradient_times_the_input(shipped: Signatures) -> None:
     rng = np.random.default_rng(1)
     f = rng.normal(0, 2, (1, 1, len(shipped.channels), len(shipped.states))).astype(np.float32)
-    got = shipped.pull(f, shipped.states)[0, 0]
+    got = shipped.read(f, shipped.states)[1][0, 0]
     step = 1e-2
     for s in range(len(shipped.states)):
         total = 0.0
@@ -77,8 +77,10 @@ def test_states_are_read_by_name_in_any_order_and_unknown_ones_are_not_read(ship
     other = np.concatenate([f[..., order], np.full((*f.shape[:3], 1), 7, np.float32)], axis=-1)
     names = [*(shipped.states[i] for i in order), "merging"]
     assert np.allclose(shipped.log_ratios(other, names), shipped.log_ratios(f, shipped.states), atol=1e-5)
-    assert np.allclose(shipped.pull(other, names)[0, 0, :-1][order], shipped.pull(f, shipped.states)[0, 0], atol=1e-5)
-    assert shipped.pull(other, names)[0, 0, -1] == 0
+    assert np.allclose(
+        shipped.read(other, names)[1][0, 0, :-1][order], shipped.read(f, shipped.states)[1][0, 0], atol=1e-5
+    )
+    assert shipped.read(other, names)[1][0, 0, -1] == 0
 
 
 def test_they_fit_only_where_their_states_and_channels_are(shipped: Signatures) -> None:
@@ -103,6 +105,16 @@ def test_the_course_of_the_evidence_is_read_as_far_as_it_reaches(shipped: Signat
     whole = reading.log_ratios(f, shipped.states)
     assert np.allclose(reading.log_ratios(f[:, 20:], shipped.states)[:, 10:], whole[:, 30:], atol=1e-4)
     assert np.array_equal(reading.log_ratios(f[:, :30], shipped.states), whole[:, :30])
+
+
+def test_what_states_add_takes_the_course_into_account(shipped: Signatures) -> None:
+    f = np.random.default_rng(2).normal(0, 2, (3, 100, len(shipped.channels), len(shipped.states))).astype(np.float32)
+    ratios, pull = shipped.read(f, shipped.states)
+    assert np.allclose(ratios, shipped.log_ratios(f, shipped.states), atol=1e-5)
+    later = shipped.read(f[:, 100 - 2 - shipped.reach :], shipped.states, shipped.reach)
+    assert np.allclose(later[0], ratios[:, 98:], atol=1e-4)
+    assert np.allclose(later[1], pull[:, 98:], atol=1e-3)
+    assert not np.allclose(shipped.read(f[:, 98:], shipped.states)[1], pull[:, 98:], atol=1e-2)
 
 
 def test_known_normal_life_gives_the_score_its_meaning(shipped: Signatures) -> None:
