@@ -171,7 +171,7 @@ def test_a_tick_that_hangs_for_20_minutes_is_taken_over(collector: Collector) ->
 
 def test_a_tick_ends_at_its_deadline_and_the_next_goes_on(collector: Collector) -> None:
     text = collector.config.read_text()
-    collector.config.write_text(text + "[deadline]\nseconds = 0.2\n")
+    collector.config.write_text(text + "[deadline]\nseconds = 0.02\n")
     collector.drop(FIRST)
     line = collector.run(FIRST, code=1)
     assert "deadline" in line["troubles"]
