@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import requests
 
 from qad_dl.errors import InfluxDownError, InfluxError
-from qad_dl.influx.line import read_name
+from qad_dl.influx.line import ends_in_quotes, read_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -266,15 +266,16 @@ def identifier(name: str) -> str:
 
 
 def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Cut points into batches."""
+    """Cut points into batches; a point that would run into the next one is the last of its batch."""
     batch: list[str] = []
-    size = 0
+    size, runs_on = 0, False
     for line in lines:
-        if batch and (len(batch) >= BATCH_POINTS or size + len(line) > BATCH_BYTES):
+        if batch and (len(batch) >= BATCH_POINTS or size + len(line) > BATCH_BYTES or runs_on):
             yield batch
             batch, size = [], 0
         batch.append(line)
         size += len(line)
+        runs_on = ends_in_quotes(line)
     if batch:
         yield batch
 

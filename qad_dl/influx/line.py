@@ -54,6 +54,30 @@ def read_name(stored: str) -> str:
     return _NEWLINE.sub(lambda match: match[1][: len(match[1]) // 2] + "\n", stored)
 
 
+def ends_in_quotes(line: str) -> bool:
+    r"""Whether the server, when it cuts a body into lines, takes the end of this one for the inside of a text.
+
+    It does so for a tag's value with a backslash before a blank, then `=` and an odd number of quotes: `\\ ` is read
+    as an escaped backslash and a blank, at which the fields begin. The point by itself is understood.
+    """
+    if '"' not in line or "\\" not in line:
+        return False
+    quoted = fields = False
+    equals = commas = i = 0
+    while i < len(line):
+        c = line[i]
+        if c == "\\" and i + 2 < len(line):
+            i += 2
+            continue
+        fields = fields or c == " "
+        if fields and c == '"' and equals > commas:
+            quoted = not quoted
+        elif fields and not quoted:
+            equals, commas = equals + (c == "="), commas + (c == ",")
+        i += 1
+    return quoted
+
+
 def write_text(value: str) -> str:
     """A field of text, with its quotes."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

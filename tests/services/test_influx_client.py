@@ -67,6 +67,13 @@ def test_different_names_stay_different(influx: Influx, names: list[str]):
     assert [read_name(stored_name(name)) for name in names] == names
 
 
+def test_a_name_that_seems_to_open_a_text_does_not_swallow_the_next_point(influx: Influx):
+    names = ['\\ \\="', "=", 'a\\ x="y', "b"]
+    influx.write([f"m{write_tags({'a': name})} n={write_number(i)} 7" for i, name in enumerate(names)], "autogen")
+    found = {series.tags["a"]: series.values[0][1] for series in influx.query("SELECT n FROM m GROUP BY *")}
+    assert found == {name: float(i) for i, name in enumerate(names)}
+
+
 def test_a_database_with_a_hostile_name(influxd: Influxd):
     influx = Influx(influxd.url, "a\"b; DROP DATABASE c'd")
     influx.query(f"CREATE DATABASE {identifier(influx.database)}")
