@@ -82,7 +82,9 @@ def regex(values: list[str]) -> str:
     return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
 
 
-def chosen(board: dict[str, Any], influx: Influx, policy: str, queue: str | None) -> dict[str, str]:
+def chosen(
+    board: dict[str, Any], influx: Influx, policy: str, queue: str | None, newest: np.datetime64 | None = None
+) -> dict[str, str]:
     """A value for each variable that its own query finds: everything, or what is true of one queue."""
     picked = queue or "CERN-PROD"
     about = {"queue": picked, "panda_queue": picked, "prod_source": "managed", "resource": "MCORE"}
@@ -93,17 +95,21 @@ def chosen(board: dict[str, Any], influx: Influx, policy: str, queue: str | None
         if variable["type"] in {"custom", "textbox"} and name != "policy":
             values[name] = variable["current"]["value"]
         if variable["type"] == "query":
-            found = {row[1] for series in influx.query(fill(variable["query"], values)) for row in series.values}
-            picks = [stored_name(about[name])] if name in about else sorted(found)
+            found = {
+                row[1]
+                for series in influx.query(fill(variable["query"], values, newest=newest))
+                for row in series.values
+            }
+            picks = [stored_name(about[name])] if name in about and newest is None else sorted(found)
             assert found >= set(picks), f"{name}: {variable['query']} does not find {picks}"
             values[name] = variable["allValue"] if variable["includeAll"] and queue is None else regex(picks)
     return values
 
 
-def fill(query: str, values: dict[str, str], interval: str = "10m") -> str:
-    """Put values for variables, as Grafana does before it asks."""
-    newest = int(last_tick().astype(np.int64))
-    known = {**values, "timeFilter": f"time >= {newest - 86400}s and time <= {newest + 86400}s", "__interval": interval}
+def fill(query: str, values: dict[str, str], interval: str = "10m", newest: np.datetime64 | None = None) -> str:
+    """Put values for variables, as Grafana does before it asks; of the day before `newest`."""
+    last = int((last_tick() if newest is None else newest).astype("datetime64[s]").astype(np.int64))
+    known = {**values, "timeFilter": f"time >= {last - 86400}s and time <= {last + 86400}s", "__interval": interval}
     return re.sub(r"\$\{?(\w+)\}?", lambda match: known.get(match[1], match[0]), query)
 
 
@@ -122,6 +128,16 @@ def test_a_panel_shows_data(filled: Influx, name: str, where: str, query: str, q
         found = columns_with_data(filled.query(asked)) - {"time"}
         assert found, asked
         assert found >= set(re.findall(r'AS "([^"]+)"', asked.partition(" FROM ")[0])), asked
+
+
+def panels_without_data(influx: Influx, newest: np.datetime64) -> list[str]:
+    """Panels that show nothing of the day before `newest` where everything is chosen, at the tick's resolution."""
+    empty = []
+    for name, where, query in PANELS:
+        asked = fill(query, chosen(BOARDS[name], influx, "10m", None, newest), newest=newest)
+        if not columns_with_data(influx.query(asked)) - {"time"}:
+            empty.append(f"{name}, {where}: {asked}")
+    return empty
 
 
 @pytest.mark.program("influxd")

@@ -35,6 +35,7 @@ from tests.services.fake_panda import Grid, serve
 from tests.services.influxd import Influxd, free_port
 from tests.services.panda_world import HOUR, PER_DAY, TICK, Day, make_day
 from tests.services.receivers import MailBox, WebhookServer
+from tests.services.test_dashboards import panels_without_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -187,6 +188,8 @@ def play(folder: Path, day: Day, bundle: Path, ticks: int, faults: Sequence[Faul
             played.lines.append(line)
             say(json.dumps(line))
         played.wrong += _written(played) + _told(played, systems)
+        newest = played.at(len(played.lines) - 1)
+        played.wrong += [f"a panel shows nothing: {panel}" for panel in panels_without_data(played.influx, newest)]
     return played
 
 
