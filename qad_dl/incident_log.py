@@ -402,7 +402,8 @@ def _owners(known: Sequence[Followed], seen: Sequence[_Sight], now: _Now) -> dic
     owners: dict[_Sight, Followed | None] = {}
     for sight in seen:
         those = [incident for incident in known if _is(sight, incident, now)]
-        owners[sight] = min(those, key=lambda i, s=sight: (not i.open, -_shared(i, s), *_age(i)), default=None)  # type: ignore[misc]
+        ranked = sorted(((not i.open, -_shared(i, sight), *_age(i)), n) for n, i in enumerate(those))
+        owners[sight] = those[ranked[0][1]] if ranked else None
     return owners
 
 

@@ -84,6 +84,7 @@ class Influx:
         until: `time.monotonic()` after which nothing more is tried.
         session: the HTTP session.
         pause: how to wait.
+        rng: spreads the pauses, so that many collectors do not come back at once.
     """
 
     url: str
@@ -94,6 +95,7 @@ class Influx:
     until: float = float("inf")
     session: requests.Session = field(default_factory=requests.Session, repr=False, compare=False)
     pause: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+    rng: random.Random = field(default_factory=random.Random, repr=False, compare=False)
 
     def before(self, until: float) -> Influx:
         """The same, with another deadline."""
@@ -179,7 +181,7 @@ class Influx:
                 return answer
             if attempt >= TRIES:
                 raise answer
-            self.pause(PAUSE_S * 3 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311  jitter
+            self.pause(PAUSE_S * 3 ** (attempt - 1) * self.rng.uniform(0.5, 1.5))
         raise AssertionError
 
     def _attempt(

@@ -39,7 +39,7 @@ def condense(influx: Influx, level: Level, stamp: np.datetime64) -> Written:
     means = ", ".join(f"mean({name}) AS {name}, sum({name}) AS sum_{name}" for name in DETAILS)
     worst = ", ".join(f"max({name}) AS {name}" for name in WORST)
     source = f"{identifier(finer)}.{identifier(ANOMALY)}"
-    asked = f"SELECT {worst}, {means} FROM {source} WHERE time > {low} AND time <= {high} GROUP BY *"  # noqa: S608
+    asked = f"SELECT {worst}, {means} FROM {source} WHERE time > {low} AND time <= {high} GROUP BY *"  # noqa: S608  numbers, our names
     return influx.write(_lines(influx.query(asked), high), level.name)
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,8 @@ from training.benchmark.dataset import read_dataset, read_labels
 from training.benchmark.scores import figures, rows_of, table
 from training.start import start
 
-ASD = Path(__file__).parents[3] / "shared" / "data" / "asd"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 QUICK = (
     "trainer.epochs=1",
@@ -246,11 +247,10 @@ class TestFigures:
         assert rows["b"].sum() == 199
 
 
-@pytest.mark.skipif(not ASD.is_dir(), reason="the data of ../shared are not here")
-def test_real_servers_in_the_small(tmp_path: Path) -> None:
+def test_real_servers_in_the_small(tmp_path: Path, shared_data: Path) -> None:
     for part in ("train", "test", "label"):
         for name in ("omi-1", "omi-12"):  # the second has a shorter train part
-            found = pq.read_table(ASD / part / f"{name}.parquet")
+            found = pq.read_table(shared_data / "asd" / part / f"{name}.parquet")
             rows = found.slice(found.num_rows - 2880) if part == "train" else found.slice(0, 1440)
             write(tmp_path / "data" / part / f"{name}.parquet", dict(zip(rows.column_names, rows.columns, strict=True)))
     assert (

@@ -20,6 +20,7 @@ from qad_dl.sinks.routing import Channel
 from tests.light.made_news import HOSTILE, T0, UPDATED, closed, group, incident, news, trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from qad_dl.sinks.message import Message
@@ -163,12 +164,12 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_is_told_under_two_keys(
     mail, file = Recorder(), JsonlSink(tmp_path / "told.jsonl")
     left = [kill_at]
 
-    def deadly(really: object) -> object:
+    def deadly(really: Callable[..., object]) -> object:
         def call(*args: object) -> object:
             left[0] -= 1
             if left[0] == 0:
                 raise KilledError
-            return really(*args)  # type: ignore[operator]
+            return really(*args)
 
         return call
 

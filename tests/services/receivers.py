@@ -21,17 +21,17 @@ class _Letters:
     def __init__(self, box: MailBox) -> None:
         self.box = box
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802  its name
         if address in self.box.unknown:
             return "550 no such user"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802  its name
         if self.box.refuses:
             return "554 refused"
         message = message_from_bytes(envelope.content, policy=policy.default)
-        self.box.letters.append((tuple(envelope.rcpt_tos), message))  # type: ignore[arg-type]
+        self.box.letters.append((tuple(envelope.rcpt_tos), message))
         return "250 OK"
 
 

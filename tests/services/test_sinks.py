@@ -210,7 +210,7 @@ def test_a_mail(mailbox: MailBox) -> None:
     assert letter["From"].addresses[0].addr_spec == "qad@example.org"
     assert letter["Auto-Submitted"] == "auto-generated"
     assert letter["Date"].datetime == clock()
-    plain, page = (letter.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[union-attr]
+    plain, page = (letter.get_body((kind,)).get_content() for kind in ("plain", "html"))
     assert "activated: 5,400 where about 1,230 were expected (high)" in plain
     assert '<a href="https://qad.example.org/#queue=CERN-PROD_1&amp;from=' in page
 

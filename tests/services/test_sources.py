@@ -384,7 +384,7 @@ def test_a_list_of_outages_that_is_suddenly_empty_is_not_believed(tmp_path: Path
 
     def fetch_outages(now: float) -> Any:
         cache = Cache(tmp_path, now)
-        return cache.fetch(told, "http://x", "d", read_downtimes, least_share=LEAST_OUTAGES)  # type: ignore[arg-type]
+        return cache.fetch(told, "http://x", "d", read_downtimes, least_share=LEAST_OUTAGES)
 
     assert len(fetch_outages(0.0).value) == 4
     told.outages = 0
