@@ -22,6 +22,7 @@ import numpy as np
 from qad_dl.metrics.episodes import count_episodes
 from qad_dl.scoring import Evidence, accumulate, allow_expected, bad_news, statistic, whitened
 from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy, Signatures, any_kind
+from qad_dl.survival import AS_IT_IS, Survival, survival_curve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,11 +54,6 @@ together may drift apart by half of their spread before it counts as more than t
 
 SCALED_CLIP: Final = 8.0
 """Scaled evidence beyond this is clipped."""
-
-TAIL_COUNT: Final = 50
-"""Ticks beyond the last empirical knot of a survival curve; further out it is continued by their mean excess."""
-
-KNOTS_PER_DECADE: Final = 10
 
 SHARES: Final = {"signature": 1.0, "deviation": 0.5, "stop": 0.5}
 """Shares of the false alarms; signatures are used alone, and what a history has no use for leaves its share."""
@@ -95,41 +91,6 @@ class Errors:
     volume: NDArray[np.float32]
     expected: NDArray[np.bool_]
     ids: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Survival:
-    """-log10 of the share of healthy ticks beyond a value.
-
-    Attributes:
-        values: knots, ascending, [K].
-        scores: -log10 of the share beyond each, [K].
-        slope: rise of the score per unit of value past the last knot.
-    """
-
-    values: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    slope: float
-
-    def score(self, value: NDArray[Any]) -> NDArray[np.float64]:
-        """Any shape, >= 0; NaN stays."""
-        inside = np.interp(value, self.values, self.scores)
-        beyond = np.maximum(value.astype(np.float64) - self.values[-1], 0) * self.slope
-        out: NDArray[np.float64] = np.maximum(inside + beyond, 0.0)
-        return out
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; `from_json` is the inverse."""
-        return {"values": self.values.tolist(), "scores": self.scores.tolist(), "slope": self.slope}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Survival:
-        """Read what `to_json` wrote."""
-        return cls(np.array(data["values"], np.float64), np.array(data["scores"], np.float64), float(data["slope"]))
-
-
-AS_IT_IS: Final = Survival(np.zeros(1), np.zeros(1), 1.0)
-"""What already is -log10 p."""
 
 
 @dataclass(frozen=True)
@@ -413,25 +374,6 @@ def _stretch(statistic_: NDArray[np.float32], use: NDArray[np.bool_], healthy: H
         return 1.0
     own = threshold[within[-1]]
     return float(np.clip((own + STRETCH_OFFSET) / (reference[STRETCH_RATE] + STRETCH_OFFSET), *STRETCH_RANGE))
-
-
-def survival_curve(values: NDArray[Any]) -> Survival:
-    """Knots of the share of values beyond, as -log10, and its slope past the last knot.
-
-    The slope is that of an exponential tail, 1 / (ln 10 x mean excess) of the last `TAIL_COUNT` values, the simplest
-    member of the generalised Pareto family (Coles 2001, section 4.2).
-
-    Args:
-        values: [n] a statistic on healthy ticks, all series together.
-    """
-    ordered = np.sort(values.astype(np.float64))
-    last = np.log10(max(len(ordered) / TAIL_COUNT, 1.0))
-    scores = np.arange(0.0, last, 1 / KNOTS_PER_DECADE)
-    knots = np.quantile(ordered, 1 - 10.0**-scores)
-    # Of equal knots the first counts: where most ticks have the same value, that value is no news.
-    knots, first = np.unique(knots, return_index=True)
-    excess = float(np.mean(ordered[ordered >= knots[-1]] - knots[-1]))
-    return Survival(knots, scores[first], float(1 / (np.log(10) * max(excess, 1e-3))))
 
 
 def scaled_evidence(
