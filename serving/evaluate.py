@@ -9,8 +9,9 @@ import numpy as np
 
 from qad_dl.backtest import read_grid
 from qad_dl.errors import BundleError, ConfigError
+from qad_dl.reconstruction import Earlier
 from qad_dl.rolling import load, roll, save
-from qad_dl.scorer import Earlier, Scorer
+from qad_dl.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

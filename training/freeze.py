@@ -15,7 +15,8 @@ from qad_dl.calibration import fit_calibration
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network
-from qad_dl.scorer import Model, errors_of, reasons, reconstruct
+from qad_dl.reconstruction import Model, reconstruct
+from qad_dl.scorer import errors_of, reasons
 from qad_dl.scoring import Channel, Evidence
 from qad_dl.signatures import Signatures, shipped_signatures
 from qad_dl.timeparse import format_time

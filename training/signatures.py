@@ -126,7 +126,7 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
 
     from qad_dl.calibration import PRIOR_DAYS, healthy_spread, scaled_evidence
     from qad_dl.nn.export import export_network
-    from qad_dl.scorer import Model
+    from qad_dl.reconstruction import Model
     from qad_dl.scoring import Channel, Evidence, accumulate
     from training.fit import fit_network
     from training.freeze import example_windows, exported_errors

@@ -15,10 +15,11 @@ from qad_dl.backtest import read_grid
 from qad_dl.downtimes import Downtime
 from qad_dl.grid import NEVER, times_of
 from qad_dl.history import normalise_jobs
+from qad_dl.reconstruction import Earlier
 from qad_dl.rolling import Rolling, load, roll, save
 from qad_dl.rows import merge_rows
 from qad_dl.schema import STATUS_CARRIED_DAYS, Tick
-from qad_dl.scorer import Earlier, Scorer
+from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from tests.light.made import START, TICK, history
 from tests.light.made_bundle import METADATA, fitted, made_history, write_made_bundle

@@ -16,9 +16,10 @@ import pytest
 from qad_dl.backtest import run_backtest, score_tick
 from qad_dl.errors import BundleError, ConfigError, InputError
 from qad_dl.grid import times_of
+from qad_dl.reconstruction import BATCH
 from qad_dl.rows import merge_rows
 from qad_dl.schema import REASONS
-from qad_dl.scorer import BATCH, Scorer
+from qad_dl.scorer import Scorer
 from qad_dl.scores_file import scores_table
 from qad_dl.store import Store
 from tests.light.made import TICK, at, history
@@ -324,7 +325,7 @@ def test_the_ticks_path_imports_neither_torch_nor_pandas(store: Store, scorer: S
 import sys
 from pathlib import Path
 from qad_dl.backtest import score_tick
-from qad_dl.scorer import BATCH, Scorer
+from qad_dl.scorer import Scorer
 from qad_dl.scores_file import scores_table
 from qad_dl.store import Store
 results = score_tick(Store.open(Path({str(store.path)!r})), Scorer.load({str(tmp_path / "bundle")!r}))
