@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +15,11 @@ from qad_dl.rows import seconds_of
 from qad_dl.schema import FLOW_STATES, Tick
 from qad_dl.store import Store
 from qad_dl.store.retention import Keep, archive, keep_up, remove_day
+from tests.killing import kill_often
 from tests.light.made import START, TICK, at, history
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STATES = ("running", "finished", "assigned", "failed")
 
@@ -185,6 +185,7 @@ import sys
 import numpy as np
 from qad_dl.store import Store
 from qad_dl.store.retention import Keep, keep_up
+from tests.killing import kill_often
 print("go", flush=True)
 keep_up(Store.open(sys.argv[1]), np.datetime64(sys.argv[2], "s"), Keep(ticks=2, hours=4))
 print("done", flush=True)
@@ -197,21 +198,7 @@ def test_killed_at_any_moment_it_ends_as_if_not(tmp_path: Path):
     for each in (calm, shot):
         each.put(rows)
     keep_up(calm, now, Keep(ticks=2, hours=4))
-    rng = np.random.default_rng(3)
-    killed = 0
-    for _ in range(8):
-        command = [sys.executable, "-c", PROGRAM, str(shot.path), str(now)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"go\n"
-        try:
-            process.wait(float(rng.uniform(0, 0.25)))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(10)
-            killed += 1
-        process.stdout.close()
-    assert killed
+    assert kill_often(PROGRAM, [shot.path, now], np.random.default_rng(3), 0, 0.25)
     keep_up(shot, now, Keep(ticks=2, hours=4))
     for one, other in ((calm, shot), *((archive(calm, level), archive(shot, level)) for level in (HOURS, DAYS))):
         assert one.days() == other.days()

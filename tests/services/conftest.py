@@ -87,7 +87,8 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
 @pytest.fixture(scope="session")
 def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
     """A running InfluxDB that tests share: each uses databases of its own; they are marked `program("influxd")`."""
-    from tests.services.influxd import Influxd, free_port
+    from tests.services.influxd import Influxd
+    from tests.services.programs import free_port
 
     server = Influxd(tmp_path_factory.mktemp("influxd"), free_port()).start()
     yield server
@@ -97,7 +98,7 @@ def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
 @pytest.fixture
 def mailbox() -> Iterator[MailBox]:
     """A mail server of the test's own."""
-    from tests.services.influxd import free_port
+    from tests.services.programs import free_port
     from tests.services.receivers import MailBox
 
     server = MailBox(free_port()).start()
@@ -108,7 +109,7 @@ def mailbox() -> Iterator[MailBox]:
 @pytest.fixture
 def webhook() -> Iterator[WebhookServer]:
     """An HTTP server of the test's own that takes webhooks."""
-    from tests.services.influxd import free_port
+    from tests.services.programs import free_port
     from tests.services.receivers import WebhookServer
 
     server = WebhookServer(free_port()).start()
@@ -120,7 +121,7 @@ def webhook() -> Iterator[WebhookServer]:
 def alertmanager(tmp_path: Path, webhook: WebhookServer) -> Iterator[Alertmanager]:
     """A running Alertmanager that tells `webhook`; tests of it are marked `program("prometheus-alertmanager")`."""
     from tests.services.alertmanager import Alertmanager
-    from tests.services.influxd import free_port
+    from tests.services.programs import free_port
 
     server = Alertmanager(tmp_path / "alertmanager", free_port(), f"{webhook.url}/alerts").start()
     yield server

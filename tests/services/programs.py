@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import requests
@@ -23,7 +23,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Program:
     """A server of our own. It keeps its port and its data when it is stopped and started again.
 
@@ -34,7 +34,7 @@ class Program:
 
     folder: Path
     port: int
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
     def url(self) -> str:

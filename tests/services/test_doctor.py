@@ -18,7 +18,8 @@ from serving import doctor
 from tests.services.certificates import make_certificate
 from tests.services.collector import FIRST, Collector, make_collector
 from tests.services.fake_panda import Grid, serve
-from tests.services.influxd import Influxd, free_port
+from tests.services.influxd import Influxd
+from tests.services.programs import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from qad_dl.store import Store
 from qad_dl.store.retention import Keep, archive, keep_up
 from serving.influx import fetch_influx
 from tests.services.influx_made import METADATA, TICK, last_tick, made_rows
-from tests.services.influxd import free_port
+from tests.services.programs import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

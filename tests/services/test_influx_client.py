@@ -12,7 +12,8 @@ from qad_dl.errors import InfluxDownError, InfluxError
 from qad_dl.influx import client as client_module
 from qad_dl.influx.client import Influx, identifier, literal
 from qad_dl.influx.line import cut_tags, read_name, stored_name, write_number, write_tags, write_text
-from tests.services.influxd import Influxd, free_port
+from tests.services.influxd import Influxd
+from tests.services.programs import free_port
 
 pytestmark = pytest.mark.program("influxd")
 

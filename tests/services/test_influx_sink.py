@@ -6,12 +6,8 @@ import dataclasses
 import gzip
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +23,14 @@ from qad_dl.metadata import Metadata
 from qad_dl.rows import seconds_of
 from qad_dl.store import Store
 from qad_dl.store.retention import Keep, archive, keep_up
+from tests.killing import kill_often
 from tests.services.influx_made import METADATA, TICK, everything, last_tick, made_rows, rows_of
-from tests.services.influxd import Influxd, free_port
+from tests.services.influxd import Influxd
+from tests.services.programs import free_port
 from tests.services.synthetic_results import STATES, make_results
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.program("influxd")
 
@@ -369,20 +370,7 @@ def test_killed_at_any_moment_it_ends_as_if_not(influxd: Influxd, store: Store, 
         for back in range(30):
             sink.stage(results_at(newest), newest - back * TICK.delta, "b", METADATA)
     calm.flush(newest, METADATA)
-    rng, killed = np.random.default_rng(5), 0
-    for _ in range(8):
-        words = [influxd.url, shot.influx.database, store.path, shot.folder, newest]
-        command = [sys.executable, "-c", PROGRAM, *map(str, words)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"go\n"
-        try:
-            process.wait(float(rng.uniform(0.02, 0.3)))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait(10)
-            killed += 1
-        process.stdout.close()
-    assert killed
+    words = [influxd.url, shot.influx.database, store.path, shot.folder, newest]
+    assert kill_often(PROGRAM, words, np.random.default_rng(5), 0.02, 0.3)
     shot.flush(newest, METADATA)
     assert everything(shot.influx) == everything(calm.influx)

@@ -32,8 +32,9 @@ from qad_dl.store import Store
 from serving.follow import Book, load_results
 from tests.services.alertmanager import Alertmanager
 from tests.services.fake_panda import Grid, serve
-from tests.services.influxd import Influxd, free_port
+from tests.services.influxd import Influxd
 from tests.services.panda_world import HOUR, PER_DAY, TICK, Day, make_day
+from tests.services.programs import free_port
 from tests.services.receivers import MailBox, WebhookServer
 from tests.services.test_dashboards import panels_without_data
 
