@@ -62,7 +62,7 @@ define step
 endef
 
 .PHONY: demo
-demo: env ## simulate, import, train, backtest, evaluate, review: 10 minutes on 2 cores
+demo: env ## simulate, import, train, backtest, evaluate, review: a few minutes on 2 cores
 	@rm -rf $(DEMO); mkdir -p $(DEMO)
 	$(call step,simulate,$(BIN)/qad simulate $(DEMO)/world --queues 100 --days 21 --start $(START))
 	$(call step,import,$(BIN)/qad import $(DEMO)/store --jobs $(DEMO)/world/jobs.parquet \
