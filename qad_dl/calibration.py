@@ -83,6 +83,7 @@ class Errors:
         stop: [N, T] float32, `scoring.unexplained_stop`.
         volume: [N, T] float32 jobs by which the observed counts are off, the most of any state.
         expected: [N, T] a fall is expected.
+        recovering: [N, T] within a day of a time offline.
         ids: [N] the series' ids, 0 unknown.
     """
 
@@ -90,6 +91,7 @@ class Errors:
     stop: NDArray[np.float32]
     volume: NDArray[np.float32]
     expected: NDArray[np.bool_]
+    recovering: NDArray[np.bool_]
     ids: NDArray[np.int64]
 
 
@@ -166,7 +168,8 @@ class Calibration:
         log_ratios, pull = np.empty((*scaled.shape[:2], 0), np.float32), None
         if self.signatures is not None:
             log_ratios, pull = self.signatures.read(course, self.states, since)
-            statistics["signature"] = any_kind(log_ratios)
+            unusual = np.where(errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0))
+            statistics["signature"] = any_kind(log_ratios) - unusual
         pulls = None if factors is None else np.maximum(scaled * whitened(scaled, factors @ factors.swapaxes(2, 3)), 0)
         return Judged(scaled, log_ratios, over, statistics, pulls, pull)
 

@@ -56,6 +56,7 @@ class Prepared:
         usable: [N, T] the tick arrived, is not frozen (unless all stood still), and the series has had a row.
         last_row: [N, T] int64 position of the last row that proves that the series has begun, -1 where none does.
         expected: [N, T] a fall is expected: not online, in a downtime, or ramping up after one.
+        recovering: [N, T] so, or within the day after: what comes back is not yet as it was.
         calendar: [T, K] float32.
         segment: [T] which of the metadata's segments holds at the tick.
         static_cat: [D, N, F] int64 ids per segment.
@@ -69,6 +70,7 @@ class Prepared:
     usable: NDArray[np.bool_]
     last_row: NDArray[np.int64]
     expected: NDArray[np.bool_]
+    recovering: NDArray[np.bool_]
     calendar: NDArray[np.float32]
     segment: NDArray[np.int64]
     static_cat: NDArray[np.int64]
@@ -208,6 +210,7 @@ class Preprocess:
             usable=(grid.arrived & (~grid.frozen | _still(grid))) & np.isfinite(x).all(axis=2),
             last_row=last_row,
             expected=_spread(~grid.online, self.plan.grace),
+            recovering=_spread(~grid.online, self.plan.day),
             calendar=calendar(grid.times),
             segment=segment,
             static_cat=static_cat,

@@ -302,6 +302,7 @@ def errors_of(prepared: Prepared, series: NDArray[np.int64], made: Reconstructio
         stop=unexplained_stop(x[:, first:], states)[:, made.start - first :],
         volume=_volume(prepared, series, made),
         expected=prepared.expected[series, made.start :],
+        recovering=prepared.recovering[series, made.start :],
         ids=prepared.static_cat[-1, series, 0],
     )
 

@@ -9,7 +9,8 @@ incidents, which act on the mechanism of a queue (`training.signatures`), and ar
     h     silu(f W + b)                                      one layer per tick
     h_t   h_t + silu(sum over k < 3 of h at t - k d, times W_k, + b)       causal convolutions, one per dilation d
     r     h V + c                                            ln of p(f | kind) / p(f | normal life), one per kind
-    L     ln sum over kinds of exp r                         the statistic that is calibrated
+    L     ln sum over kinds of exp r                         the statistic that is calibrated, less a constant in the
+                                                             day after a queue was offline (`Healthy.recovering`)
 """
 
 from __future__ import annotations
@@ -53,10 +54,27 @@ class Healthy:
     Attributes:
         values: at each of `SURVIVAL_SCORES`, ascending.
         thresholds: at each of `EPISODE_RATES`, ascending.
+        recovering: what is taken off L in the day after a queue was offline. Work comes back in ways that look like an
+            incident: ln of how much more likely its evidence is then without one.
     """
 
     values: NDArray[np.float64]
     thresholds: NDArray[np.float64]
+    recovering: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; `from_json` is the inverse."""
+        return {
+            "values": self.values.tolist(),
+            "thresholds": self.thresholds.tolist(),
+            "recovering": self.recovering,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Healthy:
+        """Read what `to_json` wrote; the first bundles took nothing off."""
+        values, thresholds = (np.array(data[n], np.float64) for n in ("values", "thresholds"))
+        return cls(values, thresholds, float(data.get("recovering", 0.0)))
 
 
 NOT_KNOWN: Final = Healthy(SURVIVAL_SCORES.copy(), -np.log10(np.array(EPISODE_RATES)))
@@ -220,7 +238,7 @@ class Signatures:
             "clip": self.clip,
             **{name: getattr(self, name).tolist() for name in ("enter", "enter_bias", "leave", "leave_bias")},
             "course": [c.to_json() for c in self.course],
-            "healthy": {"values": self.healthy.values.tolist(), "thresholds": self.healthy.thresholds.tolist()},
+            "healthy": self.healthy.to_json(),
         }
 
     @classmethod
@@ -239,7 +257,7 @@ class Signatures:
             course=tuple(Convolution.from_json(c) for c in data["course"]),
             leave=leave,
             leave_bias=leave_bias,
-            healthy=Healthy(*(np.array(data["healthy"][n], np.float64) for n in ("values", "thresholds"))),
+            healthy=Healthy.from_json(data["healthy"]),
         )
 
 

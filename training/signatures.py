@@ -43,6 +43,12 @@ FADE_TICKS: Final = 100
 
 AFTER_TICKS: Final = 144
 
+RECOVERING_RATES: Final = (0.1, 0.03, 0.01)
+"""Episodes per series and day at which the day after a time offline is compared with any other,"""
+
+RECOVERING_SHARE: Final = 0.5
+"""and the share of them that is wanted there: who has been told of a downtime needs no false alarm about it."""
+
 
 def main(config: DictConfig) -> None:
     """Worlds to evidence to signatures."""
@@ -51,18 +57,22 @@ def main(config: DictConfig) -> None:
     from qad_dl.atomic import replace_file
     from qad_dl.nn.signatures import Plan, fit_signatures
     from qad_dl.progress import progress
+    from qad_dl.signatures import shipped_signatures
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     work, worlds = Path(plain["work"]), progress(plain["worlds"], "worlds", unit="world")
     made = [_evidence(work, {**plain["world"], **world}, plain["networks"], plain["scored_days"]) for world in worlds]
     kinds = tuple(sorted({str(k) for one in made for k in one["hit_kind"]} - set(LEFT_OUT)))
-    learned = fit_signatures(
-        [_course(one, kinds) for one in made],
-        [str(s) for s in made[0]["states"]],
-        [(int(h), float(w)) for h, w in made[0]["channels"]],
-        kinds,
-        Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
-    )
+    if plain["learn"]:
+        learned = fit_signatures(
+            [_course(one, kinds) for one in made],
+            [str(s) for s in made[0]["states"]],
+            [(int(h), float(w)) for h, w in made[0]["channels"]],
+            kinds,
+            Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
+        )
+    else:
+        learned = shipped_signatures()
     signatures = replace(learned, healthy=_healthy(learned, made))
     replace_file(Path(plain["out"]), (json.dumps(_rounded(signatures.to_json())) + "\n").encode())
     sys.stderr.write(f"signatures of {len(kinds)} kinds from {len(made)} worlds written to {plain['out']}\n")
@@ -70,24 +80,37 @@ def main(config: DictConfig) -> None:
 
 def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]]) -> Healthy:
     """How the statistic behaves in the normal life of the worlds: known to be normal, since incidents are known."""
-    from qad_dl.metrics.episodes import count_episodes
     from qad_dl.progress import progress
-    from qad_dl.schema import Tick
     from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy, any_kind
 
-    values, thresholds = [], []
+    values, thresholds, back = [], [], []
     for one in progress(made, "normal life", unit="world"):
         scaled = one["scaled"].astype(np.float32)
         statistic = any_kind(signatures.log_ratios(scaled, [str(s) for s in one["states"]]))
-        normal = one["normal"]
-        values.append(np.quantile(statistic[normal], 1 - 10.0**-SURVIVAL_SCORES))
-        # Episodes are counted of positive scores; the statistic is moved there and back.
-        lowest = float(statistic.min()) - 1
-        counts = count_episodes(np.where(one["scored"], statistic - lowest, 0), normal, Tick().per_day)
-        days = normal.sum() / Tick().per_day
-        at = [counts.lowest(rate * days) for rate in EPISODE_RATES]
-        thresholds.append([float("nan") if k is None else counts.threshold[k] + lowest for k in at])
-    return Healthy(np.median(values, axis=0), np.nanmedian(thresholds, axis=0))
+        usual = one["normal"] & ~one["recovering"]
+        values.append(np.quantile(statistic[usual], 1 - 10.0**-SURVIVAL_SCORES))
+        thresholds.append([_threshold([(statistic, usual)], rate) for rate in EPISODE_RATES])
+        back.append((statistic, one["recovering"] & one["untouched"]))
+    usual_thresholds = np.nanmedian(thresholds, axis=0)
+    # Of all worlds together, and of rates that they are long enough for: few days are spent coming back.
+    more = [
+        _threshold(back, rate * RECOVERING_SHARE) - usual_thresholds[EPISODE_RATES.index(rate)]
+        for rate in RECOVERING_RATES
+    ]
+    return Healthy(np.median(values, axis=0), usual_thresholds, max(0.0, float(np.median(more))))
+
+
+def _threshold(of: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], rate: float) -> float:
+    """The lowest statistic [N, T] at which so many episodes per series-day begin in the masks; NaN where none is."""
+    from qad_dl.metrics.episodes import count_episodes
+    from qad_dl.schema import Tick
+
+    # Episodes are counted of positive scores; the statistic is moved there and back.
+    lowest = min(float(statistic.min()) for statistic, _ in of) - 1
+    statistic, where = (np.concatenate(arrays) for arrays in zip(*of, strict=True))
+    counts = count_episodes(statistic - lowest, where, Tick().per_day)
+    at = counts.lowest(rate * where.sum() / Tick().per_day)
+    return float("nan") if at is None else float(counts.threshold[at] + lowest)
 
 
 def _rounded(data: Any) -> Any:
@@ -157,11 +180,15 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     first = len(prepared.grid.times) - scored_days * day
     windows = truth(prepared.grid.series, prepared.grid.times)
     use = use[:, -scored_days * day :]
+    untouched = ~_touched(windows, prepared.grid.times, first, use.shape)
+    back = prepared.recovering & prepared.grid.online  # not while it is offline: nothing happens then
     running = np.nan_to_num(prepared.grid.counts[:, :, prepared.grid.states.index("running")])
     return {
         "scaled": scaled[:, -scored_days * day :].astype(np.float16),
         "scored": use,
-        "normal": use & ~_touched(windows, prepared.grid.times, first, use.shape),
+        "normal": use & untouched,
+        "untouched": untouched,
+        "recovering": back[:, -scored_days * day :],
         "states": np.array(preprocess.states),
         "channels": np.array(settings.channels),
         **_hits(windows, prepared.grid.times, first, running),

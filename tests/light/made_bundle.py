@@ -59,7 +59,7 @@ def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
     evidence = Evidence((Channel(0, 0.3), Channel(1, 0.1)), preprocess.plan.evidence)
     calm = np.zeros(use.shape, np.float32)
     n_ids = len(preprocess.vocabularies[0])
-    made = Errors(z, calm, calm + 1e6, none, ids)
+    made = Errors(z, calm, calm + 1e6, none, none, ids)
     calibration = fit_calibration(made, use, evidence, preprocess.states, n_ids, TICK.per_day)
     detection = fit_detection(calibration.score(calibration.judge(made)), use, TICK.per_day)
     return write_bundle(

@@ -22,7 +22,7 @@ def healthy(n: int = 8, days: int = 14, seed: int = 0, width: float = 1.0) -> Er
     own = rng.uniform(0.5, 2, (n, 1, 1, 1)) * width
     z = (rng.standard_t(5, shape) * own).clip(-8, 8).astype(np.float32)
     many = np.full(shape[:2], 1e6, np.float32)
-    return Errors(z, 0 * many, many, np.zeros(shape[:2], bool), np.arange(1, n + 1))
+    return Errors(z, 0 * many, many, *np.zeros((2, *shape[:2]), bool), np.arange(1, n + 1))
 
 
 def everything(data: Errors) -> np.ndarray:

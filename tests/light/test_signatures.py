@@ -133,7 +133,7 @@ def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> No
     use, none = np.ones((40, 2000), bool), np.zeros((40, 2000), bool)
     how = Evidence(tuple(Channel(HORIZONS.index(h), w) for h, w in shipped.channels), ticks=72)
     calm = np.zeros(use.shape, np.float32)
-    data = Errors(z, calm, calm, none, np.arange(1, 41))
+    data = Errors(z, calm, calm, none, none, np.arange(1, 41))
     fit = fit_calibration(data, use, how, shipped.states, 41, 144, shipped)
     assert list(fit.survival) == ["signature"]
     z[3, 1000:1040, :, shipped.states.index("failed")] = 6
