@@ -48,6 +48,9 @@ VOLUME: Final = 5.0
 LEVEL_LEAST: Final = 0.5
 """Likewise for the level."""
 
+NEW_QUANTILE: Final = 0.7
+"""Of the spreads that known series would have if they were new, the one that all new series get."""
+
 SHRINKAGE: Final = 0.2
 """Share of the identity in the correlations between states that evidence is whitened by: states that always went
 together may drift apart by half of their spread before it counts as more than that."""
@@ -83,7 +86,7 @@ class Errors:
         stop: [N, T] float32, `scoring.unexplained_stop`.
         volume: [N, T] float32 jobs by which the observed counts are off, the most of any state.
         expected: [N, T] a fall is expected.
-        recovering: [N, T] within a day of a time offline.
+        recovering: [N, T] away, or back for less than a day (`Prepared.recovering`).
         ids: [N] the series' ids, 0 unknown.
     """
 
@@ -168,7 +171,9 @@ class Calibration:
         log_ratios, pull = np.empty((*scaled.shape[:2], 0), np.float32), None
         if self.signatures is not None:
             log_ratios, pull = self.signatures.read(course, self.states, since)
-            unusual = np.where(errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0))
+            unusual = np.where(
+                errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0)
+            )
             statistics["signature"] = any_kind(log_ratios) - unusual
         pulls = None if factors is None else np.maximum(scaled * whitened(scaled, factors @ factors.swapaxes(2, 3)), 0)
         return Judged(scaled, log_ratios, over, statistics, pulls, pull)
@@ -252,6 +257,7 @@ def fit_calibration(
     signatures: Signatures | None = None,
     whiten: bool = False,
     combine: str = "max",
+    as_new: tuple[Errors, NDArray[np.bool_]] | None = None,
 ) -> Calibration:
     """Learn spreads, levels and survival curves on held-out time.
 
@@ -265,6 +271,8 @@ def fit_calibration(
         signatures: what incidents look like; None to do without.
         whiten: judge what states do together: how they usually go with each other is no news.
         combine: `max` or `mean` of the channels is the deviation of a tick.
+        as_new: the same errors and ticks had the series been new (`Preprocess.as_if_new`): what unknown ones are
+            measured by. None: by the median of the known ones.
     """
     prior = PRIOR_DAYS * per_day
     spread = healthy_spread(accumulate(data.z, evidence), use, data.ids, n_ids, prior)
@@ -286,6 +294,8 @@ def fit_calibration(
         whitening,
         combine,
     )
+    if as_new is not None:
+        draft = _with_new(draft, *as_new)
     if signatures is not None:
         unseen = _unseen(data, use, draft, n_ids, prior)
         stretch = _stretch(unseen, use, signatures.healthy, per_day)
@@ -296,6 +306,28 @@ def fit_calibration(
     with_curves = replace(draft, survival=survival)
     top = np.max(list(with_curves.parts(judged).values()), axis=0)
     return replace(with_curves, total=survival_curve(top[use]))
+
+
+def _with_new(draft: Calibration, data: Errors, use: NDArray[np.bool_]) -> Calibration:
+    """Row 0 of the tables from the errors of series as if they were new.
+
+    A new series is expected to be as large as its group, and is not: some are far off. One row has to do for all of
+    them, and it must not be the median one, or every larger one would be odd for as long as it lives.
+    """
+    evidence = accumulate(data.z, draft.evidence)
+    spread = _first_row(draft.spread, _root_mean_square(evidence, use))
+    scaled = scaled_evidence(evidence, spread[data.ids], data.expected, draft.states)
+    factors = None if draft.whitening is None else draft.whitening[data.ids]
+    level = _first_row(draft.level, _quantiles(_size(scaled, draft.states, factors), use, LEVEL_QUANTILE))
+    absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
+    own = _quantiles(absolute, use, BAND_QUANTILE)
+    return replace(draft, spread=spread, level=level, band=_first_row(draft.band, own))
+
+
+def _first_row(table: NDArray[np.float32], own: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The table with the `NEW_QUANTILE` over series of their values in row 0; a new one is no surer than known ones."""
+    row = np.nanquantile(own, NEW_QUANTILE, axis=0).reshape(table.shape[1:])
+    return np.concatenate([np.maximum(row, table[0])[None].astype(np.float32), table[1:]])
 
 
 def healthy_spread(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,7 +56,7 @@ class Prepared:
         usable: [N, T] the tick arrived, is not frozen (unless all stood still), and the series has had a row.
         last_row: [N, T] int64 position of the last row that proves that the series has begun, -1 where none does.
         expected: [N, T] a fall is expected: not online, in a downtime, or ramping up after one.
-        recovering: [N, T] so, or within the day after: what comes back is not yet as it was.
+        recovering: [N, T] so, or within a day after it was offline or had no row for a day: not yet as it was.
         calendar: [T, K] float32.
         segment: [T] which of the metadata's segments holds at the tick.
         static_cat: [D, N, F] int64 ids per segment.
@@ -170,6 +170,12 @@ class Preprocess:
             quantity=quantity,
         )
 
+    def as_if_new(self) -> Preprocess:
+        """The same, knowing no series: each is what any new one is, of its group's usual size and without an id."""
+        own, *fields = self.vocabularies
+        none = Scale(self.series_scale.loc[:0], self.series_scale.scale[:0])
+        return replace(self, vocabularies=(Vocabulary(own.field, ()), *fields), series_scale=none)
+
     def prepare(self, grid: Grid, metadata: Metadata, in_training: bool = False) -> Prepared:
         """Standardise a grid and look up what is known of its series; nothing is learned from it.
 
@@ -210,7 +216,7 @@ class Preprocess:
             usable=(grid.arrived & (~grid.frozen | _still(grid))) & np.isfinite(x).all(axis=2),
             last_row=last_row,
             expected=_spread(~grid.online, self.plan.grace),
-            recovering=_spread(~grid.online, self.plan.day),
+            recovering=_recovering(grid, self.plan.day),
             calendar=calendar(grid.times),
             segment=segment,
             static_cat=static_cat,
@@ -395,6 +401,15 @@ def _join(key: Sequence[str]) -> str:
 
 def _median(scale: Scale, of: NDArray[np.int64]) -> Scale:
     return Scale(np.median(scale.loc[of], axis=0), np.median(scale.scale[of], axis=0))
+
+
+def _recovering(grid: Grid, day: int) -> NDArray[np.bool_]:
+    """Offline, or back for less than a day after a time offline or without a row for a day, [N, T].
+
+    Without a row for a day and still without one a series is not back: it may be why one is told.
+    """
+    away = grid.quiet >= day
+    return _spread(~grid.online, day) | (_spread(away, day) & ~away)
 
 
 def _spread(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:

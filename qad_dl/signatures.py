@@ -10,7 +10,7 @@ incidents, which act on the mechanism of a queue (`training.signatures`), and ar
     h_t   h_t + silu(sum over k < 3 of h at t - k d, times W_k, + b)       causal convolutions, one per dilation d
     r     h V + c                                            ln of p(f | kind) / p(f | normal life), one per kind
     L     ln sum over kinds of exp r                         the statistic that is calibrated, less a constant in the
-                                                             day after a queue was offline (`Healthy.recovering`)
+                                                             day after a queue was away (`Healthy.recovering`)
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Healthy:
     Attributes:
         values: at each of `SURVIVAL_SCORES`, ascending.
         thresholds: at each of `EPISODE_RATES`, ascending.
-        recovering: what is taken off L in the day after a queue was offline. Work comes back in ways that look like an
-            incident: ln of how much more likely its evidence is then without one.
+        recovering: taken off L in the day after a queue was away (`Prepared.recovering`). Work comes back in ways
+            that look like an incident: ln of how much more likely such evidence is then without one.
     """
 
     values: NDArray[np.float64]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -51,13 +52,14 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     signatures = _signatures(settings, preprocess)
     course = 0 if signatures is None else signatures.reach
     data, use = exported_errors(period, Model(content), course)
+    as_new = exported_errors(_as_if_new(period), Model(content), course)
     horizons = [int(h) for h in settings.model["horizons"]]
     evidence = Evidence(
         tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
     )
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
     calibration = fit_calibration(
-        data, use, evidence, preprocess.states, n_ids, per_day, signatures, settings.whiten, settings.combine
+        data, use, evidence, preprocess.states, n_ids, per_day, signatures, settings.whiten, settings.combine, as_new
     )
     if signatures is not None:
         detection = known_detection(signatures.healthy)
@@ -91,6 +93,13 @@ def exported_errors(period: Period, model: Model, course: int) -> tuple[Errors, 
         msg = f"no tick from {since} to {until} can be scored, so nothing calibrates: give a longer period"
         raise InputError(msg)
     return errors_of(prepared, series, made, period.preprocess.states), use
+
+
+def _as_if_new(period: Period) -> Period:
+    """The period as it would look had all its series been new when it was over."""
+    preprocess, known = period.preprocess.as_if_new(), period.prepared
+    prepared = preprocess.prepare(known.grid, period.metadata, in_training=True)
+    return replace(period, preprocess=preprocess, prepared=prepared)
 
 
 def _signatures(settings: Settings, preprocess: Preprocess) -> Signatures | None:

@@ -36,6 +36,7 @@ class Period:
     Attributes:
         preprocess: fitted on the part before the held-out time.
         prepared: the whole period.
+        metadata: what held in it.
         weight: [N, T] ticks that count: observed, and no fall expected.
         fit: grid positions [first, end) that the model learns from.
         validation: positions whose loss stops the training.
@@ -44,6 +45,7 @@ class Period:
 
     preprocess: Preprocess
     prepared: Prepared
+    metadata: Metadata
     weight: NDArray[np.bool_]
     fit: tuple[int, int]
     validation: tuple[int, int]
@@ -88,6 +90,7 @@ def make_period(
     return Period(
         preprocess=preprocess,
         prepared=prepared,
+        metadata=metadata,
         weight=prepared.usable & ~prepared.expected,
         fit=(preprocess.plan.context, held_out),
         validation=(held_out, validation),

@@ -83,18 +83,19 @@ def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]])
     from qad_dl.progress import progress
     from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy, any_kind
 
-    values, thresholds, back = [], [], []
+    values, thresholds, returns = [], [], []
     for one in progress(made, "normal life", unit="world"):
         scaled = one["scaled"].astype(np.float32)
         statistic = any_kind(signatures.log_ratios(scaled, [str(s) for s in one["states"]]))
-        usual = one["normal"] & ~one["recovering"]
+        usual, back = (one["normal"] & mask for mask in (~one["recovering"], one["recovering"]))
         values.append(np.quantile(statistic[usual], 1 - 10.0**-SURVIVAL_SCORES))
+        statistic[~one["scored"]] = statistic.min()  # where there is no score there is no episode
         thresholds.append([_threshold([(statistic, usual)], rate) for rate in EPISODE_RATES])
-        back.append((statistic, one["recovering"] & one["untouched"]))
+        returns.append((statistic, back))
     usual_thresholds = np.nanmedian(thresholds, axis=0)
     # Of all worlds together, and of rates that they are long enough for: few days are spent coming back.
     more = [
-        _threshold(back, rate * RECOVERING_SHARE) - usual_thresholds[EPISODE_RATES.index(rate)]
+        _threshold(returns, rate * RECOVERING_SHARE) - usual_thresholds[EPISODE_RATES.index(rate)]
         for rate in RECOVERING_RATES
     ]
     return Healthy(np.median(values, axis=0), usual_thresholds, max(0.0, float(np.median(more))))
@@ -180,15 +181,12 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     first = len(prepared.grid.times) - scored_days * day
     windows = truth(prepared.grid.series, prepared.grid.times)
     use = use[:, -scored_days * day :]
-    untouched = ~_touched(windows, prepared.grid.times, first, use.shape)
-    back = prepared.recovering & prepared.grid.online  # not while it is offline: nothing happens then
     running = np.nan_to_num(prepared.grid.counts[:, :, prepared.grid.states.index("running")])
     return {
         "scaled": scaled[:, -scored_days * day :].astype(np.float16),
         "scored": use,
-        "normal": use & untouched,
-        "untouched": untouched,
-        "recovering": back[:, -scored_days * day :],
+        "normal": use & ~_touched(windows, prepared.grid.times, first, use.shape),
+        "recovering": prepared.recovering[:, -scored_days * day :],
         "states": np.array(preprocess.states),
         "channels": np.array(settings.channels),
         **_hits(windows, prepared.grid.times, first, running),

@@ -107,7 +107,7 @@ def test_ticks_out_of_use_teach_nothing(learned: Errors) -> None:
     z[:, -200:] = 8
     use[:, -200:] = False
     fit = fitted(replace(learned, z=z), use)
-    parts = {name: getattr(learned, name)[:, :-200] for name in ("z", "stop", "volume", "expected")}
+    parts = {name: getattr(learned, name)[:, :-200] for name in ("z", "stop", "volume", "expected", "recovering")}
     clean = fitted(Errors(**parts, ids=learned.ids))
     assert np.allclose(fit.spread, clean.spread, rtol=1e-5)
     assert np.allclose(fit.total.values, clean.total.values, rtol=1e-4)
