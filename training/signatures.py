@@ -98,7 +98,8 @@ def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]])
         _threshold(returns, rate * RECOVERING_SHARE) - usual_thresholds[EPISODE_RATES.index(rate)]
         for rate in RECOVERING_RATES
     ]
-    return Healthy(np.median(values, axis=0), usual_thresholds, max(0.0, float(np.median(more))))
+    known = [m for m in more if np.isfinite(m)]  # worlds of a test may be too short for any: nothing is taken off then
+    return Healthy(np.median(values, axis=0), usual_thresholds, max(0.0, float(np.median(known))) if known else 0.0)
 
 
 def _threshold(of: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], rate: float) -> float:

@@ -13,9 +13,10 @@ import pytest
 from qad_dl.signatures import Signatures
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "qad_dl" / "signatures.json"
 
 
-def learn(out: Path, work: Path) -> subprocess.CompletedProcess[str]:
+def learn(out: Path, work: Path, *more: str) -> subprocess.CompletedProcess[str]:
     worlds = "[{seed: 1},{seed: 2, noise: 0.8}]"
     small = [
         "world.days=9",
@@ -26,7 +27,7 @@ def learn(out: Path, work: Path) -> subprocess.CompletedProcess[str]:
         f"worlds={worlds}",
     ]
     network = "networks=['trainer=smoke','data.held_out=0.6']"
-    command = [sys.executable, "-m", "training.signatures", f"out={out}", f"work={work}", *small, network]
+    command = [sys.executable, "-m", "training.signatures", f"out={out}", f"work={work}", *small, network, *more]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -52,3 +53,13 @@ def test_a_run_that_goes_on_from_kept_evidence_learns_the_same(learned: tuple[Pa
     assert learn(tmp_path / "again.json", learned[1]).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in learned[1].glob("*.npz")} == before
     assert (tmp_path / "again.json").read_bytes() == learned[0].read_bytes()
+
+
+def test_normal_life_can_be_measured_anew_with_the_network_that_is_there(
+    learned: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = learn(tmp_path / "kept.json", learned[1], "learn=false")
+    assert done.returncode == 0, done.stderr[-3000:]
+    kept, shipped = (Signatures.from_json(json.loads(p.read_text("utf-8"))) for p in (tmp_path / "kept.json", SHIPPED))
+    assert np.array_equal(kept.enter, shipped.enter)
+    assert not np.array_equal(kept.healthy.values, shipped.healthy.values)

@@ -102,6 +102,28 @@ def test_an_unknown_series_in_the_calibration_has_no_row_of_its_own(learned: Err
     assert np.allclose(fit.spread[3], fit.spread[0])
 
 
+def test_new_series_are_measured_by_what_known_ones_would_be(learned: Errors) -> None:
+    """Some series are far from what their group is, and a new one may be one of them."""
+    far = np.where(np.arange(8) < 4, 1, 6)[:, None, None, None].astype(np.float32)
+    as_new = replace(learned, z=np.clip(learned.z * far, -8, 8), ids=np.zeros(8, np.int64))
+    usual = fitted(learned)
+    fit = fit_calibration(learned, everything(learned), EVIDENCE, STATES, 9, DAY, as_new=(as_new, everything(as_new)))
+    assert np.array_equal(fit.spread[1:], usual.spread[1:])
+    assert np.array_equal(fit.level[1:], usual.level[1:])
+    assert np.array_equal(fit.band[1:], usual.band[1:])
+    assert (fit.spread[0] > 2 * usual.spread[0]).all()
+    assert (fit.band[0] > 2 * usual.band[0]).all()
+    limit = 2.0
+    false = [(scores(c, as_new)[4:] >= limit).mean() for c in (fit, usual)]
+    assert false[0] < 0.3 * false[1]
+
+
+def test_a_new_series_is_no_surer_than_a_known_one(learned: Errors) -> None:
+    calm = replace(learned, z=learned.z / 10, ids=np.zeros(8, np.int64))
+    fit = fit_calibration(learned, everything(learned), EVIDENCE, STATES, 9, DAY, as_new=(calm, everything(calm)))
+    assert np.array_equal(fit.spread[0], fitted(learned).spread[0])
+
+
 def test_ticks_out_of_use_teach_nothing(learned: Errors) -> None:
     z, use = learned.z.copy(), everything(learned)
     z[:, -200:] = 8

@@ -148,6 +148,26 @@ class TestPrepare:
         assert prepared.expected[2].tolist() == expected.tolist()
         assert not prepared.expected[3].any()
 
+    def test_what_comes_back_is_given_a_day(self, preprocess: Preprocess) -> None:
+        n = 4 * DAY
+        gone = {"Q3": range(DAY, 2 * DAY + 10), "Q4": range(DAY, 2 * DAY - 20), "Q1": range(DAY, n)}
+        rows = [(t, q, "running", 5.0 + t % 9) for t in range(n) for q in QUEUES if t not in gone.get(q, ())]
+        prepared = prepared_of(preprocess, rows, n, downtimes=[Downtime("Q2", at(2 * DAY), at(2 * DAY + 6), "OUTAGE")])
+        recovering = {key[0]: prepared.recovering[i] for i, key in enumerate(prepared.grid.series)}
+        ticks_ = np.arange(n)
+        assert np.array_equal(recovering["Q2"], (ticks_ >= 2 * DAY) & (ticks_ < 3 * DAY + 6))
+        assert np.array_equal(recovering["Q3"], (ticks_ >= 2 * DAY + 10) & (ticks_ < 3 * DAY + 10))
+        assert not recovering["Q4"].any()  # away for less than a day
+        assert not recovering["Q1"].any()  # not back
+
+    def test_as_if_new_it_knows_no_series_and_all_else(self, preprocess: Preprocess) -> None:
+        known, new = (prepared_of(p, made_history(1), DAY) for p in (preprocess, preprocess.as_if_new()))
+        assert (known.static_cat[:, :, 0] > 0).all()
+        assert (new.static_cat[:, :, 0] == 0).all()
+        assert np.array_equal(new.static_cat[:, :, 1:], known.static_cat[:, :, 1:])
+        assert np.array_equal(new.x, known.x)
+        assert not np.array_equal(new.scale.loc, known.scale.loc)
+
     def test_an_unknown_series_borrows_the_scale_of_its_group_then_of_all(self) -> None:
         group = {"type": "production", "resource_type": "GRID", "capability": "score"}
         metadata = Metadata.single({"A": group, "B": group, "C": {"type": "analysis"}, "N": group})

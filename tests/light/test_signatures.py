@@ -142,5 +142,11 @@ def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> No
     weight, sign = fit.leading(judged)
     assert shipped.states[int(weight[3, 1020].argmax())] == "failed"
     assert sign[3, 1020, shipped.states.index("failed")] == 1
+    back = replace(data, recovering=~none)  # the same of queues that were away until just now
+    assert np.allclose(
+        judged.statistics["signature"] - fit.judge(back).statistics["signature"], shipped.healthy.recovering, atol=1e-4
+    )
+    assert shipped.healthy.recovering > 2
+    assert fit.score(fit.judge(back))[3, 1020] < fit.score(judged)[3, 1020]
     again = type(fit).from_json(json.loads(json.dumps(fit.to_json(), allow_nan=False)))
     assert np.array_equal(again.score(again.judge(data)), fit.score(judged))
