@@ -143,7 +143,8 @@ lint: env ## ruff, mypy, import contracts
 # Each row of the acceptance table is one target; `make accept` runs them all and closes with a table.
 
 COLLECTOR_ROWS := 1 2 3 4 5 6 7 8
-ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%)
+QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
+ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(QUALITY_ROWS:%=quality-%) quality-6
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
 DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
 
@@ -189,11 +190,12 @@ accept-10: $(DEMO)/review.html ## the metadata embeddings work
 	$(ACCEPT) tests/accept/test_embeddings.py
 
 # Rows of what is needed of the alarms: `make accept-quality-3`. The parts that are there are not made again.
-QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
-
 .PHONY: $(QUALITY_ROWS:%=accept-quality-%)
 $(QUALITY_ROWS:%=accept-quality-%): accept-quality-%: quality
 	$(ACCEPT) "tests/accept/test_quality.py::test_row[$*]"
+
+accept-quality-6: benchmark ## measurements of other systems, against the best peer of the same run
+	$(ACCEPT) tests/accept/test_benchmark.py
 # Rows of the collector; `make accept` does them with the others.
 .PHONY: $(COLLECTOR_ROWS:%=accept-collector-%)
 accept-collector-1: $(DEMO)/review.html system ## a day of ticks: each incident told once, faults told as faults
