@@ -51,6 +51,9 @@ LEVEL_LEAST: Final = 0.5
 NEW_QUANTILE: Final = 0.7
 """Of the spreads that known series would have if they were new, the one that all new series get."""
 
+UNSEEN_PARTS: Final = 4
+"""Parts of the calibration time: what is learned on the others says how each will look once it is over."""
+
 SHRINKAGE: Final = 0.2
 """Share of the identity in the correlations between states that evidence is whitened by: states that always went
 together may drift apart by half of their spread before it counts as more than that."""
@@ -178,14 +181,14 @@ class Calibration:
         pulls = None if factors is None else np.maximum(scaled * whitened(scaled, factors @ factors.swapaxes(2, 3)), 0)
         return Judged(scaled, log_ratios, over, statistics, pulls, pull)
 
-    def parts(self, judged: Judged) -> dict[str, NDArray[np.float64]]:
+    def parts(self, statistics: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
         """-log10 p_k / share_k of each statistic in use, [N, T] each."""
         shares = _shares(self.survival)
-        return {name: s.score(judged.statistics[name]) + np.log10(shares[name]) for name, s in self.survival.items()}
+        return {name: s.score(statistics[name]) + np.log10(shares[name]) for name, s in self.survival.items()}
 
-    def score(self, judged: Judged) -> NDArray[np.float64]:
+    def score(self, statistics: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
         """-log10 of the probability that a healthy tick looks as bad in any way, [N, T], >= 0."""
-        return self.total.score(np.max(list(self.parts(judged).values()), axis=0))
+        return self.total.score(np.max(list(self.parts(statistics).values()), axis=0))
 
     def leading(self, judged: Judged) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """How much each state adds to the score, [N, T, S] >= 0, and whether it is high (1) or low (-1), [N, T, S].
@@ -198,7 +201,7 @@ class Calibration:
         weight = bad_news(signed[:, :, None], self.states)[:, :, 0] ** 2
         if judged.pulls is not None:
             weight = np.take_along_axis(judged.pulls, best, axis=2)[:, :, 0]
-        parts = self.parts(judged)
+        parts = self.parts(judged.statistics)
         names = list(parts)
         decides = np.argmax([parts[name] for name in names], axis=0)
         if judged.pull is not None:
@@ -275,36 +278,31 @@ def fit_calibration(
             measured by. None: by the median of the known ones.
     """
     prior = PRIOR_DAYS * per_day
-    spread = healthy_spread(accumulate(data.z, evidence), use, data.ids, n_ids, prior)
-    scaled = scaled_evidence(accumulate(data.z, evidence), spread[data.ids], data.expected, states)
-    whitening = fit_whitening(scaled, use, data.ids, n_ids, prior) if whiten else None
-    raw = _size(scaled, states, None if whitening is None else whitening[data.ids])
-    level = _pooled_rows(_quantiles(raw, use, LEVEL_QUANTILE), use, data.ids, n_ids, prior, LEVEL_LEAST)
     absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
     band = _pooled_rows(_quantiles(absolute, use, BAND_QUANTILE), use, data.ids, n_ids, prior)
-    draft = Calibration(
-        evidence,
-        tuple(states),
-        spread,
-        level,
-        band.reshape(n_ids, *data.z.shape[2:]),
-        signatures,
-        {},
-        AS_IT_IS,
-        whitening,
-        combine,
+    shape = (n_ids, len(evidence.channels), len(states))
+    blank = Calibration(
+        evidence=evidence,
+        states=tuple(states),
+        spread=np.ones(shape, np.float32),
+        level=np.ones(shape[:2], np.float32),
+        band=band.reshape(n_ids, *data.z.shape[2:]),
+        signatures=signatures,
+        survival={},
+        total=AS_IT_IS,
+        whitening=np.ones((*shape, len(states)), np.float32) if whiten else None,
+        combine=combine,
     )
+    draft = _learned(blank, data, use, prior)
     if as_new is not None:
         draft = _with_new(draft, *as_new)
+    statistics = unseen_statistics(draft, data, use, per_day)
     if signatures is not None:
-        unseen = _unseen(data, use, draft, n_ids, prior)
-        stretch = _stretch(unseen, use, signatures.healthy, per_day)
+        stretch = _stretch(statistics["signature"], use, signatures.healthy, per_day)
         return replace(draft, survival={"signature": known_survival(signatures.healthy, stretch)})
-    judged = draft.judge(data)
-    useful = {name: s[use] for name, s in judged.statistics.items() if np.ptp(s[use]) > 0}
-    survival = {name: survival_curve(values) for name, values in useful.items()}
-    with_curves = replace(draft, survival=survival)
-    top = np.max(list(with_curves.parts(judged).values()), axis=0)
+    useful = {name: s[use] for name, s in statistics.items() if np.ptp(s[use]) > 0}
+    with_curves = replace(draft, survival={name: survival_curve(values) for name, values in useful.items()})
+    top = np.max(list(with_curves.parts(statistics).values()), axis=0)
     return replace(with_curves, total=survival_curve(top[use]))
 
 
@@ -376,21 +374,39 @@ def known_survival(healthy: Healthy, stretch: float = 1.0) -> Survival:
     return Survival(values, SURVIVAL_SCORES.copy(), float(1 / (values[-1] - values[decade])))
 
 
-def _unseen(data: Errors, use: NDArray[np.bool_], draft: Calibration, n_ids: int, prior: float) -> NDArray[np.float32]:
-    """The signature statistic on each half of the calibration time with the spread of the other half, [N, T].
+def unseen_statistics(
+    calibration: Calibration, data: Errors, use: NDArray[np.bool_], per_day: int
+) -> dict[str, NDArray[np.float32]]:
+    """The statistics on each quarter of the calibration time with the tables of the others, [N, T] each.
 
-    With the spread of the same ticks it would be tamer than it is going to be on ticks that have not been seen.
+    With the tables of the same ticks they would be tamer than they are going to be on ticks that have not been seen.
+
+    Args:
+        calibration: says how; its own tables are not used.
+        data: errors of the calibration time.
+        use: as in `fit_calibration`.
+        per_day: ticks in a day.
     """
-    middle = int(np.median(np.flatnonzero(use.any(axis=0))))
-    out = np.empty(use.shape, np.float32)
-    for learned, judged in ((slice(None, middle), slice(middle, None)), (slice(middle, None), slice(None, middle))):
-        part = np.zeros_like(use)
-        part[:, learned] = use[:, learned]
-        kept = accumulate(data.z, draft.evidence)
-        spread = healthy_spread(kept, part, data.ids, n_ids, prior)
-        half = replace(draft, spread=spread)
-        out[:, judged] = half.judge(data).statistics["signature"][:, judged]
+    out: dict[str, NDArray[np.float32]] = {}
+    for ticks in np.array_split(np.flatnonzero(use.any(axis=0)), UNSEEN_PARTS):
+        others = use.copy()
+        others[:, ticks] = False
+        rest = _learned(calibration, data, others, PRIOR_DAYS * per_day)
+        for name, values in rest.judge(data).statistics.items():
+            out.setdefault(name, values.copy())[:, ticks] = values[:, ticks]
     return out
+
+
+def _learned(calibration: Calibration, data: Errors, use: NDArray[np.bool_], prior: float) -> Calibration:
+    """With the spreads, the whitening if there is one, and the levels of some ticks."""
+    states, n_ids, ids = calibration.states, len(calibration.spread), data.ids
+    evidence = accumulate(data.z, calibration.evidence)
+    spread = healthy_spread(evidence, use, ids, n_ids, prior)
+    scaled = scaled_evidence(evidence, spread[ids], data.expected, states)
+    whitening = None if calibration.whitening is None else fit_whitening(scaled, use, ids, n_ids, prior)
+    raw = _size(scaled, states, None if whitening is None else whitening[ids])
+    level = _pooled_rows(_quantiles(raw, use, LEVEL_QUANTILE), use, ids, n_ids, prior, LEVEL_LEAST)
+    return replace(calibration, spread=spread, whitening=whitening, level=level)
 
 
 def _stretch(statistic_: NDArray[np.float32], use: NDArray[np.bool_], healthy: Healthy, per_day: int) -> float:

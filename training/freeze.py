@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.bundle import write_bundle
-from qad_dl.calibration import fit_calibration
+from qad_dl.calibration import fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network
@@ -64,7 +64,8 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     if signatures is not None:
         detection = known_detection(signatures.healthy)
     else:
-        detection = fit_detection(calibration.score(calibration.judge(data)), use, per_day)
+        unseen = unseen_statistics(calibration, data, use, per_day)
+        detection = fit_detection(calibration.score(unseen), use, per_day)
     about = _about(settings, period, parity) | {"horizons": horizons, "statistics": sorted(calibration.survival)}
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about)
 

@@ -61,7 +61,7 @@ def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
     n_ids = len(preprocess.vocabularies[0])
     made = Errors(z, calm, calm + 1e6, none, none, ids)
     calibration = fit_calibration(made, use, evidence, preprocess.states, n_ids, TICK.per_day)
-    detection = fit_detection(calibration.score(calibration.judge(made)), use, TICK.per_day)
+    detection = fit_detection(calibration.score(calibration.judge(made).statistics), use, TICK.per_day)
     return write_bundle(
         path, persistence(preprocess), preprocess, calibration, detection, {"horizons": list(HORIZONS), **about}
     )

@@ -138,7 +138,7 @@ def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> No
     assert list(fit.survival) == ["signature"]
     z[3, 1000:1040, :, shipped.states.index("failed")] = 6
     judged = fit.judge(data)
-    assert fit.score(judged)[3, 1020] > 3 > fit.score(judged)[3, 900]
+    assert fit.score(judged.statistics)[3, 1020] > 3 > fit.score(judged.statistics)[3, 900]
     weight, sign = fit.leading(judged)
     assert shipped.states[int(weight[3, 1020].argmax())] == "failed"
     assert sign[3, 1020, shipped.states.index("failed")] == 1
@@ -147,6 +147,6 @@ def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> No
         judged.statistics["signature"] - fit.judge(back).statistics["signature"], shipped.healthy.recovering, atol=1e-4
     )
     assert shipped.healthy.recovering > 2
-    assert fit.score(fit.judge(back))[3, 1020] < fit.score(judged)[3, 1020]
+    assert fit.score(fit.judge(back).statistics)[3, 1020] < fit.score(judged.statistics)[3, 1020]
     again = type(fit).from_json(json.loads(json.dumps(fit.to_json(), allow_nan=False)))
-    assert np.array_equal(again.score(again.judge(data)), fit.score(judged))
+    assert np.array_equal(again.score(again.judge(data).statistics), fit.score(judged.statistics))
