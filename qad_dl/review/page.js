@@ -63,6 +63,8 @@ function viewOf(found) {
   const id = found.get('incident'), name = found.get('queue');
   const incident = incidentOf.get(id) ?? null, row = name === null ? null : rowOf.get(name) ?? rowsByQueue.get(name)?.[0];
   if (name !== null && row === undefined) return `This page holds no queue named ${name}.`;
+  const worst = incident ? undefined : rowOf.get(found.get('worst') ?? '');
+  if (worst !== undefined) return { incident: null, row: worst };
   if (row === null && id !== null && !incident) return `This page holds no incident ${id}: it may lie outside ${span(times[0], times.at(-1) + index.step)} UTC.`;
   return row === null && !incident ? null : { incident: incident && (row === null || incident.q.includes(row)) ? incident : null, row };
 }
@@ -163,6 +165,7 @@ function fillNotes({ incident, row }, data) {
 function prepareNext() {
   const later = globalThis.requestIdleCallback ?? ((action) => setTimeout(action, 50));
   later(() => {
+    Object.keys(lists).forEach(dressList);
     const { left, here } = whereabouts(), next = left[here + 1];
     if (!next) return;
     const rows = next.row === null ? next.incident.q.slice(0, MOST_MEMBERS) : [next.row];
@@ -190,6 +193,7 @@ const entryOf = ({ incident, row }) => (incident ? byIncident.get(incident.id) :
 function markEntry(view) {
   document.querySelectorAll('.list [aria-current]').forEach((link) => { link.removeAttribute('aria-current'); link.tabIndex = -1; });
   for (const entry of new Set([entryOf(view), ...(view.row === null ? [] : [byRow[view.row]])])) {
+    if (!entry.item) continue;
     entry.link.setAttribute('aria-current', 'true');
     entry.link.tabIndex = 0;
     entry.item.scrollIntoView({ block: 'nearest' });
@@ -218,7 +222,7 @@ function go(view, range = shown ? shown.plots.range() : restRange(view)) {
   const inList = listElement(tab).contains(document.activeElement);
   address(view, range, true);
   open(view, range);
-  if (inList && !narrow.matches) entryOf(view).link.focus();
+  if (inList && !narrow.matches) entryOf(view).link?.focus();
   else if (narrow.matches) { scrollTo(0, 0); $('queue').focus({ preventScroll: true }); }
   else $('queue').scrollTop = 0;
 }
