@@ -87,15 +87,17 @@ const beyond = (middle, distances, sign) => middle.map((value, t) =>
 // The packed text of a row; while the page is still being read, it or its end may not be there yet.
 async function packed(row) {
   if (live) {
-    const response = await ask(`queue/${row}`);
-    if (version !== null && tagOf(response) !== null && tagOf(response) !== version) throw new Stale();
+    const asked = version === null ? '' : `?v=${encodeURIComponent(version.replaceAll('"', ''))}`;
+    const response = await fetch(`queue/${row}${asked}`);
+    if (response.status === 410 || (response.ok && version !== null && ![version, null].includes(tagOf(response)))) throw new Stale();
+    if (!response.ok) throw new Error(`the server answers ${response.status}`);
     return response.text();
   }
   while (document.readyState === 'loading' && !document.getElementById(`d${row + 1}`)) await new Promise((done) => setTimeout(done, 15));
   return document.getElementById(`d${row}`).textContent;
 }
 
-// The server has newer data than the index that this page was opened with: its rows are others.
+// The server does not keep the data any more that this page was opened with: the rows of its newer ones are others.
 class Stale extends Error {}
 
 const HOUR_TICKS = Math.max(1, Math.floor(3600 / index.step));

@@ -120,7 +120,7 @@ async function open(view, range, asView = true) {
     data = await gather(view);
   } catch (error) {
     if (error instanceof Stale) return newerData(true);
-    problem(`The data cannot be unpacked (${error.message}); this needs a browser of 2023 or newer.`);
+    problem(live && error instanceof TypeError ? `The server cannot be reached (${error.message}); what was looked at before is still there.` : `The data cannot be had or unpacked (${error.message}); this needs a browser of 2023 or newer.`);
     return;
   }
   if (wanted === keyOf(view)) draw(view, data, range);

@@ -375,7 +375,6 @@ def test_two_thousand_queues_are_small_and_quick(visit: Visit, tmp_path: Path) -
     assert path.stat().st_size < 30e6
     page = visit.open(path)
     first = page.evaluate("performance.getEntriesByName('first-plot')[0].startTime")
-    print(f"{path.stat().st_size / 1e6:.1f} MB, first plot after {first:.0f} ms")
     assert first < 2000, f"first plot after {first:.0f} ms"
     page.wait_for_function("document.readyState === 'complete'")
     page.wait_for_function("() => document.querySelectorAll('#list li').length === 2000")
@@ -383,7 +382,6 @@ def test_two_thousand_queues_are_small_and_quick(visit: Visit, tmp_path: Path) -
     for listed, what in (("incidents", "incident"), ("queues", "queue")):
         page.click(f"#tab-{listed}")
         times = [page.evaluate(NEXT) for _ in range(8)]
-        print(f"next {what}: {', '.join(f'{t:.0f}' for t in times)} ms")
         assert float(np.median(times)) < 300, f"next {what} after {times} ms"
     assert visit.requests == []
     assert visit.complaints == []
