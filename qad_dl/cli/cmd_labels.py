@@ -14,12 +14,15 @@ is there already is passed over, so that a file may be imported twice.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+
+    import numpy as np
 
     from qad_dl.labels import Event, Label, Target
 
@@ -67,12 +70,10 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    import numpy as np
-
     from qad_dl.errors import InputError
     from qad_dl.labels import LabelLog, parse_events
 
-    log, now = LabelLog(args.labels), np.datetime64("now", "ms")
+    log, now = LabelLog(args.labels), _now()
     for path in args.files:
         try:
             content = path.read_bytes()
@@ -109,15 +110,19 @@ def _undo(args: argparse.Namespace) -> None:
     import getpass
     import uuid
 
-    import numpy as np
-
     from qad_dl.labels import UNDO, Event, LabelLog
     from qad_dl.labels.event import author_of
 
     label = _find(args.labels, args.id)
     by = author_of(args.by or getpass.getuser(), "--by")
-    LabelLog(args.labels).add(Event(str(uuid.uuid4()), UNDO, label.id, by, np.datetime64("now", "ms")))
+    LabelLog(args.labels).add(Event(str(uuid.uuid4()), UNDO, label.id, by, _now()))
     print(f"{label.id[:SHORT_ID]}: {label.word} on {_target(label.target)} was taken back by {by}")
+
+
+def _now() -> np.datetime64:
+    import numpy as np
+
+    return np.datetime64(datetime.now(UTC).replace(tzinfo=None), "ms")
 
 
 def _find(path: Path, beginning: str) -> Label:

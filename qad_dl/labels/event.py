@@ -36,8 +36,10 @@ WORDS: Final = (PROBLEM, EXPECTED, UNSURE)
 
 PUT, UNDO = "put", "undo"
 
-LONGEST_NAME: Final = 400
-"""Characters of the name of a queue, field, value, incident or author."""
+LONGEST_NAME: Final = 500
+"""Characters of the name of a queue, field, value or incident."""
+
+LONGEST_AUTHOR: Final = 200
 
 LONGEST_COMMENT: Final = 4000
 
@@ -251,9 +253,9 @@ def uuid_of(value: Any, where: str) -> str:
     return text
 
 
-def name_of(value: Any, where: str) -> str:
+def name_of(value: Any, where: str, longest: int = LONGEST_NAME) -> str:
     """The name of something; it may hold any characters. Raises as `event_of`."""
-    text = _text(value, where, LONGEST_NAME)
+    text = _text(value, where, longest)
     if not text.strip():
         msg = f"{where}: is empty"
         raise InputError(msg)
@@ -262,7 +264,7 @@ def name_of(value: Any, where: str) -> str:
 
 def author_of(value: Any, where: str) -> str:
     """The name of a person, without blanks around it; raises as `event_of`."""
-    text = unicodedata.normalize("NFC", name_of(value, where).strip())
+    text = unicodedata.normalize("NFC", name_of(value, where, LONGEST_AUTHOR).strip())
     if not text.isprintable():
         msg = f"{where}: {_shown(text)} holds characters that cannot be shown"
         raise InputError(msg)
