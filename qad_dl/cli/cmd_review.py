@@ -1,7 +1,8 @@
 """Build the page on which people look at the queues: one HTML file that needs no server and asks nobody for anything.
 
-Scores every tick of the range as the collector would have, and draws for each queue what was observed, what the model
-expected, what each state adds to the score, and the score. Open the file in any browser of 2023 or newer.
+Scores every tick of the range as the collector would have, ranks the incidents and the queues, and draws for each what
+was observed, what the model expected, what each state adds to the score, and the score. Labels that are given in the
+page are kept by the browser and exported as a file. Open the page in any browser of 2023 or newer.
 
   qad review STORE --bundle DIR --start 2026-01-05 --end 2026-01-12 --out review.html
 """
@@ -28,7 +29,10 @@ def run(args: argparse.Namespace) -> int:
     """Score the range, build the page, write it whole or not at all."""
     from qad_dl.atomic import replace_file
     from qad_dl.backtest import run_backtest
+    from qad_dl.incidents import find_incidents, to_incidents, values_of
+    from qad_dl.review.incidents import named
     from qad_dl.review.page import build_page, load_uplot
+    from qad_dl.review.past import week_before
     from qad_dl.scorer import Scorer
     from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
@@ -37,13 +41,17 @@ def run(args: argparse.Namespace) -> int:
     _check_out(args.out)
     uplot = load_uplot()  # before the work of minutes, since the extra may be missing
     store = Store.open(args.store)
-    results = run_backtest(store, Scorer.load(args.bundle), start, end, details=True)
+    scorer = Scorer.load(args.bundle)
+    results = run_backtest(store, scorer, start, end, details=True)
+    incidents = named(to_incidents(find_incidents(results, values_of(results, store)), results))
+    past = week_before(store, scorer.bundle.preprocess, results)
     title = "qad review · " + "/".join(args.store.resolve().parts[-2:])
-    page = build_page(results, store.metadata().at(end), store.downtimes(), title, *uplot)
+    page = build_page(results, store.metadata().at(end), store.downtimes(), title, *uplot, incidents, past)
     content = page.encode("utf-8")
     replace_file(args.out, content)
     flagged = int(results.flagged.any(axis=1).sum())
-    print(f"{args.out}: {len(results.series):,} queues, {flagged:,} flagged, {len(content) / 1e6:.1f} MB")
+    told = f"{len(results.series):,} queues, {flagged:,} flagged, {len(incidents):,} incidents"
+    print(f"{args.out}: {told}, {len(content) / 1e6:.1f} MB")
     return 0
 
 

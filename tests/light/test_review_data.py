@@ -19,7 +19,7 @@ from qad_dl.downtimes import Downtime
 from qad_dl.errors import ConfigError, InputError
 from qad_dl.events import Event, find_events
 from qad_dl.results import Details, Results
-from qad_dl.review import data, fields, packing, page
+from qad_dl.review import data, fields, packing, page, spark
 from qad_dl.schema import REASONS
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 HOSTILE = "</script><script>alert(1)</script>\n\"'&<!-- \u2028 \x00"
 
 
-def unfold(block: str, ticks: int) -> tuple[np.ndarray, dict[str, str]]:
-    """The inverse of `pack_series`, written apart from it: codes [C, T] and the metadata."""
+def unfold(block: str) -> list[bytes]:
+    """The inverse of `deflate`, written apart from it."""
     octets, at, parts = zlib.decompress(base64.b64decode(block)), 0, []
     while at < len(octets):
         length = int.from_bytes(octets[at : at + 4], "little")
         parts.append(octets[at + 4 : at + 4 + length])
         at += 4 + length
-    return columns(parts[0], ticks), json.loads(parts[1])
+    return parts
 
 
 def columns(octets: bytes, ticks: int) -> np.ndarray:
@@ -107,8 +107,8 @@ def test_a_constant_column_is_written_as_differences_and_noise_as_it_is() -> Non
 
 def test_series_come_back_within_the_error() -> None:
     results = small_results([[0.5, np.nan, 4.25, 0.75]])
-    codes, more = unfold(data.pack_series(results, 0, {"note": HOSTILE}), 4)
-    assert more == {"note": HOSTILE}
+    (block,) = unfold(data.pack_series(results, 0))
+    codes = columns(block, 4)
     decode = {name: quantum.decode for name, quantum in packing.FINE.items()}
     np.testing.assert_allclose(decode["score"](codes[0]), results.score[0], atol=0.01)
     gap = REASONS.index("gap")
@@ -138,11 +138,11 @@ def test_sparkline_tells_flagged_from_not(ticks: int) -> None:
     score = np.full(ticks, 2.9999)
     flagged = np.zeros(ticks, dtype=bool)
     score[-1], flagged[-1] = 3.0001, True
-    heights = [data.ALPHABET.index(letter) - 1 for letter in data.sparkline(score, flagged, 3.0)]
-    assert len(heights) <= data.SPARK_BUCKETS
-    assert heights[-1] > data.SPARK_TOP
-    assert all(height <= data.SPARK_TOP for height in heights[:-1])
-    assert set(data.sparkline(np.full(ticks, np.nan), flagged & False, 3.0)) == {data.ALPHABET[0]}
+    heights = [spark.ALPHABET.index(letter) - 1 for letter in spark.sparkline(score, flagged, 3.0)]
+    assert len(heights) <= spark.SPARK_BUCKETS
+    assert heights[-1] > spark.SPARK_TOP
+    assert all(height <= spark.SPARK_TOP for height in heights[:-1])
+    assert set(spark.sparkline(np.full(ticks, np.nan), flagged & False, 3.0)) == {spark.ALPHABET[0]}
 
 
 def test_ranking_by_score_then_flagged_ticks_then_name() -> None:
@@ -163,7 +163,7 @@ def test_index_tells_the_event_in_numbers_and_the_downtime_of_its_queue() -> Non
     index, _ = data.build_index(results, {}, downtimes, data.ranking(results))
     first, second = index["series"]
     assert first["n"] == "Q0"
-    assert first["e"] == [[1, 3, 4.0, 1, 1, 2, 6.0, 12.0, 9.0, 18.0]]
+    assert first["e"] == [[1, 3, 4.0, 1, 1, 2, 6.0, 12.0, 9.0, 18.0, -1]]
     assert (first["top"], first["f"], first["d"]) == (4.0, 2, [])
     assert second["d"] == [[data.epoch(t[1]), data.epoch(t[2]), "offline"]]
     json.dumps(index, allow_nan=False)
@@ -258,17 +258,17 @@ def test_counts_of_an_event_are_those_of_the_tick_that_is_farthest_off() -> None
     details.reconstruction[0, :, 1] = 10
     details.lower[0, :, 1] = 8
     details.upper[0, :, 1] = 12
-    assert data.event_line(results, 0, Event(0, 3, 1)) == [0, 3, 5.0, 1, 1, 0, 90.0, 10.0, 8.0, 12.0]
+    assert data.event_line(results, 0, Event(0, 3, 1)) == [0, 3, 5.0, 1, 1, 0, 90.0, 10.0, 8.0, 12.0, -1]
     details.observed[0, :, 1] = 10  # nothing is off at any tick: the counts are those of the peak
     assert data.event_line(results, 0, Event(0, 3, 1))[5] == 1
 
 
 def test_a_page_that_would_be_too_large_is_packed_coarsely(monkeypatch: pytest.MonkeyPatch) -> None:
     results = small_results([[1.0, 2.0], [3.0, 4.0]])
-    order, sorted_out = [0, 1], fields.Fields.of([{}, {}])
-    assert data.choose_quanta(results, sorted_out, order) is packing.FINE
+    order = [0, 1]
+    assert data.choose_quanta(results, order) is packing.FINE
     monkeypatch.setattr(data, "LARGEST_BYTES", 100)
-    assert data.choose_quanta(results, sorted_out, order) is packing.COARSE
+    assert data.choose_quanta(results, order) is packing.COARSE
 
 
 @pytest.mark.parametrize("out", ["folder", "no/such/folder/review.html"])

@@ -25,7 +25,10 @@ pytestmark = pytest.mark.program("chromium")
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n'&"
 QUEUES, TICKS = 40, 1008
-BY_TICK = ("score", "flagged", "reason", "known", "expected", "state", "direction")
+FIRST_STATE = 3
+"""The panels are the score, the parts of the states in it, their errors, and then the states."""
+
+BY_TICK = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
 DETAILS = ("observed", "reconstruction", "lower", "upper", "contribution")
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
@@ -128,10 +131,10 @@ def shown_range(page: Page) -> tuple[str | None, str | None]:
 
 def test_it_opens_from_a_file_draws_and_keeps_to_itself(visit: Visit, page_file: Path, results: Results) -> None:
     page = visit.open(page_file)
-    assert page.locator("#plots canvas").count() == 2 + len(results.states)
-    for panel in range(2 + len(results.states)):
+    assert page.locator("#plots canvas").count() == FIRST_STATE + len(results.states)
+    for panel in range(FIRST_STATE + len(results.states)):
         assert census(page, panel)["any"] > 500, f"plot {panel} is blank"
-        if panel != 1:  # the shares of the states have no line
+        if panel not in {1, 2}:  # parts and errors of the states have no line
             assert census(page, panel)["ink"] > 500, f"the line of plot {panel} is not in its range"
     for row in range(1, 12):
         page.keyboard.press("j")
@@ -274,7 +277,7 @@ def test_an_address_of_an_unknown_queue_says_so(visit: Visit, page_file: Path) -
 
 def test_all_plots_share_zoom_and_cursor(visit: Visit, page_file: Path) -> None:
     page = visit.open(page_file)
-    box = page.locator("#plots .u-over").nth(2).bounding_box()
+    box = page.locator("#plots .u-over").nth(FIRST_STATE).bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 20)
     page.mouse.down()
@@ -287,7 +290,7 @@ def test_all_plots_share_zoom_and_cursor(visit: Visit, page_file: Path) -> None:
     assert hours == pytest.approx(0.2 * 168, rel=0.05)
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
     lines = page.eval_on_selector_all("#plots .u-cursor-x", "all => all.map((e) => e.style.transform)")
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert len(set(lines)) == 1
     assert "observed" in page.locator(".panel.state output").nth(5).inner_text()
     page.keyboard.press("0")
@@ -313,7 +316,7 @@ def test_missing_ticks_are_gaps_and_not_lines(visit: Visit, page_file: Path) -> 
     page = visit.open(page_file)
     first, last = MISSING.start / TICKS, MISSING.stop / TICKS
     inside = (first + 0.1 / TICKS, last - 0.9 / TICKS)
-    for panel in (0, 2, 5):
+    for panel in (0, FIRST_STATE, FIRST_STATE + 3):
         assert census(page, panel, inside)["ink"] == 0, f"plot {panel} has a line where no tick arrived"
         assert census(page, panel, (first - 0.03, first - 0.01))["ink"] > 0
     assert "12 ticks of 1008 without a score: tick did not arrive" in (page.text_content("#notes") or "")
@@ -370,10 +373,10 @@ def test_dark(visit: Visit, page_file: Path) -> None:
     page = visit.open(page_file)
     shade = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(part) for part in shade.removeprefix("rgb(").removesuffix(")").split(",")) < 60
-    assert census(page, 2)["chalk"] > 100
+    assert census(page, FIRST_STATE)["chalk"] > 100
     page.emulate_media(color_scheme="light")
     page.wait_for_timeout(200)
-    assert census(page, 2)["ink"] > 100
+    assert census(page, FIRST_STATE)["ink"] > 100
     assert visit.complaints == []
 
 
@@ -400,7 +403,7 @@ def test_names_roles_and_focus(visit: Visit, page_file: Path) -> None:
     assert page.get_by_role("main").count() == 1
     assert page.get_by_role("navigation").count() == 1
     labels = page.eval_on_selector_all(".plot[role=img]", "all => all.map((e) => e.getAttribute('aria-label'))")
-    assert len(labels) == 10
+    assert len(labels) == 11
     assert all(labels)
     page.keyboard.press("?")
     assert page.get_by_role("dialog").is_visible()
