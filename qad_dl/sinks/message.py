@@ -190,11 +190,7 @@ def _escaped(character: str) -> str:
 
 
 def link_to(incident: Followed, review_url: str) -> str:
-    """Address of an incident in the review page; '' without one.
-
-    It also names the worst queue and the time from 12 h before it, for a page that does not know the incident: one of
-    another range, or one that was made before it.
-    """
+    """Address of the plot of an incident's worst queue from 12 h before it; '' without a review page."""
     if not review_url or not incident.queues:
         return ""
     queue = incident.worst[0] if incident.worst else incident.queues[0]
@@ -202,8 +198,7 @@ def link_to(incident: Followed, review_url: str) -> str:
         return review_url  # no channel takes such an address; the page lists the queue
     start, end = incident.start - np.timedelta64(12, "h"), incident.last + np.timedelta64(1, "h")
     page = review_url if urlsplit(review_url).path else f"{review_url}/"  # Alertmanager takes no other
-    where = {"queue": queue, "from": format_time(start), "to": format_time(end), "incident": incident.id}
-    return f"{page}#{urlencode(where)}"
+    return f"{page}#{urlencode({'queue': queue, 'from': format_time(start), 'to': format_time(end)})}"
 
 
 def _of_queues(saying: str, news: News, review_url: str) -> tuple[Paragraph, ...]:
