@@ -120,10 +120,21 @@ async function open(view, range, asView = true) {
     data = await gather(view);
   } catch (error) {
     if (error instanceof Stale) return newerData(true);
+    clearPlots();
     problem(live && error instanceof TypeError ? `The server cannot be reached (${error.message}); what was looked at before is still there.` : `The data cannot be had or unpacked (${error.message}); this needs a browser of 2023 or newer.`);
     return;
   }
   if (wanted === keyOf(view)) draw(view, data, range);
+}
+
+// Nothing is shown: what was there is not what stands above it.
+function clearPlots() {
+  shown?.plots.destroy();
+  shown = null;
+  dropOthers = null;
+  $('plots').replaceChildren();
+  delete $('plots').dataset.drawn;
+  $('others').hidden = true;
 }
 
 // The queue that the sentence at rest is about, and the tick.
