@@ -209,8 +209,7 @@ function markEntry(view) {
     entry.link.tabIndex = 0;
     entry.item.scrollIntoView({ block: 'nearest' });
   }
-  const first = lists[tab].find((entry) => entry.shown);
-  if (first && !listElement(tab).querySelector('[tabindex="0"]')) first.link.tabIndex = 0;
+  if (!listElement(tab).querySelector('li:not([hidden]) [tabindex="0"]')) offerFirst();
 }
 
 // What next and previous step through, and where in it we are: the queues of an incident, or the list.
@@ -278,7 +277,7 @@ function toggleShow(name) {
 
 // --- keys and clicks ----------------------------------------------------------------------------------------------
 
-const chooseTab = (name) => { document.body.dataset.view = 'list'; showTab(name); addressAgain(); listElement(name).querySelector('[tabindex="0"], a:not([hidden])')?.focus(); };
+const chooseTab = (name) => { document.body.dataset.view = 'list'; showTab(name); addressAgain(); listElement(name).querySelector('li:not([hidden]) [tabindex="0"]')?.focus(); };
 
 const ACTIONS = {
   j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), e: () => toEvent(),
