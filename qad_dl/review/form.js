@@ -152,7 +152,7 @@ function labelItem(label) {
 function fillLabels() {
   $('sync').textContent = syncWords();
   $('labels').classList.toggle('named', Boolean(labels.author()));
-  $('sync').classList.toggle('trouble', labels.trouble !== '');
+  $('sync').classList.toggle('trouble', (labels.away || labels.trouble) !== '');
   if (!shown) return;
   $('label-list').replaceChildren(...labelsHere().map(labelItem));
   fillSubject();

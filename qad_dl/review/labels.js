@@ -71,7 +71,8 @@ const labels = {
   touching: new Map(), // row -> its labels
   on: new Map(),       // id of an incident -> its labels
   listeners: [],
-  trouble: '',
+  trouble: '',         // what was refused, or cannot be kept
+  away: '',            // why the server cannot be reached
   exported: Number(recall('qad-exported') ?? 0),
 };
 
@@ -212,6 +213,7 @@ let csrf = meta('qad-csrf'), sending = false, pause = 1000;
 async function fetchLabels() {
   const answer = await (await ask('labels.json')).json();
   labels.served = answer.labels.flatMap((label) => label.history);
+  labels.away = '';
   labelsChanged();
 }
 
@@ -242,7 +244,7 @@ async function send() {
     pause = 1000;
     await fetchLabels();
   } catch (error) {
-    labels.trouble = `Not sent yet: the server cannot be reached (${error.message}). It is tried again.`;
+    labels.away = `Not sent yet: the server cannot be reached (${error.message}). It is tried again.`;
     setTimeout(send, pause);
     pause = Math.min(2 * pause, 30000);
     labels.listeners.forEach((listener) => listener());
@@ -252,8 +254,9 @@ async function send() {
 }
 
 function refused(event, why) {
-  labels.trouble = `The server refused the label of ${moment(Date.parse(event.time) / 1000)}: ${why}`;
-  said(labels.trouble);
+  const text = `The server refused the label of ${moment(Date.parse(event.time) / 1000)}: ${why}`;
+  if (labels.trouble !== text) said(text);
+  labels.trouble = text;
 }
 
 async function startLabels() {
@@ -267,12 +270,12 @@ async function startLabels() {
   }
   const again = () => (labels.mine.size && !sending ? send() : fetchLabels().catch(() => {}));
   setInterval(again, ASK_AGAIN);
-  await fetchLabels().catch((error) => { labels.trouble = `The labels cannot be had: ${error.message}.`; });
+  await fetchLabels().catch((error) => { labels.away = `The labels cannot be had: ${error.message}.`; });
   if (labels.mine.size) send();
 }
 
 const syncWords = () => {
-  if (labels.trouble) return labels.trouble;
+  if (labels.away || labels.trouble) return labels.away || labels.trouble;
   if (live) return labels.mine.size ? `${plural(labels.mine.size, 'label')} being sent` : plural(labels.known.length, 'label');
   const left = Math.max(0, events().length - labels.exported);
   return `${plural(labels.known.length, 'label')}${left ? `, ${left} not exported` : ''}`;

@@ -37,6 +37,7 @@ class Visit:
         page: Playwright's page.
         requests: addresses asked for, but for `data:`, `blob:` and `own`.
         own: where the page itself comes from, `file:` or a server.
+        address: of the page, without what is behind the `#`.
         complaints: errors and warnings on the console, and exceptions that nobody caught.
     """
 
@@ -44,12 +45,14 @@ class Visit:
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     own: str = "file:"
+    address: str = ""
 
     def open(self, place: Path | str, view: str = "", wait: str = "#plots[data-drawn]") -> Page:
         """Go to a file or a server and wait for the element that says that the page is there."""
         address = place if isinstance(place, str) else place.as_uri()
-        self.own = f"{address}/" if isinstance(place, str) else "file:"
-        self.page.goto((self.own if isinstance(place, str) else address) + view)
+        self.address = f"{address}/" if isinstance(place, str) else address
+        self.own = self.address if isinstance(place, str) else "file:"
+        self.page.goto(self.address + view)
         self.page.wait_for_selector(wait, state="attached", timeout=30_000)
         return self.page
 
