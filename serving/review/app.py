@@ -71,6 +71,8 @@ class Doors:
 
     def enter(self) -> None:
         """Before anything is done: whether the request is answered at all."""
+        if not request.environ.get("REQUEST_URI", "/").startswith("/"):  # it would name a host of its own
+            raise RefusedError(400, "the address must be a path")
         if request.path != "/healthz":  # says nothing that anybody could use
             self.guard.enter(request.remote_addr or "", _header("Host"))
 
