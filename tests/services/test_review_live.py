@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.services.conftest import Visit
+
 
 def make_server(folder: Path, more: str = "", headers: dict[str, str] | None = None) -> ReviewServer:
     port = free_port()
@@ -200,6 +202,34 @@ def test_labels_can_be_read_and_written_while_the_data_cannot_be_made(tmp_path: 
         assert "line 2: op: 'putt' is not one of" in done.stderr
     finally:
         server.stop()
+
+
+# --- in a browser ---
+
+
+@pytest.mark.program("chromium")
+def test_what_a_reviewer_writes_is_text_in_the_other_s_page(server: ReviewServer, visit: Visit) -> None:
+    hostile = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    event = put({**QUEUE, "panda_queue": "Q0", "start": "2026-01-05T00:00:00Z", "end": "2026-01-09T00:00:00Z"})
+    label = server.post({**event, "comment": hostile, "author": "<b>eve</b>"}).json()["label"]
+    page = visit.page
+    page.goto(f"{server.url}/#queue=Q0")
+    page.wait_for_selector("#plots[data-drawn]", state="attached", timeout=30_000)
+    item = page.locator(f'#label-list [data-label="{label["label"]}"]')
+    assert item.locator("q").text_content() == hostile
+    assert "<b>eve</b>" in (item.locator(".by").text_content() or "")
+    assert page.title().startswith("Q0")
+    page.fill("#author", "ada")
+    page.locator("#queue").focus()
+    page.keyboard.press("x")
+    for _ in range(100):
+        mine = [found for found in server.log.read().in_force if found.author == "ada" and found.word == "expected"]
+        if mine:
+            break
+        page.wait_for_timeout(50)
+    assert [found.target.to_json()["panda_queue"] for found in mine] == ["Q0"]
+    assert {address.split("/")[2] for address in visit.requests} == {f"127.0.0.1:{server.port}"}
+    assert visit.complaints == []
 
 
 # --- behind a proxy that names its users ---
