@@ -68,33 +68,36 @@ function columns(octets, count, ticks) {
   });
 }
 
-// Numbers of codes; null (a gap in a plot) where the code is 0.
+const tables = Object.fromEntries(Object.keys(index.quanta).map((name) => [name, [null]]));
+
+// Numbers of codes; null (a gap in a plot) where the code is 0. What a code stands for is worked out once.
 function values(codes, quantum) {
-  const [unit, linear] = index.quanta[quantum];
-  return Array.from(codes, (code) => {
-    const steps = code - 1;
-    if (steps < 0) return null;
-    return unit * (steps < linear ? steps : linear * Math.exp(steps / linear - 1));
-  });
+  const [unit, linear] = index.quanta[quantum], table = tables[quantum], found = new Array(codes.length);
+  for (let t = 0; t < codes.length; t++) {
+    const code = codes[t];
+    for (let steps = table.length - 1; steps < code; steps++) table.push(unit * (steps < linear ? steps : linear * Math.exp(steps / linear - 1)));
+    found[t] = table[code];
+  }
+  return found;
 }
 
 const beyond = (middle, distances, sign) => middle.map((value, t) =>
   value === null || distances[t] === null ? null : Math.max(0, (1 + value) * Math.exp(sign * distances[t]) - 1));
 
-// The packed text of a row; while the page is still being read, the end of it may not be there yet.
+// The packed text of a row; while the page is still being read, it or its end may not be there yet.
 async function packed(row) {
   if (live) {
-    const response = await ask(`queue/${row}`);
-    if (version !== null && tagOf(response) !== null && tagOf(response) !== version) throw new Stale();
+    const asked = version === null ? '' : `?v=${encodeURIComponent(version.replaceAll('"', ''))}`;
+    const response = await fetch(`queue/${row}${asked}`);
+    if (response.status === 410 || (response.ok && version !== null && ![version, null].includes(tagOf(response)))) throw new Stale();
+    if (!response.ok) throw new Error(`the server answers ${response.status}`);
     return response.text();
   }
-  const find = () => document.getElementById(`d${row}`);
-  if (document.readyState === 'loading' && !document.getElementById(`d${row + 1}`))
-    await new Promise((done) => document.addEventListener('DOMContentLoaded', done, { once: true }));
-  return find().textContent;
+  while (document.readyState === 'loading' && !document.getElementById(`d${row + 1}`)) await new Promise((done) => setTimeout(done, 15));
+  return document.getElementById(`d${row}`).textContent;
 }
 
-// The server has newer data than the index that this page was opened with: its rows are others.
+// The server does not keep the data any more that this page was opened with: the rows of its newer ones are others.
 class Stale extends Error {}
 
 const HOUR_TICKS = Math.max(1, Math.floor(3600 / index.step));

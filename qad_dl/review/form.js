@@ -143,7 +143,7 @@ function labelItem(label) {
   const button = (text, title, action) => { const b = h('button', { type: 'button', title }, text); b.addEventListener('click', action); return b; };
   const history = label.history.length > 1 ? h('details', {}, h('summary', {}, `${label.history.length} entries`), h('ol', {}, ...label.history.map((event) => h('li', {}, eventWords(event))))) : null;
   return h('li', { 'data-label': label.label },
-    h('span', { class: `mark ${label.word}` }, MARKS[label.word]), h('b', {}, ` ${label.word}`), label.kind ? `, ${kindWords(label.kind)}` : '',
+    h('span', { class: `mark ${label.word}` }, MARKS[label.word]), h('b', {}, `${label.word}${label.kind ? `, ${kindWords(label.kind)}` : ''}`),
     h('span', { class: 'by' }, ` ${label.author}, ${when(label.time)}`), label.comment ? h('q', {}, label.comment) : '', h('span', { class: 'on' }, targetWords(label.target)),
     own ? button('change', 'Change this label', () => openForm(label)) : null,
     own ? button('take back', 'Take this label back', () => { takeBackAndNote(label.label); said('Taken back. z brings it back.'); }) : null, history);

@@ -56,21 +56,28 @@ function listRow(href, name, text, top, flagged, words, title, tail) {
   const link = h('a', { class: 'row', href, tabindex: -1 },
     h('span', { class: 'name', title: name }, name), marks, spark, h('span', { class: flagged ? 'score flagged' : 'score' }, fixed(top)),
     h('span', { class: 'line' }, h('span', { class: 'words', title }, ...words), h('span', { class: 'ticks' }, tail)));
-  return { link, marks, spark, item: h('li', {}, link), shown: true };
+  return { link, marks, spark, item: h('li', {}, link) };
 }
 
-function queueEntry(line, row) {
+function dressQueue({ line, row }) {
   const made = listRow(`#queue=${encodeURIComponent(line.n)}`, line.n, line.s, line.top, line.f, queueWords(line), headline(line).join(''), line.f ? plural(line.f, 'tick') : '');
   made.link.dataset.row = row;
-  return { ...made, line, row, incident: null, ticks: line.f, since: line.e.at(-1)?.[0] ?? -1, size: (incidentsOfRow.get(row) ?? []).length, text: textOf(row) };
+  return made;
 }
 
-function incidentEntry(line, rank) {
+function dressIncident({ line }) {
   const name = incidentName(line);
   const made = listRow(`#incident=${encodeURIComponent(line.id)}`, name, line.s, line.top, true, incidentWords(line), incidentHeadline(line).join(''), line.q.length > 1 || line.of ? sizeWords(line) : '');
   made.link.dataset.incident = line.id;
-  return { ...made, line, row: rank, incident: line, ticks: line.b - line.a, since: line.a, size: line.q.length, text: `${name} ${line.id} ${line.k} ${kindWords(line.k)}`.toLowerCase() };
+  return made;
 }
+
+const queueEntry = (line, row) => ({ line, row, incident: null, shown: true, ticks: line.f, since: line.e.at(-1)?.[0] ?? -1, size: (incidentsOfRow.get(row) ?? []).length, text: textOf(row), dress: dressQueue });
+
+const incidentEntry = (line, rank) => ({
+  line, row: rank, incident: line, shown: true, ticks: line.b - line.a, since: line.a, size: line.q.length,
+  text: `${incidentName(line)} ${line.id} ${line.k} ${kindWords(line.k)}`.toLowerCase(), dress: dressIncident,
+});
 
 // What a search looks through: the name and every value that the index holds of a queue.
 function textOf(row) {
@@ -103,10 +110,19 @@ function fillLists() {
   index.incidents.forEach((line, rank) => byIncident.set(line.id, incidentEntry(line, rank)));
   lists.queues = [...byRow];
   lists.incidents = [...byIncident.values()];
-  for (const [name, entries] of Object.entries(lists)) {
-    listElement(name).append(...entries.map((entry) => entry.item));
-    entries.forEach((entry) => seen.observe(entry.spark));
+}
+
+// Make the rows of a list, when it is shown first or when there is time: two thousand of them take some.
+function dressList(name) {
+  const entries = lists[name];
+  if (!entries.length || entries[0].item) return;
+  for (const entry of entries) {
+    Object.assign(entry, entry.dress(entry));
+    entry.item.hidden = !entry.shown;
+    seen.observe(entry.spark);
   }
+  listElement(name).append(...entries.map((entry) => entry.item));
+  markLabels();
 }
 
 // --- filters ------------------------------------------------------------------------------------------------------
@@ -193,7 +209,7 @@ function applyFilters() {
   for (const [name, matches] of [['queues', queueMatches], ['incidents', incidentMatches]])
     for (const entry of lists[name]) {
       entry.shown = matches(entry, wish);
-      entry.item.hidden = !entry.shown;
+      if (entry.item) entry.item.hidden = !entry.shown;
     }
   const left = Object.fromEntries(Object.entries(lists).map(([name, entries]) => [name, entries.filter((entry) => entry.shown).length]));
   for (const name of Object.keys(lists)) $(`tab-${name}`).textContent = `${name === 'queues' ? 'Queues' : 'Incidents'} ${left[name]}`;
@@ -216,12 +232,13 @@ function sortLists() {
     if (entries.order === $('sort').value) continue;
     entries.sort(ORDERS[$('sort').value]);
     entries.order = $('sort').value;
-    listElement(name).append(...entries.map((entry) => entry.item));
+    if (entries[0]?.item) listElement(name).append(...entries.map((entry) => entry.item));
   }
 }
 
 function showTab(name) {
   tab = name;
+  dressList(name);
   for (const other of Object.keys(lists)) {
     const here = other === name;
     $(`tab-${other}`).setAttribute('aria-selected', here);
@@ -234,12 +251,13 @@ function showTab(name) {
 // What is known of each row by labels, as marks beside its name.
 function markLabels() {
   const show = (entry, found) => {
+    if (!entry.item) return;
     const words = WORDS.filter((word) => found.some((label) => label.word === word));
     entry.marks.replaceChildren(...words.map((word) => h('span', { class: `mark ${word}`, title: `labelled ${word}` }, MARKS[word])));
     entry.marks.append(...(words.length ? [h('span', { class: 'unseen' }, ` labelled ${words.join(', ')}`)] : []));
   };
   for (const entry of lists.incidents) show(entry, labels.on.get(entry.line.id) ?? []);
-  for (const entry of byRow) if (entry.marks.childElementCount || labels.touching.has(entry.row)) show(entry, labels.touching.get(entry.row) ?? []);
+  for (const entry of byRow) if (entry.marks?.childElementCount || labels.touching.has(entry.row)) show(entry, labels.touching.get(entry.row) ?? []);
 }
 
 // The filters as part of the page's address, and back.

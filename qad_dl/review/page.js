@@ -63,6 +63,8 @@ function viewOf(found) {
   const id = found.get('incident'), name = found.get('queue');
   const incident = incidentOf.get(id) ?? null, row = name === null ? null : rowOf.get(name) ?? rowsByQueue.get(name)?.[0];
   if (name !== null && row === undefined) return `This page holds no queue named ${name}.`;
+  const worst = incident ? undefined : rowOf.get(found.get('worst') ?? '');
+  if (worst !== undefined) return { incident: null, row: worst };
   if (row === null && id !== null && !incident) return `This page holds no incident ${id}: it may lie outside ${span(times[0], times.at(-1) + index.step)} UTC.`;
   return row === null && !incident ? null : { incident: incident && (row === null || incident.q.includes(row)) ? incident : null, row };
 }
@@ -118,10 +120,21 @@ async function open(view, range, asView = true) {
     data = await gather(view);
   } catch (error) {
     if (error instanceof Stale) return newerData(true);
-    problem(`The data cannot be unpacked (${error.message}); this needs a browser of 2023 or newer.`);
+    clearPlots();
+    problem(live && error instanceof TypeError ? `The server cannot be reached (${error.message}); what was looked at before is still there.` : `The data cannot be had or unpacked (${error.message}); this needs a browser of 2023 or newer.`);
     return;
   }
   if (wanted === keyOf(view)) draw(view, data, range);
+}
+
+// Nothing is shown: what was there is not what stands above it.
+function clearPlots() {
+  shown?.plots.destroy();
+  shown = null;
+  dropOthers = null;
+  $('plots').replaceChildren();
+  delete $('plots').dataset.drawn;
+  $('others').hidden = true;
 }
 
 // The queue that the sentence at rest is about, and the tick.
@@ -163,6 +176,7 @@ function fillNotes({ incident, row }, data) {
 function prepareNext() {
   const later = globalThis.requestIdleCallback ?? ((action) => setTimeout(action, 50));
   later(() => {
+    Object.keys(lists).forEach(dressList);
     const { left, here } = whereabouts(), next = left[here + 1];
     if (!next) return;
     const rows = next.row === null ? next.incident.q.slice(0, MOST_MEMBERS) : [next.row];
@@ -190,6 +204,7 @@ const entryOf = ({ incident, row }) => (incident ? byIncident.get(incident.id) :
 function markEntry(view) {
   document.querySelectorAll('.list [aria-current]').forEach((link) => { link.removeAttribute('aria-current'); link.tabIndex = -1; });
   for (const entry of new Set([entryOf(view), ...(view.row === null ? [] : [byRow[view.row]])])) {
+    if (!entry.item) continue;
     entry.link.setAttribute('aria-current', 'true');
     entry.link.tabIndex = 0;
     entry.item.scrollIntoView({ block: 'nearest' });
@@ -218,7 +233,7 @@ function go(view, range = shown ? shown.plots.range() : restRange(view)) {
   const inList = listElement(tab).contains(document.activeElement);
   address(view, range, true);
   open(view, range);
-  if (inList && !narrow.matches) entryOf(view).link.focus();
+  if (inList && !narrow.matches) entryOf(view).link?.focus();
   else if (narrow.matches) { scrollTo(0, 0); $('queue').focus({ preventScroll: true }); }
   else $('queue').scrollTop = 0;
 }

@@ -74,7 +74,7 @@ function pickable(u, pick) {
   u.over.classList.add('pick');
   u.over.addEventListener('mousedown', (event) => { down = event.clientX; });
   u.over.addEventListener('click', (event) => {
-    if (down !== null && Math.abs(event.clientX - down) < 4) pick(Math.round(u.posToVal(event.offsetY, 'y')));
+    if (down !== null && Math.abs(event.clientX - down) < 4) pick(Math.round(u.posToVal(event.clientY - u.over.getBoundingClientRect().top, 'y')));
   });
 }
 

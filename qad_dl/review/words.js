@@ -34,11 +34,14 @@ function duration(seconds) {
 function count(value) {
   if (value === null) return '–';
   if (value < 10) return String(Math.round(value * 10) / 10);
-  return Math.round(value).toLocaleString('en-US').replaceAll(',', '\u202f');
+  return grouped(Math.round(value));
 }
 
+// A whole number with thin spaces between thousands.
+const grouped = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, '\u202f');
+
 const fixed = (value, digits = 1) => (value === null ? '–' : value.toFixed(digits));
-const plural = (n, one, many = `${one}s`) => `${n.toLocaleString('en-US').replaceAll(',', '\u202f')} ${n === 1 ? one : many}`;
+const plural = (n, one, many = `${one}s`) => `${grouped(n)} ${n === 1 ? one : many}`;
 
 const REASON_WORDS = {
   too_short: 'too little history', gap: 'gap in its history', missing_tick: 'tick did not arrive',

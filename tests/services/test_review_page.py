@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qad_dl.downtimes import Downtime
 from qad_dl.results import Details
-from qad_dl.review.page import build_page, load_uplot
+from tests.services.review_pages import HOSTILE, drawn, names, write_page
 from tests.services.synthetic_results import MISSING, make_results
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.program("chromium")
 
-HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n'&"
 QUEUES, TICKS = 40, 1008
 FIRST_STATE = 3
 """The panels are the score, the parts of the states in it, their errors, and then the states."""
@@ -55,37 +53,6 @@ CENSUS = """
 """Counts, in a part of a plot, the pixels as dark or as light as observed lines are, and those with any colour."""
 
 
-def metadata_of(results: Results) -> dict[str, dict[str, str]]:
-    """Clouds in turn, two harvesters, seven more fields with few values, and one with a value for each queue."""
-    names = [name for (name,) in results.series]
-    few = {f"field_{k}": k + 2 for k in range(7)}
-    return {
-        name: {
-            "cloud": ("DE", "FR", "UK", "CERN")[i % 4],
-            "harvester": f"harvester-{i % 2}",
-            "nickname": f"one-{i}",
-            **{field: f"v{i % n}" for field, n in few.items()},
-        }
-        for i, name in enumerate(names)
-    }
-
-
-def downtimes_of(results: Results) -> list[Downtime]:
-    """A declared downtime wherever a fall is expected."""
-    found = []
-    for i in np.flatnonzero(results.expected.any(axis=1)):
-        ticks = results.times[results.expected[i]]
-        found.append(Downtime(results.series[i][0], ticks[0], ticks[-1], "offline"))
-    return found
-
-
-def write_page(path: Path, results: Results, title: str = "test page") -> Path:
-    """Build the page as `qad review` does."""
-    text = build_page(results, metadata_of(results), downtimes_of(results), title, *load_uplot())
-    path.write_text(text, encoding="utf-8", newline="\n")
-    return path
-
-
 @pytest.fixture(scope="session")
 def results() -> Results:
     """A small grid with a queue of a hostile name."""
@@ -96,16 +63,6 @@ def results() -> Results:
 def page_file(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its page."""
     return write_page(tmp_path_factory.mktemp("page") / "review.html", results, title=f"grid {HOSTILE}")
-
-
-def drawn(page: Page, row: int) -> None:
-    """Wait until the plots of a row are on screen."""
-    page.wait_for_selector(f'#plots[data-drawn="{row}"]', state="attached")
-
-
-def names(page: Page) -> list[str]:
-    """The names in the list, as shown."""
-    return page.eval_on_selector_all("#list li:not([hidden]) .name", "all => all.map((e) => e.textContent)")
 
 
 def current(page: Page) -> str:
@@ -414,25 +371,27 @@ def test_names_roles_and_focus(visit: Visit, page_file: Path) -> None:
 def test_two_thousand_queues_are_small_and_quick(visit: Visit, tmp_path: Path) -> None:
     made = make_results(250, TICKS)
     whole = repeat(made, 8)
-    path = write_page(tmp_path / "large.html", whole)
+    path = write_page(tmp_path / "large.html", whole, incidents=True)
     assert path.stat().st_size < 30e6
     page = visit.open(path)
     first = page.evaluate("performance.getEntriesByName('first-plot')[0].startTime")
     assert first < 2000, f"first plot after {first:.0f} ms"
     page.wait_for_function("document.readyState === 'complete'")
-    assert page.locator("#list li").count() == 2000
-    times = [page.evaluate(NEXT, row) for row in range(1, 8)]
-    assert float(np.median(times)) < 300, f"next queue after {times} ms"
+    page.wait_for_function("() => document.querySelectorAll('#list li').length === 2000")
+    page.wait_for_function("() => document.querySelectorAll('#incidents li').length > 300")
+    for listed, what in (("incidents", "incident"), ("queues", "queue")):
+        page.click(f"#tab-{listed}")
+        times = [page.evaluate(NEXT) for _ in range(8)]
+        assert float(np.median(times)) < 300, f"next {what} after {times} ms"
     assert visit.requests == []
     assert visit.complaints == []
 
 
 NEXT = """
-(row) => new Promise((done, fail) => {
-  setTimeout(() => fail(new Error('the next queue did not come')), 5000);
+() => new Promise((done, fail) => {
+  setTimeout(() => fail(new Error('the next one did not come')), 5000);
   const start = performance.now();
   new MutationObserver((_, observer) => {
-    if (document.getElementById('plots').dataset.drawn !== String(row)) return;
     observer.disconnect();
     done(performance.now() - start);
   }).observe(document.getElementById('plots'), { attributes: true });
