@@ -49,7 +49,7 @@ POLL_S: Final = 10.0
 PATIENCE_S: Final = 60.0
 """For so long is waited for the incidents of a tick that is in the store already."""
 
-KEPT: Final = 4
+KEPT: Final = 6
 """So many versions are kept: a page that is open goes on with what it was opened with for half an hour."""
 
 NICENESS: Final = 10
