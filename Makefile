@@ -88,6 +88,11 @@ $(DEMO)/review.html:
 tick-demo: $(DEMO)/review.html system ## a day of the collector in fast time, with incidents and outages: 10 minutes
 	$(BIN)/python -m tests.services.tick_day checkpoints/tick-demo --bundle $(DEMO)/bundle
 
+.PHONY: screenshots
+screenshots: $(DEMO)/review.html system ## the pictures of docs/review.md, of the demo's page
+	$(BIN)/qad review $(DEMO)/store --bundle $(DEMO)/bundle --start $(SPLIT) --end $(END) --out $(DEMO)/review.html
+	$(BIN)/python -m tests.services.screenshots $(DEMO)/review.html docs/review
+
 .PHONY: signatures
 signatures: env ## learn again what incidents look like (qad_dl/signatures.json): half an hour
 	$(BIN)/python -m training.signatures

@@ -10,7 +10,7 @@ page are kept by the browser and exported as a file. Open the page in any browse
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="the trained bundle")
     parser.add_argument("--start", required=True, metavar="T", help="first tick (ISO 8601, UTC if no zone is given)")
     parser.add_argument("--end", required=True, metavar="T", help="end of the range, which is not part of it")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="labels to show: what the page or `qad labels` exported"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page to write: review.html")
 
 
@@ -31,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from qad_dl.backtest import run_backtest
     from qad_dl.incidents import find_incidents, to_incidents, values_of
     from qad_dl.review.incidents import named
-    from qad_dl.review.page import build_page, load_uplot
+    from qad_dl.review.page import gather, load_uplot, static_page
     from qad_dl.review.past import week_before
     from qad_dl.scorer import Scorer
     from qad_dl.store import Store
@@ -39,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     start, end = parse_time(args.start, "--start"), parse_time(args.end, "--end")
     _check_out(args.out)
+    labels = _labels(args.labels)
     uplot = load_uplot()  # before the work of minutes, since the extra may be missing
     store = Store.open(args.store)
     scorer = Scorer.load(args.bundle)
@@ -46,13 +50,28 @@ def run(args: argparse.Namespace) -> int:
     incidents = named(to_incidents(find_incidents(results, values_of(results, store)), results))
     past = week_before(store, scorer.bundle.preprocess, results)
     title = "qad review · " + "/".join(args.store.resolve().parts[-2:])
-    page = build_page(results, store.metadata().at(end), store.downtimes(), title, *uplot, incidents, past)
-    content = page.encode("utf-8")
-    replace_file(args.out, content)
+    content = gather(results, store.metadata().at(end), store.downtimes(), title, incidents, past, labels)
+    page = static_page(content, *uplot).html.encode("utf-8")
+    replace_file(args.out, page)
     flagged = int(results.flagged.any(axis=1).sum())
     told = f"{len(results.series):,} queues, {flagged:,} flagged, {len(incidents):,} incidents"
-    print(f"{args.out}: {told}, {len(content) / 1e6:.1f} MB")
+    print(f"{args.out}: {told}, {len(page) / 1e6:.1f} MB")
     return 0
+
+
+def _labels(path: Path | None) -> list[dict[str, Any]]:
+    """The events of a file of labels; none where there is no file."""
+    from qad_dl.errors import InputError
+    from qad_dl.labels import parse_events
+
+    if path is None:
+        return []
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        msg = f"--labels: {path}: cannot be read ({error.strerror or error})"
+        raise InputError(msg) from error
+    return [event.to_json() for event in parse_events(content, str(path))]
 
 
 def _check_out(path: Path) -> None:

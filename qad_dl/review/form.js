@@ -159,7 +159,9 @@ function fillLabels() {
 }
 
 function fillSubject() {
-  if (shown) $('subject').textContent = targetWords(subject());
+  if (!shown) return;
+  const { type, start, end } = subject();
+  $('subject').textContent = `this ${type}, ${moment(seconds(start))} – ${end === null ? 'going on' : moment(seconds(end))}`;
 }
 
 // The lanes of the plots: the incidents that the view is in, and a lane for each word.

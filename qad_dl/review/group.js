@@ -60,7 +60,7 @@ function membersSpec(group, stack, pick, cell = 'score', title = 'score by queue
   const words = (t, u) => {
     const flagged = group.members.filter((queue) => queue.status[t] & FLAGGED).length, j = u?.cursor.idx === undefined || u.cursor.top < 0 ? -1 : Math.round(u.posToVal(u.cursor.top, 'y'));
     const here = group.members[j];
-    return [`${flagged} of ${group.members.length} flagged`, ...(here ? [`${index.series[here.row].n} ${fixed(here.score[t])}`] : [])];
+    return [`${flagged} of ${group.members.length} flagged`, ...(here ? [`${index.series[here.row].n} ${fixed(here.score[t])}`] : [])].map((text) => h('span', {}, text));
   };
   const extra = cell === 'score' ? [key('flag', 'score; full well above the threshold')] : HIGH_LOW();
   return heatSpec('members', title, `${title}: ${rows.map((row) => row.name).join(', ')}`, rows, stack, { words, extra, pick: (j) => group.members[j] && pick(group.members[j].row) });

@@ -213,10 +213,17 @@ function applyFilters() {
     }
   const left = Object.fromEntries(Object.entries(lists).map(([name, entries]) => [name, entries.filter((entry) => entry.shown).length]));
   for (const name of Object.keys(lists)) $(`tab-${name}`).textContent = `${name === 'queues' ? 'Queues' : 'Incidents'} ${left[name]}`;
+  if (!listElement(tab).querySelector('li:not([hidden]) [tabindex="0"]')) offerFirst();
   const all = lists[tab].length, one = tab === 'queues' ? 'queue' : 'incident';
   $('count').textContent = left[tab] === all ? plural(all, one) : `${plural(left[tab], one)} of ${all}`;
   $('clear').hidden = !wish.chosen.length && !wish.words.length && [wish.blamed, wish.kind, wish.labelled, $('time').value].every((value) => value === '');
   if (wish.words.length && !searchAll.done) searchAll();
+}
+
+// One row of a list can be reached by tab, the others by arrows: the one on screen, or the first that is left.
+function offerFirst() {
+  const first = lists[tab].find((entry) => entry.shown);
+  if (first?.link) first.link.tabIndex = 0;
 }
 
 const ORDERS = {

@@ -209,8 +209,7 @@ function markEntry(view) {
     entry.link.tabIndex = 0;
     entry.item.scrollIntoView({ block: 'nearest' });
   }
-  const first = lists[tab].find((entry) => entry.shown);
-  if (first && !listElement(tab).querySelector('[tabindex="0"]')) first.link.tabIndex = 0;
+  if (!listElement(tab).querySelector('li:not([hidden]) [tabindex="0"]')) offerFirst();
 }
 
 // What next and previous step through, and where in it we are: the queues of an incident, or the list.
@@ -278,7 +277,7 @@ function toggleShow(name) {
 
 // --- keys and clicks ----------------------------------------------------------------------------------------------
 
-const chooseTab = (name) => { document.body.dataset.view = 'list'; showTab(name); addressAgain(); listElement(name).querySelector('[tabindex="0"], a:not([hidden])')?.focus(); };
+const chooseTab = (name) => { document.body.dataset.view = 'list'; showTab(name); addressAgain(); listElement(name).querySelector('li:not([hidden]) [tabindex="0"]')?.focus(); };
 
 const ACTIONS = {
   j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), e: () => toEvent(),
@@ -346,7 +345,7 @@ function fillFrame() {
   const flagged = index.series.filter((line) => line.f).length;
   const now = index.series.filter((line) => line.e.at(-1)?.[1] === index.ticks).length;
   $('summary').textContent = `${span(times[0], times.at(-1) + index.step)} UTC · ${plural(index.series.length, 'queue')}, ${flagged} flagged, ` +
-    `${now} at the end · threshold ${fixed(index.threshold)} for ${index.budget} false alarms a queue and day`;
+    `${now} at the end · threshold ${fixed(index.threshold)} (${index.budget} false alarms per queue and day)`;
   $('exact').textContent = index.quanta.observed[1];
   $('rounding').textContent = `${Math.ceil(50 / index.quanta.observed[1])}`;
   setTheme(THEMES.includes(recall('qad-theme')) ? recall('qad-theme') : 'auto');

@@ -148,24 +148,6 @@ def live_page(title: str, uplot_js: str, uplot_css: str, csrf: str, author: str 
     return _document(parts, script(uplot_js), style(uplot_css), connect="'self'")
 
 
-def build_page(
-    results: Results,
-    metadata: Mapping[str, Record],
-    downtimes: Sequence[Downtime],
-    title: str,
-    uplot_js: str,
-    uplot_css: str,
-    incidents: Sequence[Incident] = (),
-    past: NDArray[np.float32] | None = None,
-) -> str:
-    """The page of a backtest as one file: `gather` and `static_page`.
-
-    Raises:
-        InputError: the results have no details, no series or no ticks.
-    """
-    return static_page(gather(results, metadata, downtimes, title, incidents, past), uplot_js, uplot_css).html
-
-
 def script(uplot_js: str) -> str:
     """All script of the page; in one strict function of our own, so that nothing of it is global."""
     ours = "\n".join(own(name) for name in SCRIPTS)

@@ -206,7 +206,7 @@ function stateSpec(state, stack, last) {
 // Incidents and labels as bars in time, each in a lane of its own.
 function laneSpec(lanes, stack) {
   const rows = lanes.map((lane) => ({ name: lane.name, cell: () => 0 }));
-  const words = (t) => lanes.filter((lane) => lane.bars.some((bar) => bar.from <= times[t] && times[t] < bar.to)).map((lane) => lane.bars.find((bar) => bar.from <= times[t] && times[t] < bar.to).text);
+  const words = (t) => lanes.filter((lane) => lane.bars.some((bar) => bar.from <= times[t] && times[t] < bar.to)).map((lane) => h('span', {}, lane.bars.find((bar) => bar.from <= times[t] && times[t] < bar.to).text));
   return heatSpec('lanes', 'incidents and labels', lanes.flatMap((lane) => lane.bars.map((bar) => bar.text)).join('; '), rows, stack, { words, tall: 18, after: (u) => drawLanes(u, lanes, stack.colours) });
 }
 
@@ -223,7 +223,7 @@ function stackPlots(host, queue, options, on) {
   if (options.lanes.length) specs.push(laneSpec(options.lanes, stack));
   if (queue.members) specs.push(membersSpec(queue, stack, on.pick));
   if (queue.states.length) specs.push(shareSpec(queue, stack));
-  if (queue.states.length && options.show.has('errors') && !queue.members) specs.push(errorSpec(queue, stack));
+  if (queue.states.length && options.show.has('errors')) specs.push(errorSpec(queue, stack));
   queue.states.forEach((state, j) => specs.push(stateSpec(state, stack, j === queue.states.length - 1)));
   const plots = specs.map((spec) => panel(host, spec, stack));
   plots.forEach((u) => u.setScale('x', { min: options.range[0], max: options.range[1] }));

@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -77,6 +77,12 @@ def small_results(scores: list[list[float]], threshold: float = 3.0, names: tupl
         threshold=threshold,
         details=Details(base, base * 2, base * 1.5, base * 3, np.full_like(base, 0.5)),
     )
+
+
+def built(*arguments: Any) -> str:
+    """A page as `qad review` makes it: what `gather` takes, then uPlot's script and style."""
+    *shown, script, style = arguments
+    return page.static_page(page.gather(*shown), script, style).html
 
 
 @given(st.floats(0, 1e7, allow_subnormal=False), st.sampled_from([*packing.FINE.values(), *packing.COARSE.values()]))
@@ -201,7 +207,7 @@ def test_fields_sort_into_filters_common_and_the_rest() -> None:
 
 def test_no_name_breaks_out_of_the_page() -> None:
     results = small_results([[4.0], [1.0]], names=(HOSTILE, "Q"))
-    text = page.build_page(results, {HOSTILE: {"cloud": HOSTILE}}, [], HOSTILE, "var uPlot;", "")
+    text = built(results, {HOSTILE: {"cloud": HOSTILE}}, [], HOSTILE, "var uPlot;", "")
     assert "alert(1)</script>" not in text
     blocks = re.findall(r"<script([^>]*)>(.*?)</script>", text, flags=re.DOTALL)
     assert len(blocks) == 4
@@ -211,7 +217,7 @@ def test_no_name_breaks_out_of_the_page() -> None:
 
 
 def test_policy_allows_these_very_scripts_and_nothing_else() -> None:
-    text = page.build_page(small_results([[4.0]]), {}, [], "t", "var uPlot;\r\n// μ", ".u{}")
+    text = built(small_results([[4.0]]), {}, [], "t", "var uPlot;\r\n// μ", ".u{}")
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
     assert policy is not None
     assert policy[1].startswith("default-src 'none';")
@@ -232,16 +238,16 @@ def test_a_script_that_would_end_its_element_is_refused() -> None:
 
 def test_same_arguments_same_page() -> None:
     results = small_results([[4.0, 1.0], [1.0, 2.0]])
-    first, second = (page.build_page(results, {}, [], "t", "var uPlot;", "") for _ in range(2))
+    first, second = (built(results, {}, [], "t", "var uPlot;", "") for _ in range(2))
     assert first == second
 
 
 def test_without_details_or_ticks_there_is_no_page() -> None:
     results = small_results([[4.0]])
     with pytest.raises(InputError, match="details=True"):
-        page.build_page(replace(results, details=None), {}, [], "t", "", "")
+        built(replace(results, details=None), {}, [], "t", "", "")
     with pytest.raises(InputError, match="1 series and 0 ticks"):
-        page.build_page(replace(results, times=results.times[:0]), {}, [], "t", "", "")
+        built(replace(results, times=results.times[:0]), {}, [], "t", "", "")
 
 
 def test_without_uplot_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
