@@ -60,6 +60,7 @@ class _Seen:
         lines: how many.
         events: by id.
         labels: the events of each label.
+        folded: what they come to, once somebody has asked.
     """
 
     file: tuple[int, int] = (0, 0)
@@ -67,6 +68,7 @@ class _Seen:
     lines: int = 0
     events: dict[str, Event] = field(default_factory=dict)
     labels: dict[str, list[Event]] = field(default_factory=dict)
+    folded: Labels | None = None
 
 
 class LabelLog:
@@ -89,8 +91,9 @@ class LabelLog:
         """
         with self._mutex:
             self._catch_up()
-            events = tuple(self._seen.events.values())
-        return labels_of(events)
+            if self._seen.folded is None:
+                self._seen.folded = labels_of(self._seen.events.values())
+            return self._seen.folded
 
     def events(self) -> tuple[Event, ...]:
         """All events, oldest first; raises as `read`."""
@@ -233,6 +236,7 @@ class LabelLog:
             raise
 
     def _keep(self, events: Iterable[Event]) -> None:
+        self._seen.folded = None
         for event in events:
             self._seen.lines += 1
             if event.id not in self._seen.events:

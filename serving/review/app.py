@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LARGEST_BODY: Final = 1 << 20
 """Bytes; an event on an incident of 5,000 queues with long names has 500,000."""
 
+JSON: Final = "application/json"
 ALONE: Final = "frame-ancestors 'none'"
 NOTHING: Final = f"default-src 'none'; {ALONE}"
 HEADERS: Final = {
@@ -71,6 +72,8 @@ class Doors:
 
     def enter(self) -> None:
         """Before anything is done: whether the request is answered at all."""
+        if not request.environ.get("REQUEST_URI", "/").startswith("/"):  # it would name a host of its own
+            raise RefusedError(400, "the address must be a path")
         if request.path != "/healthz":  # says nothing that anybody could use
             self.guard.enter(request.remote_addr or "", _header("Host"))
 
@@ -87,9 +90,9 @@ class Doors:
         """`GET /index.json`."""
         shown = self._shown()
         if request.accept_encodings["gzip"]:
-            answer = _answer(shown.index_gzip, "application/json", 200, {"Content-Encoding": "gzip"})
+            answer = _answer(shown.index_gzip, JSON, 200, {"Content-Encoding": "gzip"})
         else:
-            answer = _answer(shown.index, "application/json")
+            answer = _answer(shown.index, JSON)
         answer.vary.add("Accept-Encoding")
         return _unless_known(answer, shown.version)
 
@@ -103,7 +106,9 @@ class Doors:
     def show_labels(self) -> Response:
         """`GET /labels.json`."""
         labels = self.log.read()
-        return _unless_known(_json(labels.to_json()), f"labels-{labels.version}")
+        tag = f"labels-{labels.version}"
+        known = request.if_none_match.contains(tag)  # then there is nothing to be written out
+        return _unless_known(_answer(b"", JSON) if known else _json(labels.to_json()), tag)
 
     def add_label(self) -> Response:
         """`POST /labels`: acknowledged when it is on the disk."""
@@ -202,7 +207,7 @@ def _body() -> Any:
         RefusedError: it says that it is something else, or is too large.
         InputError: it is no JSON.
     """
-    if request.mimetype != "application/json" or request.headers.get("Content-Encoding"):
+    if request.mimetype != JSON or request.headers.get("Content-Encoding"):
         raise RefusedError(415, "the body must be application/json, as it is")
     if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise RefusedError(415, "the body must be UTF-8")
@@ -225,7 +230,7 @@ def _answer(content: bytes, kind: str, status: int = 200, headers: dict[str, str
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return _answer(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), "application/json", status)
+    return _answer(json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), JSON, status)
 
 
 def _unless_known(answer: Response, version: str) -> Response:

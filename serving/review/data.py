@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import gzip
 import os
 import threading
 import time
 import traceback
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from qad_dl.backtest import newest_tick
 from qad_dl.bundle import SEAL
@@ -31,7 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from qad_dl.incident_log import Followed
+    from qad_dl.results import Results
     from qad_dl.review.page import Content
     from serving.config import Config
     from serving.review.scored import Scored
@@ -42,7 +49,7 @@ POLL_S: Final = 10.0
 PATIENCE_S: Final = 60.0
 """For so long is waited for the incidents of a tick that is in the store already."""
 
-KEPT: Final = 4
+KEPT: Final = 6
 """So many versions are kept: a page that is open goes on with what it was opened with for half an hour."""
 
 NICENESS: Final = 10
@@ -98,6 +105,7 @@ class Maker:
 
     config: Config
     _before: Scored | None = field(default=None, init=False)
+    _past: tuple[Any, NDArray[np.float32]] | None = field(default=None, init=False)
 
     @property
     def bundle(self) -> Path:
@@ -125,17 +133,34 @@ class Maker:
         config, store = self.config, Store.open(self.config.store)
         scorer = Scorer.load(self.bundle)
         end = cause.tick + store.tick.delta
-        start = end - np.timedelta64(config.review.days, "D")
+        start = (end - np.timedelta64(config.review.days, "D")).astype("datetime64[h]").astype("datetime64[s]")
         self._before = scored = score_window(store, scorer, start, end, config.budget, self._before)
         results = scored.results
         found = named(to_incidents(find_incidents(results, values_of(results, store)), results))
         book = Book.read(State(config.state.path).incidents)
         told = [_incident(i, store.tick.delta) for i in book.incidents.get(self.bundle.name, ()) if not i.folded]
-        past = week_before(store, scorer.bundle.preprocess, results)
+        past = self._last_week(store, scorer, results)
         title = f"qad review · {self.bundle.name}"
-        downtimes = store.downtimes()
-        content = gather(results, store.metadata().at(end), downtimes, title, merged(told, found), past)
+        content = gather(results, store.metadata().at(end), store.downtimes(), title, merged(told, found), past)
         return Shown.of(content, cause.tick)
+
+    def _last_week(self, store: Store, scorer: Scorer, results: Results) -> NDArray[np.float32]:
+        """The same hours of last week, whole ones; read anew once an hour."""
+        hour = max(1, 60 // store.tick.minutes)
+        whole = -(-len(results.times) // hour) * hour
+        times = results.times[0] + np.arange(whole) * store.tick.delta
+        key = (scorer.bundle.name, results.series, results.states, times[0], times[-1])
+        if self._past is None or self._past[0] != key:
+            self._past = key, week_before(store, scorer.bundle.preprocess, replace(results, times=times))
+        return self._past[1]
+
+
+def give_back() -> None:
+    """Give memory that is not used any more back to the machine: scoring takes much, for a short time."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def merged(told: Sequence[Incident], found: Iterable[Incident]) -> list[Incident]:
@@ -213,6 +238,7 @@ class Keeper:
             while len(self._versions) > KEPT:
                 self._versions.popitem(last=False)
         self._made_from, self.trouble = cause, ""
+        give_back()
         return True
 
     def _wait_for_incidents(self, cause: Cause, now: float) -> bool:

@@ -13,8 +13,10 @@ import pytest
 import requests
 
 from qad_dl.backtest import run_backtest
+from qad_dl.labels import spans_of
 from qad_dl.review.page import gather
 from qad_dl.scorer import Scorer
+from qad_dl.sinks.message import link_to
 from tests.conftest import ROOT
 from tests.light.made import at
 from tests.light.made_labels import INCIDENT, QUEUE, new_id, put, undo
@@ -25,6 +27,8 @@ from tests.services.review_server import ReviewServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.services.conftest import Visit
 
 
 def make_server(folder: Path, more: str = "", headers: dict[str, str] | None = None) -> ReviewServer:
@@ -41,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReviewServer]:
 
 
 def wait_for(server: ReviewServer, what: str) -> None:
-    for _ in range(600):
+    for _ in range(1200):
         if what in server.said:
             return
         time.sleep(0.1)
@@ -132,6 +136,15 @@ def test_it_says_how_it_is(server: ReviewServer) -> None:
     assert health.json()["data"] == f"{at(FIRST - 1)}Z"
 
 
+def test_a_signal_ends_it_in_good_order(tmp_path: Path) -> None:
+    server = make_server(tmp_path).start()
+    process = server.process
+    assert process is not None
+    server.stop()
+    assert process.returncode == 0
+    assert "Traceback" not in server.said
+
+
 def test_another_server_on_the_same_port_says_so(server: ReviewServer) -> None:
     command = [sys.executable, "-m", "serving.review", "--config", str(server.collector.config)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
@@ -140,14 +153,18 @@ def test_another_server_on_the_same_port_says_so(server: ReviewServer) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_after_a_tick_the_data_are_new_and_a_page_that_is_open_goes_on(tmp_path: Path) -> None:
+@pytest.mark.program("chromium")
+def test_after_a_tick_the_data_are_new_and_a_page_that_is_open_goes_on(tmp_path: Path, visit: Visit) -> None:
     server = make_server(tmp_path).start()
     try:
-        old = server.get("/index.json").headers["ETag"].strip('"')
-        block = server.get("/queue/0").text
-        for position in range(FIRST, FIRST + 12):
+        for position in range(FIRST, FIRST + 11):
             server.collector.drop(position)
             server.collector.run(position)
+        wait_for(server, f"data up to {at(FIRST + 10)}Z")
+        old = server.get("/index.json").headers["ETag"].strip('"')
+        block = server.get(f"/queue/0?v={old}").text
+        server.collector.drop(FIRST + 11)
+        server.collector.run(FIRST + 11)
         wait_for(server, f"data up to {at(FIRST + 11)}Z")
         index = server.get("/index.json")
         found = index.json()
@@ -162,9 +179,30 @@ def test_after_a_tick_the_data_are_new_and_a_page_that_is_open_goes_on(tmp_path:
         assert told
         assert told <= {line["id"] for line in found["incidents"]}  # under the names that people were told
         assert server.get(f"/queue/0?v={old}").text == block
+        alarm = next(i for i in server.collector.book.incidents["bundle"] if i.value == "Q1")
+        page = visit.page
+        page.goto(link_to(alarm, server.url))  # one click on what people were told
+        page.wait_for_selector("#plots[data-drawn]", state="attached", timeout=30_000)
+        assert "Q1" in (page.text_content("#name") or "")
+        assert page.text_content("#problem") == ""
+        page.fill("#author", "ada")
+        page.locator("#queue").focus()
+        page.keyboard.press("p")
+        page.wait_for_function("() => document.getElementById('said').textContent.startsWith('Labelled problem')")
+        page.wait_for_function("() => document.querySelectorAll('#label-list li').length === 1")
+        for _ in range(100):
+            if server.log.read().in_force:
+                break
+            page.wait_for_timeout(50)
+        (label,) = server.log.read().in_force
+        ticks = spans_of(label, store.metadata())
+        assert {item.panda_queue for item in ticks} == {"Q1"}
+        assert ticks[0].start <= alarm.start
+        assert visit.complaints == []
     finally:
         server.stop()
     assert server.said.count("listens on") == 1
+    assert "Traceback" not in server.said
 
 
 def test_labels_can_be_read_and_written_while_the_data_cannot_be_made(tmp_path: Path) -> None:
@@ -200,6 +238,34 @@ def test_labels_can_be_read_and_written_while_the_data_cannot_be_made(tmp_path: 
         assert "line 2: op: 'putt' is not one of" in done.stderr
     finally:
         server.stop()
+
+
+# --- in a browser ---
+
+
+@pytest.mark.program("chromium")
+def test_what_a_reviewer_writes_is_text_in_the_other_s_page(server: ReviewServer, visit: Visit) -> None:
+    hostile = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    event = put({**QUEUE, "panda_queue": "Q0", "start": "2026-01-05T00:00:00Z", "end": "2026-01-09T00:00:00Z"})
+    label = server.post({**event, "comment": hostile, "author": "<b>eve</b>"}).json()["label"]
+    page = visit.page
+    page.goto(f"{server.url}/#queue=Q0")
+    page.wait_for_selector("#plots[data-drawn]", state="attached", timeout=30_000)
+    item = page.locator(f'#label-list [data-label="{label["label"]}"]')
+    assert item.locator("q").text_content() == hostile
+    assert "<b>eve</b>" in (item.locator(".by").text_content() or "")
+    assert page.title().startswith("Q0")
+    page.fill("#author", "ada")
+    page.locator("#queue").focus()
+    page.keyboard.press("x")
+    for _ in range(100):
+        mine = [found for found in server.log.read().in_force if found.author == "ada" and found.word == "expected"]
+        if mine:
+            break
+        page.wait_for_timeout(50)
+    assert [found.target.to_json()["panda_queue"] for found in mine] == ["Q0"]
+    assert {address.split("/")[2] for address in visit.requests} == {f"127.0.0.1:{server.port}"}
+    assert visit.complaints == []
 
 
 # --- behind a proxy that names its users ---
