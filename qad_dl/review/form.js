@@ -73,16 +73,16 @@ const sharedBy = (incident, field) => {
 function openForm(label = null) {
   if (!shown) return;
   editing = label;
-  const target = label?.target ?? subject(), all = choices();
+  const target = label?.target ?? subject(), all = choices(), known = label ?? ownOn(target);
   $('label-target').replaceChildren(...all.map(([value, words]) => h('option', { value }, words)));
   if (label) $('label-target').replaceChildren(h('option', { value: 'as it is' }, targetWords(label.target)), ...$('label-target').children);
   else $('label-target').value = target.type === 'group' ? `group:${target.field}` : target.type;
   const [from, to] = rangeOfTarget(target);
   $('label-from').value = forInput(from);
   $('label-to').value = Number.isFinite(to) ? forInput(to) : '';
-  $('label-word').value = label?.word ?? 'problem';
-  $('label-kind').value = label ? label.kind ?? '' : shown.view.incident?.k ?? '';
-  $('label-comment').value = label?.comment ?? '';
+  $('label-word').value = known?.word ?? 'problem';
+  $('label-kind').value = known ? known.kind ?? '' : shown.view.incident?.k ?? '';
+  $('label-comment').value = known?.comment ?? '';
   $('label-problem').textContent = '';
   $('label-form').hidden = false;
   $('label-open').setAttribute('aria-expanded', 'true');
@@ -119,7 +119,7 @@ function saveForm(event) {
   if (needsAuthor()) return;
   const target = formTarget();
   if (typeof target === 'string') { $('label-problem').textContent = target; return; }
-  putAndNote({ target, word: $('label-word').value, kind: $('label-kind').value || null, comment: $('label-comment').value.trim() }, editing?.label);
+  putAndNote({ target, word: $('label-word').value, kind: $('label-kind').value || null, comment: $('label-comment').value.trim() }, (editing ?? ownOn(target))?.label);
   closeForm();
   said(`Saved: ${$('label-word').value}, ${targetWords(target)}.`);
 }
@@ -181,6 +181,7 @@ function lanesOf({ incident, row }) {
 }
 
 function fillForm() {
+  for (const id of ['label-from', 'label-to']) $(id).step = index.step;
   $('label-kind').append(...index.kinds.map((kind) => h('option', { value: kind }, kindWords(kind))));
   $('author').value = meta('qad-author') || recall('qad-author') || '';
   $('author').disabled = Boolean(meta('qad-author'));

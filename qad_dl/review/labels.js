@@ -78,7 +78,17 @@ const labels = {
 
 labels.author = () => meta('qad-author') || $('author').value.trim();
 
-const events = () => [...new Map([...labels.served, ...labels.mine.values()].map((event) => [event.id, event])).values()];
+// All events. With a server, what is not yet sent comes after all that the server has, which gives it its time.
+function events() {
+  const known = new Map(labels.served.map((event) => [event.id, event]));
+  let last = live ? Math.max(0, ...labels.served.map((event) => Date.parse(event.time))) : 0;
+  for (const event of [...labels.mine.values()].sort(inOrder)) {
+    if (known.has(event.id)) continue;
+    last = live ? Math.max(last + 1, Date.parse(event.time)) : Date.parse(event.time);
+    known.set(event.id, live ? { ...event, time: new Date(last).toISOString() } : event);
+  }
+  return [...known.values()];
+}
 
 function labelsChanged() {
   labels.known = fold(events()).sort((a, b) => -inOrder(a, b));

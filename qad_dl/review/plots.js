@@ -110,7 +110,17 @@ function heatSpec(kind, title, label, rows, stack, more = {}) {
   };
 }
 
-const shortened = (name, gutter) => { const room = Math.floor((gutter - 8) / 6.1); return name.length > room ? `${name.slice(0, room - 1)}…` : name; };
+const ruler = document.createElement('canvas').getContext('2d');
+
+// A name that fits beside a plot; its end is cut off where it does not.
+function shortened(name, gutter) {
+  ruler.font = '11px system-ui, sans-serif';
+  const fits = (text) => ruler.measureText(text).width <= gutter - 8;
+  if (fits(name)) return name;
+  let kept = name.length - 1;
+  while (kept > 1 && !fits(`${name.slice(0, kept)}…`)) kept--;
+  return `${name.slice(0, kept)}…`;
+}
 
 // The part of the score that a state adds, below 0 where it is low; of several queues that of the one with the largest.
 function partOf(state, t) {

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 WIDE = {"viewport": {"width": 1360, "height": 900}}
+TALL = {"viewport": {"width": 1360, "height": 1320}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
 NIGHT = {"color_scheme": "dark"}
 
@@ -54,8 +55,8 @@ def views_of(index: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
     queue = index["series"][worst["q"][0]]["n"]
     return {
         "list": ("", WIDE),
-        "queue": (f"#incident={worst['id']}&queue={queue}&show=errors,6h,week", WIDE),
-        "group": (f"#incident={largest['id']}", WIDE),
+        "queue": (f"#incident={worst['id']}&queue={queue}&show=errors,6h,week", TALL),
+        "group": (f"#incident={largest['id']}&show=", TALL),
         "compare": (f"#tab=queues&queue={queue}&compare=cloud&cell=running&show=", WIDE),
         "dark": (f"#incident={worst['id']}", WIDE | NIGHT),
         "phone": (f"#incident={worst['id']}", PHONE | NIGHT),

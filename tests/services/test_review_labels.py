@@ -173,6 +173,26 @@ def test_the_form_labels_a_range_with_kind_and_comment(visit: Visit, place: Path
     assert visit.complaints == []
 
 
+def test_the_form_changes_ones_own_label_on_the_same(visit: Visit, place: Path | str, tmp_path: Path) -> None:
+    page = visit.open(place, "#incident=I-group")
+    as_author(page)
+    page.keyboard.press("u")
+    page.keyboard.press("l")
+    assert page.input_value("#label-word") == "unsure"
+    page.fill("#label-comment", "asked the site")
+    page.click("#label-save")
+    assert len(said(page)) == 1
+    assert "asked the site" in said(page)[0]
+    page.keyboard.press("p")  # another word with a key keeps what was written
+    events, _ = exported(page, tmp_path)
+    assert [(e.word, e.comment) for e in events] == [
+        ("unsure", ""),
+        ("unsure", "asked the site"),
+        ("problem", "asked the site"),
+    ]
+    assert len({e.label for e in events}) == 1
+
+
 def test_the_form_labels_a_group(visit: Visit, place: Path | str, tmp_path: Path) -> None:
     page = visit.open(place, "#queue=SITE-0004_MCORE&tab=queues")
     as_author(page)
