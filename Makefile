@@ -88,6 +88,11 @@ $(DEMO)/review.html:
 tick-demo: $(DEMO)/review.html system ## a day of the collector in fast time, with incidents and outages: 10 minutes
 	$(BIN)/python -m tests.services.tick_day checkpoints/tick-demo --bundle $(DEMO)/bundle
 
+.PHONY: screenshots
+screenshots: $(DEMO)/review.html system ## the pictures of docs/review.md, of the demo's page
+	$(BIN)/qad review $(DEMO)/store --bundle $(DEMO)/bundle --start $(SPLIT) --end $(END) --out $(DEMO)/review.html
+	$(BIN)/python -m tests.services.screenshots $(DEMO)/review.html docs/review
+
 .PHONY: signatures
 signatures: env ## learn again what incidents look like (qad_dl/signatures.json): half an hour
 	$(BIN)/python -m training.signatures
@@ -144,7 +149,8 @@ lint: env ## ruff, mypy, import contracts
 
 COLLECTOR_ROWS := 1 2 3 4 5 6 7 8
 QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
-ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(QUALITY_ROWS:%=quality-%) quality-6
+REVIEW_ROWS := 3 6
+ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(QUALITY_ROWS:%=quality-%) quality-6 $(REVIEW_ROWS:%=review-%)
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
 DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
 
@@ -222,6 +228,14 @@ accept-collector-7: env system ## hostile names, through to every sink and the p
 
 accept-collector-8: env system ## a wrong certificate, token, key or mode: one clear line each
 	$(ACCEPT) tests/light/test_serving_config.py tests/services/test_doctor.py tests/services/test_telling.py tests/services/test_sources.py
+
+# Rows of what reviewers see and say.
+.PHONY: $(REVIEW_ROWS:%=accept-review-%)
+accept-review-3: env system ## two reviewers in two browsers, 200 labels, the server killed: none lost, none doubled
+	$(ACCEPT) tests/accept/test_labels.py
+
+accept-review-6: env ## a hundred hostile requests: refused, and the labels as they were
+	$(ACCEPT) tests/services/test_review_hostile.py
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay

@@ -8,6 +8,7 @@ written into the file: `KEY_file` names a file that only its owner may read, `KE
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import stat
@@ -159,13 +160,30 @@ class ReviewConfig:
     """`[review]`: the page, live.
 
     Attributes:
-        host, port: where it listens.
-        user_header: header in which a proxy names the user.
+        host, port: where it listens; elsewhere than on this machine's loopback only with `user_header`.
+        user_header: header in which a proxy names the user; where it is empty whoever writes gives a name.
+        proxies: addresses or networks whose `user_header` is believed; nobody else is answered then. This machine where
+            it is empty.
+        origins: addresses under which people see the page, like `https://qad.example.org`; that of `[message]
+            review_url` counts too.
+        labels: the file of labels.
+        days: how many days are shown.
+        bundle: whose scores are shown, by the name of its folder; the first of `bundles` where it is empty.
     """
 
     host: str = "127.0.0.1"
     port: int = 8085
     user_header: str = ""
+    proxies: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    labels: Path = Path("labels.jsonl")
+    days: int = 7
+    bundle: str = ""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it listens on this machine's loopback only."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
 @dataclass(frozen=True)
@@ -385,6 +403,7 @@ def _check(config: Config) -> None:
     _check_addresses(config)
     _check_certificates(config)
     _check_telling(config)
+    _check_review(config)
 
 
 def _check_numbers(config: Config) -> None:
@@ -396,6 +415,7 @@ def _check_numbers(config: Config) -> None:
         ),
         ("source.history_days", config.source.history_days, 1, 3650),
         ("review.port", config.review.port, 1, 65535),
+        ("review.days", config.review.days, 1, 60),
         ("cap.per_hour", config.cap.per_hour, 0, 10000),
         ("sink.mail.port", config.sink.mail.port if config.sink.mail else 25, 1, 65535),
     ]
@@ -484,6 +504,53 @@ def _check_telling(config: Config) -> None:
         for key, address in asked:
             if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", address):
                 raise _bad(config.path, key, f"is {address!r}; write an address like name@example.org")
+
+
+def _check_review(config: Config) -> None:
+    """The page listens where nobody can write under another's name."""
+    review, path = config.review, config.path
+    if review.host != "localhost" and not _is_address(review.host):
+        raise _bad(path, "review.host", f"is {review.host!r}; give an address of this machine, like 127.0.0.1")
+    if review.user_header and not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", review.user_header):
+        raise _bad(path, "review.user_header", f"is {review.user_header!r}; write a header like X-Remote-User")
+    if not review.loopback and not review.user_header:
+        what = f"is {review.host!r}, and user_header is not given: everybody could write under any name"
+        raise _bad(path, "review.host", f"{what}; listen on 127.0.0.1 behind a proxy that names its users")
+    if not review.loopback and not review.proxies:
+        raise _bad(path, "review.proxies", f"is missing; on {review.host} it must say whose user_header counts")
+    if review.bundle:
+        _in(config, "review.bundle", review.bundle, tuple(bundle.name for bundle in config.bundles))
+    _check_seen(config)
+
+
+def _check_seen(config: Config) -> None:
+    """Who asks for the page, and under which address."""
+    review, path = config.review, config.path
+    for proxy in review.proxies:
+        if not _is_network(proxy):
+            raise _bad(path, "review.proxies", f"names {proxy!r}; give addresses or networks, like 192.0.2.7")
+    for origin in review.origins:
+        _check_address(path, "review.origins", origin)
+        if urlsplit(origin).path:
+            raise _bad(path, "review.origins", f"is {origin!r}; leave out what follows the host")
+    if review.user_header and not (review.origins or config.message.review_url):
+        raise _bad(path, "review.origins", "is missing; give the address under which people see the page")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _in(config: Config, key: str, value: str, allowed: tuple[str, ...]) -> None:

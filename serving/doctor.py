@@ -26,6 +26,7 @@ import numpy as np
 from qad_dl.cli import guarded
 from qad_dl.errors import BundleError, InfluxDownError, QadError, SinkAccessError, SinkDownError, SourceError
 from qad_dl.influx.history import span
+from qad_dl.labels import LabelLog
 from qad_dl.schema import Tick
 from qad_dl.scorer import Scorer
 from qad_dl.sources.cric import Cache
@@ -160,6 +161,7 @@ def look(visit: Visit) -> Iterator[Finding]:
         ("cric", look_at_cric),
         ("sink.influxdb", look_at_influxdb),
         *((f"sink.{name}", _sink_check(name)) for name in told),
+        ("review", look_at_labels),
         ("metrics", look_at_metrics),
         ("clock", look_at_clock),
     ]
@@ -237,6 +239,15 @@ def _bundle_check(path: Path) -> Callable[[Visit], Iterator[Finding]]:
         yield Finding(f"bundle {path.name}", WELL, f"{path}: {bundle.name}, trained on history until {end}")
 
     return check
+
+
+def look_at_labels(visit: Visit) -> Iterator[Finding]:
+    """The labels, where reviewers have said anything yet."""
+    path = visit.config.review.labels
+    if path.exists():
+        labels = LabelLog(path).read()
+        yield from _writable("review", path.parent)
+        yield Finding("review", WELL, f"{path}: {len(labels.in_force)} labels in force, {labels.version} events")
 
 
 def look_at_metrics(visit: Visit) -> Iterator[Finding]:

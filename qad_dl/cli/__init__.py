@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "how good the alarms are, beside QMonit's rule",
     "incidents": "tell flags as incidents, those with one cause once",
     "review": "build the page on which people look at the queues",
+    "labels": "what reviewers said: list, merge, take back",
 }
 """Name and one-line help of each subcommand; `qad NAME` runs `qad_dl.cli.cmd_NAME`."""
 

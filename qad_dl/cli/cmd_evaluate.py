@@ -7,19 +7,24 @@ through; an incident is seen if an episode begins on a queue that it hits, insid
 
 Only incidents that begin in the range of the scores and hit a queue of it, outside its downtimes, count as seen or not
 seen. One that began earlier is left out of these, but its ticks, and the 24 h after it, are not healthy.
+
+With --labels, the flags are also, or only, held against what reviewers said: how many of the problems that they
+labelled were flagged, and how many of the flags that they judged were problems. Nobody labels everything: what is not
+labelled is counted and not judged.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
     from qad_dl.evaluation import Evaluation
+    from qad_dl.label_evaluation import AgainstLabels
     from qad_dl.metrics.budget import AtBudget
     from qad_dl.metrics.truth import Truth
 
@@ -30,21 +35,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("scores", type=Path, metavar="scores.parquet", help="what `qad backtest` wrote")
     parser.add_argument("--store", type=Path, required=True, help="the store that was backtested")
-    parser.add_argument("--incidents", type=Path, required=True, metavar="FILE", help="CSV of the incidents")
+    parser.add_argument("--incidents", type=Path, metavar="FILE", help="CSV of the incidents; this or --labels")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of reviewers, as the live page keeps them")
     parser.add_argument("--downtimes", type=Path, metavar="FILE", help="CSV of downtimes, beside those in the store")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
+    from qad_dl.errors import ConfigError
     from qad_dl.evaluation import evaluate_files
+    from qad_dl.label_evaluation import against_labels_of_files
 
-    result, truth = evaluate_files(args.scores, args.store, args.incidents, args.downtimes)
-    if args.format == "json":
-        print(json.dumps(result.as_json(), indent=2, allow_nan=False))
-    else:
-        print(table(result, truth))
+    if args.incidents is None and args.labels is None:
+        raise ConfigError("nothing to hold the scores against: give --incidents, --labels, or both")
+    data: dict[str, Any] = {}
+    parts: list[str] = []
+    if args.incidents is not None:
+        result, truth = evaluate_files(args.scores, args.store, args.incidents, args.downtimes)
+        data |= result.as_json()
+        parts.append(table(result, truth))
+    if args.labels is not None:
+        said = against_labels_of_files(args.scores, args.store, args.labels)
+        data["labels"] = said.as_json()
+        parts.append(labels_table(said))
+    print(json.dumps(data, indent=2, allow_nan=False) if args.format == "json" else "\n\n".join(parts))
     return 0
+
+
+def labels_table(said: AgainstLabels) -> str:
+    """What reviewers say of the flags, for people."""
+    heading = f"Labels        {said.labels} of {said.reviewers} reviewers in the range; {said.elsewhere} elsewhere"
+    rows = [
+        ("", "labelled", "flagged", "median delay, minutes"),
+        *(
+            (verdict, str(of.things), str(of.flagged), _minutes(of.median_delay_min))
+            for verdict, of in said.verdicts.items()
+        ),
+    ]
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in said.episodes.items())
+    flags = f"Flagged       {sum(said.episodes.values())} episodes: {counts};\n"
+    flags += f"              of those called a problem or expected, {_share(said.precision)} are problems"
+    return f"{heading}\n\n{_aligned(rows)}\n\n{flags}"
 
 
 def table(result: Evaluation, truth: Truth) -> str:

@@ -1,6 +1,31 @@
-// Unfolds what packing.py folded: base64, deflate, varints, differences, quanta.
+// The data of the page, embedded in it or asked from its server; unfolds what packing.py folded: base64, deflate,
+// varints, differences, quanta.
 
-const index = JSON.parse(document.getElementById('index').textContent);
+const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? null;
+
+const live = meta('qad-csrf') !== null;
+
+const tagOf = (response) => response.headers.get('ETag')?.replace(/^W\//, '') ?? null;
+
+async function ask(path) {
+  const response = await fetch(path, { cache: 'no-cache' });
+  if (!response.ok) throw new Error(`${path}: the server answers ${response.status}`);
+  return response;
+}
+
+async function loadIndex() {
+  if (!live) return { index: JSON.parse(document.getElementById('index').textContent), version: null };
+  const response = await ask('index.json');
+  return { index: await response.json(), version: tagOf(response) };
+}
+
+const { index, version } = await loadIndex().catch((error) => {
+  const place = document.getElementById('problem');
+  place.textContent = `The data cannot be had (${error.message}). Reload the page to try again.`;
+  place.hidden = false;
+  return {};
+});
+if (!index) return;
 
 const FLAGGED = 8, EXPECTED = 16, UNKNOWN = 32, REASON = 7;
 
@@ -43,44 +68,78 @@ function columns(octets, count, ticks) {
   });
 }
 
-// Numbers of codes; null (a gap in a plot) where the code is 0.
+const tables = Object.fromEntries(Object.keys(index.quanta).map((name) => [name, [null]]));
+
+// Numbers of codes; null (a gap in a plot) where the code is 0. What a code stands for is worked out once.
 function values(codes, quantum) {
-  const [unit, linear] = index.quanta[quantum];
-  return Array.from(codes, (code) => {
-    const steps = code - 1;
-    if (steps < 0) return null;
-    return unit * (steps < linear ? steps : linear * Math.exp(steps / linear - 1));
-  });
+  const [unit, linear] = index.quanta[quantum], table = tables[quantum], found = new Array(codes.length);
+  for (let t = 0; t < codes.length; t++) {
+    const code = codes[t];
+    for (let steps = table.length - 1; steps < code; steps++) table.push(unit * (steps < linear ? steps : linear * Math.exp(steps / linear - 1)));
+    found[t] = table[code];
+  }
+  return found;
 }
 
 const beyond = (middle, distances, sign) => middle.map((value, t) =>
   value === null || distances[t] === null ? null : Math.max(0, (1 + value) * Math.exp(sign * distances[t]) - 1));
 
-// The packed text of a row; while the page is still being read, the end of it may not be there yet.
+// The packed text of a row; while the page is still being read, it or its end may not be there yet.
 async function packed(row) {
-  const find = () => document.getElementById(`d${row}`);
-  if (document.readyState === 'loading' && !document.getElementById(`d${row + 1}`))
-    await new Promise((done) => document.addEventListener('DOMContentLoaded', done, { once: true }));
-  return find().textContent;
+  if (live) {
+    const asked = version === null ? '' : `?v=${encodeURIComponent(version.replaceAll('"', ''))}`;
+    const response = await fetch(`queue/${row}${asked}`);
+    if (response.status === 410 || (response.ok && version !== null && ![version, null].includes(tagOf(response)))) throw new Stale();
+    if (!response.ok) throw new Error(`the server answers ${response.status}`);
+    return response.text();
+  }
+  while (document.readyState === 'loading' && !document.getElementById(`d${row + 1}`)) await new Promise((done) => setTimeout(done, 15));
+  return document.getElementById(`d${row}`).textContent;
 }
 
-// Everything that the plots of a row show: score, status and flagged state by tick, and the active states.
-async function unpack(row) {
-  const [block, rest] = parts(await inflate(await packed(row)));
+// The server does not keep the data any more that this page was opened with: the rows of its newer ones are others.
+class Stale extends Error {}
+
+const HOUR_TICKS = Math.max(1, Math.floor(3600 / index.step));
+const KEPT = 64;
+const unpacked = new Map();  // row -> promise of its queue, the latest used last
+
+// Everything that the plots of a row show; what was unpacked lately is kept.
+function unpack(row) {
+  const known = unpacked.get(row) ?? unfold(row);
+  unpacked.delete(row);
+  unpacked.set(row, known);
+  known.catch(() => unpacked.delete(row));
+  if (unpacked.size > KEPT) unpacked.delete(unpacked.keys().next().value);
+  return known;
+}
+
+// Score, status and flagged state by tick, and the active states.
+async function unfold(row) {
+  const [block, past] = parts(await inflate(await packed(row)));
   const active = index.series[row].st, n = active.length;
   const codes = columns(block, 3 + 5 * n, index.ticks);
   const group = (k) => codes.slice(3 + k * n, 3 + (k + 1) * n);
+  const weeks = past ? columns(past, n, Math.ceil(index.ticks / HOUR_TICKS)) : [];
   const states = active.map((state, j) => {
     const expected = values(group(1)[j], 'expected');
     return {
       state, name: index.states[state], observed: values(group(0)[j], 'observed'), expected,
       lower: beyond(expected, values(group(2)[j], 'band'), -1),
       upper: beyond(expected, values(group(3)[j].map((n, t) => group(2)[j][t] + unzigzag(n)), 'band'), 1),
-      weight: values(group(4)[j], 'weight'),
+      weight: values(group(4)[j], 'weight'), week: past ? byTick(values(weeks[j], 'past')) : null,
     };
   });
-  return {
-    row, states, score: values(codes[0], 'score'), status: codes[1], blamed: codes[2],
-    more: JSON.parse(new TextDecoder().decode(rest)),
-  };
+  return { row, states, score: values(codes[0], 'score'), status: codes[1], blamed: codes[2] };
+}
+
+// Hours as ticks: each hour's mean at every tick of it.
+const byTick = (hours) => times.map((_, t) => hours[Math.floor(t / HOUR_TICKS)] ?? null);
+
+let rest = null;
+
+// The metadata that are neither filters nor common, by row; unpacked when somebody asks for them.
+function restOfMetadata() {
+  rest ??= inflate(index.rest).then((octets) => JSON.parse(new TextDecoder().decode(parts(octets)[0])));
+  return rest;
 }

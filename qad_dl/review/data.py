@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from qad_dl.errors import InputError
 from qad_dl.events import Event, find_events
+from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.review.fields import Fields
+from qad_dl.review.incidents import incident_line, place
 from qad_dl.review.packing import (
     COARSE,
     EXPECTED,
     FINE,
     FLAGGED,
     UNKNOWN,
+    UNSCORED,
     Quanta,
     Quantum,
     deflate,
     pack_columns,
     zigzag,
 )
-from qad_dl.schema import FLOW_STATES, REASONS
+from qad_dl.review.spark import sparkline
+from qad_dl.schema import FLOW_STATES, INCIDENT_KINDS, REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,15 +34,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qad_dl.downtimes import Downtime
+    from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Record
     from qad_dl.results import Details, Results
 
 BEFORE_TICKS: Final = 6
 """An event's evidence begins before it is flagged; so far back is looked for it."""
-
-SPARK_BUCKETS: Final = 84
-SPARK_TOP: Final = 30
-"""A sparkline's height at the threshold, and half its full height; flagged buckets are above it, others are not."""
 
 LARGEST_BYTES: Final = 27e6
 """What the packed blocks of a page may take before they are packed coarsely; the page has to stay under 30 MB."""
@@ -46,20 +47,8 @@ LARGEST_BYTES: Final = 27e6
 SAMPLE: Final = 32
 """So many series tell how large the page will be."""
 
-ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-
 Json = dict[str, Any]
-
-
-def sparkline(score: NDArray[np.float64], flagged: NDArray[np.bool_], threshold: float) -> str:
-    """The score of one series, [T], in at most `SPARK_BUCKETS` base 64 digits: 0 is unscored, else 1 + height."""
-    width = -(-score.size // SPARK_BUCKETS)
-    padding = -score.size % width
-    scores = np.append(np.where(np.isfinite(score), score, -1.0), np.full(padding, -1.0)).reshape(-1, width).max(axis=1)
-    alarms = np.append(flagged, np.zeros(padding, dtype=bool)).reshape(-1, width).any(axis=1)
-    height = np.rint(np.clip(scores / max(threshold, 1e-9), 0.0, 2.0) * SPARK_TOP)
-    height = np.where(alarms, np.maximum(height, SPARK_TOP + 1), np.minimum(height, SPARK_TOP))
-    return "".join(ALPHABET[int(h)] for h in np.where(scores < 0, 0, 1 + height))
+Past: TypeAlias = "NDArray[np.float32] | None"
 
 
 def ranking(results: Results) -> list[int]:
@@ -100,6 +89,7 @@ def build_index(
     metadata: Mapping[str, Record],
     downtimes: Sequence[Downtime],
     order: Sequence[int],
+    incidents: Sequence[Incident] = (),
 ) -> tuple[Json, Fields]:
     """What the list needs at once, as JSON: the range, the fields to filter by, and a line for each series.
 
@@ -108,17 +98,18 @@ def build_index(
         metadata: queue -> its metadata at the end of the range.
         downtimes: declared downtimes; those of a series are shown if its key names a queue.
         order: series indices in the order of the list.
+        incidents: what was found in the range, under names that last.
 
     Returns:
-        The index, and the metadata by field, from which `pack_series` takes what the index leaves out.
+        The index, and the metadata by field.
     """
-    details_of(results)
+    details = details_of(results)
     fields = Fields.of([series_record(results, metadata, i) for i in order])
     declared: dict[str, list[Downtime]] = {}
     for downtime in downtimes:
         declared.setdefault(downtime.panda_queue, []).append(downtime)
     seconds = results.times.astype("datetime64[s]").astype(np.int64)
-    index = {
+    index: Json = {
         "start": int(seconds[0]),
         "step": int(seconds[1] - seconds[0]) if seconds.size > 1 else 600,
         "ticks": int(seconds.size),
@@ -130,15 +121,23 @@ def build_index(
         "threshold": round(float(results.threshold), 4),
         "fields": fields.listing(),
         "common": dict(fields.common),
+        "rest": deflate(json.dumps([fields.rest(row) for row in range(len(order))]).encode("utf-8")),
+        "kinds": list(INCIDENT_KINDS),
         "series": [series_line(results, i, fields, row, declared) for row, i in enumerate(order)],
     }
+    rank = {i: row for row, i in enumerate(order)}
+    sizes = fields.sizes()
+    index["incidents"] = [
+        incident_line(placed, results, details, rank, sizes.get((placed.incident.field, placed.incident.value), 0))
+        for placed in place(incidents, results, metadata)
+    ]
     return index, fields
 
 
 def series_record(results: Results, metadata: Mapping[str, Record], i: int) -> dict[str, str]:
     """The metadata of series `i`: its own key where that is more than a queue, then its queue's record."""
     key = dict(zip(results.entity, results.series[i], strict=True))
-    queue = key.pop("panda_queue", None)
+    queue = key.pop(QUEUE_FIELD, None)
     record = metadata.get(queue, {}) if queue is not None else {}
     return {**{k: v for k, v in key.items() if v}, **record}
 
@@ -156,14 +155,17 @@ def series_line(results: Results, i: int, fields: Fields, row: int, declared: Ma
         "d": downtime_lines(results, i, declared),
         "m": fields.codes(row),
         "st": [int(s) for s in active_states(details_of(results), i)],
+        **({"x": 1} if results.expected[i].any() else {}),
+        **({"u": last} if (last := int(status_codes(results, i)[-1]) & UNSCORED) else {}),
     }
 
 
 def event_line(results: Results, i: int, event: Event) -> list[Any]:
-    """[start, end, score, state, direction, worst, observed, expected, lower, upper] of an event.
+    """[start, end, score, state, direction, worst, observed, expected, lower, upper, kind] of an event.
 
     Score, state and direction are those of its peak; worst is the tick at which that state is farthest off, and the
-    counts are of that tick: evidence is accumulated, so that at the peak itself the counts may look healthy again.
+    counts are of that tick: evidence is accumulated, so that at the peak itself the counts may look healthy again. The
+    kind is an index into `schema.INCIDENT_KINDS`, -1 where it is not told.
     """
     details, state, direction = (
         details_of(results),
@@ -173,7 +175,9 @@ def event_line(results: Results, i: int, event: Event) -> list[Any]:
     worst = farthest(details, i, state, direction, event)
     arrays = (details.observed, details.reconstruction, details.lower, details.upper)
     counts = [short(float(a[i, worst, state])) for a in arrays]
-    return [event.start, event.end, short(float(results.score[i, event.peak])), state, direction, worst, *counts]
+    told = int(results.kind[i, event.peak])
+    kind = INCIDENT_KINDS.index(results.kinds[told]) if told >= 0 else -1
+    return [event.start, event.end, short(float(results.score[i, event.peak])), state, direction, worst, *counts, kind]
 
 
 def farthest(details: Details, i: int, state: int, direction: int, event: Event) -> int:
@@ -195,9 +199,9 @@ def short(value: float) -> float | None:
 
 def downtime_lines(results: Results, i: int, declared: Mapping[str, Sequence[Downtime]]) -> list[list[Any]]:
     """[start, end, status] of the downtimes of series `i` that touch the range, in seconds since the epoch."""
-    if "panda_queue" not in results.entity:
+    if QUEUE_FIELD not in results.entity:
         return []
-    queue = results.series[i][results.entity.index("panda_queue")]
+    queue = results.series[i][results.entity.index(QUEUE_FIELD)]
     first, last = results.times[0], results.times[-1]
     mine = (d for d in declared.get(queue, ()) if d.start <= last and d.end > first)
     return [[epoch(d.start), epoch(d.end), d.status] for d in mine]
@@ -214,17 +218,18 @@ def active_states(details: Details, i: int) -> NDArray[np.int64]:
     return np.flatnonzero(seen.max(axis=0, initial=0.0) >= 0.5)
 
 
-def pack_series(results: Results, i: int, more: Mapping[str, str], quanta: Quanta = FINE) -> str:
+def pack_series(results: Results, i: int, quanta: Quanta = FINE, past: Past = None) -> str:
     """Everything the plots of series `i` need, deflated, in base64.
 
     The columns are, in this order: score, status (reason and bits), 1 + state where flagged; then for the active states
-    observed, expected, the two columns of `band_codes`, and the state's part of the score.
+    observed, expected, the two columns of `band_codes`, and the state's part of the score. If anything is known of the
+    week before, columns of hours follow: the mean of each active state.
 
     Args:
         results: scores with details.
         i: the series.
-        more: metadata of the series that the index does not hold.
         quanta: how finely.
+        past: [N, H, S] of `past.week_before`.
     """
     details = details_of(results)
     states = active_states(details, i)
@@ -241,7 +246,10 @@ def pack_series(results: Results, i: int, more: Mapping[str, str], quanta: Quant
         *band_codes(expected, lower, upper, quanta["band"]),
         quanta["weight"].encode(share * results.score[i]),
     ]
-    return deflate(pack_columns(np.concatenate(columns)), json.dumps(dict(more)).encode("utf-8"))
+    blocks = [pack_columns(np.concatenate(columns))]
+    if past is not None and states.size and np.isfinite(past[i][:, states]).any():
+        blocks.append(pack_columns(quanta["past"].encode(past[i][:, states].T)))
+    return deflate(*blocks)
 
 
 def band_codes(
@@ -266,14 +274,14 @@ def status_codes(results: Results, i: int) -> NDArray[np.int64]:
     return codes
 
 
-def choose_quanta(results: Results, fields: Fields, order: Sequence[int]) -> Quanta:
+def choose_quanta(results: Results, order: Sequence[int], past: Past = None) -> Quanta:
     """Fine packing, or coarse if the page, judged by a sample of its series, would be too large."""
-    rows = range(0, len(order), max(1, len(order) // SAMPLE))
-    taken = sum(len(pack_series(results, order[row], fields.rest(row))) for row in rows)
-    return FINE if taken / len(rows) * len(order) <= LARGEST_BYTES else COARSE
+    sample = order[:: max(1, len(order) // SAMPLE)]
+    taken = sum(len(pack_series(results, i, past=past)) for i in sample)
+    return FINE if taken / len(sample) * len(order) <= LARGEST_BYTES else COARSE
 
 
-def pack_all(results: Results, fields: Fields, order: Sequence[int], quanta: Quanta) -> Iterator[str]:
+def pack_all(results: Results, order: Sequence[int], quanta: Quanta, past: Past = None) -> Iterator[str]:
     """The packed blocks in the order of the list."""
-    for row, i in enumerate(order):
-        yield pack_series(results, i, fields.rest(row), quanta)
+    for i in order:
+        yield pack_series(results, i, quanta, past)

@@ -62,6 +62,10 @@ class Fields:
         """The fields to filter by with their values, as JSON."""
         return [{"name": name, "values": list(values)} for name, values in self.filters.items()]
 
+    def sizes(self) -> dict[tuple[str, str], int]:
+        """(field, value) -> how many series have it."""
+        return Counter(pair for record in self.records for pair in record.items())
+
     def codes(self, row: int) -> list[int]:
         """Per filter, the code of the value of series `row`; -1 where it is unset."""
         record = self.records[row]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FLAGGED, EXPECTED, UNKNOWN = 8, 16, 32
 """Bits above the three of the reason in a tick's status code."""
 
+UNSCORED = 7 | UNKNOWN
+"""The bits that say why a tick has no score."""
+
 PLAIN, DELTA = 0, 1
 """How a column is written: its codes, or the differences between neighbours."""
 
@@ -59,6 +62,7 @@ FINE: Final[Quanta] = {
     "expected": Quantum(0.25, 32),
     "band": Quantum(0.04, 16),
     "weight": Quantum(0.15, 20),
+    "past": Quantum(0.5, 16),
 }
 """Counts are exact up to 64 jobs and within 0.8 % above; what was expected within 0.125 jobs or 1.6 %."""
 
@@ -68,6 +72,7 @@ COARSE: Final[Quanta] = {
     "expected": Quantum(0.5, 16),
     "band": Quantum(0.08, 8),
     "weight": Quantum(0.3, 10),
+    "past": Quantum(0.5, 8),
 }
 """Half as fine, for pages that would else be too large: counts are exact up to 32 jobs and within 1.6 % above."""
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.util
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,11 +18,18 @@ from qad_dl.review.data import build_index, choose_quanta, pack_all, ranking
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qad_dl.downtimes import Downtime
+    from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Record
     from qad_dl.results import Results
 
-SCRIPTS: Final = ("codec.js", "words.js", "shade.js", "plots.js", "list.js", "page.js")
+SCRIPTS: Final = (
+    *("codec.js", "words.js", "shade.js", "plots.js", "group.js"),
+    *("labels.js", "list.js", "head.js", "compare.js", "form.js", "page.js"),
+)
 """Our scripts, in the order in which they build on each other."""
 
 
@@ -41,42 +49,109 @@ def load_uplot() -> tuple[str, str]:
     return script.read_text(encoding="utf-8"), style.read_text(encoding="utf-8")
 
 
-def build_page(
+@dataclass(frozen=True)
+class Content:
+    """What a page shows, whoever carries it: the file itself, or a server.
+
+    Attributes:
+        index: what the list needs at once.
+        blocks: packed text of each queue, in the order of the list.
+    """
+
+    index: Mapping[str, Any]
+    blocks: tuple[str, ...]
+
+    def index_json(self) -> str:
+        """The index as JSON text."""
+        return json_text(self.index)
+
+    def version(self) -> str:
+        """A digest of all of it: the same data, the same version."""
+        digest = hashlib.sha256(self.index_json().encode("utf-8"))
+        for block in self.blocks:
+            digest.update(block.encode("ascii"))
+        return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A page and the policy that it holds itself to.
+
+    Attributes:
+        html: the page.
+        policy: content security policy, which a server also sends as a header.
+    """
+
+    html: str
+    policy: str
+
+
+def gather(
     results: Results,
     metadata: Mapping[str, Record],
     downtimes: Sequence[Downtime],
     title: str,
-    uplot_js: str,
-    uplot_css: str,
-) -> str:
-    """Build the page of a backtest; the same arguments give the same page.
+    incidents: Sequence[Incident] = (),
+    past: NDArray[np.float32] | None = None,
+    labels: Sequence[Mapping[str, Any]] = (),
+) -> Content:
+    """What the page of some results shows; the same arguments give the same content.
 
     Args:
         results: scores with details.
         metadata: queue -> its metadata at the end of the range.
         downtimes: declared downtimes.
         title: what is shown, in a line.
-        uplot_js: uPlot's script (`load_uplot`).
-        uplot_css: its style sheet.
+        incidents: what was found in the range.
+        past: hourly means of the week before (`past.week_before`).
+        labels: events of labels that are known already (docs/interfaces.md).
 
     Raises:
         InputError: the results have no details, no series or no ticks.
     """
     order = ranking(results)
-    index, fields = build_index(results, metadata, downtimes, order)
-    quanta = choose_quanta(results, fields, order)
-    blocks = progress(pack_all(results, fields, order, quanta), "page", total=len(order), unit=" queues")
-    packed = "".join(f'<script type="text/plain" id="d{row}">{block}</script>\n' for row, block in enumerate(blocks))
+    index, _ = build_index(results, metadata, downtimes, order, incidents)
+    quanta = choose_quanta(results, order, past)
+    blocks = progress(pack_all(results, order, quanta, past), "page", total=len(order), unit=" queues")
     steps = {name: [quantum.unit, quantum.linear] for name, quantum in quanta.items()}
-    return render(
-        {**index, "quanta": steps, "title": title}, packed, own("page.html"), script(uplot_js), style(uplot_css)
-    )
+    return Content({**index, "quanta": steps, "title": title, "labels": list(labels)}, tuple(blocks))
+
+
+def static_page(content: Content, uplot_js: str, uplot_css: str) -> Document:
+    """The page as one file that needs no server.
+
+    Args:
+        content: what it shows.
+        uplot_js: uPlot's script (`load_uplot`).
+        uplot_css: its style sheet.
+    """
+    packed = "".join(f'<script type="text/plain" id="d{row}">{b}</script>\n' for row, b in enumerate(content.blocks))
+    script_text, style_text = script(uplot_js), style(uplot_css)
+    data = f'<script type="application/json" id="index">{content.index_json()}</script>'
+    parts = {"TITLE": html_text(str(content.index["title"])), "META": "", "INDEX": data, "PACKED": packed}
+    return _document(parts, script_text, style_text, connect="'none'")
+
+
+def live_page(title: str, uplot_js: str, uplot_css: str, csrf: str, author: str = "") -> Document:
+    """The page as a server gives it: it asks the same server for its data and its labels, and nobody else.
+
+    Args:
+        title: what is shown, until the index has come.
+        uplot_js: uPlot's script (`load_uplot`).
+        uplot_css: its style sheet.
+        csrf: what the page sends as `X-QAD-CSRF` with all that it writes.
+        author: the user that the server knows; where it knows none the page asks for a name.
+    """
+    named = {"qad-csrf": csrf, "qad-author": author}
+    meta = "\n".join(f'<meta name="{name}" content="{attribute(value)}">' for name, value in named.items())
+    parts = {"TITLE": html_text(title), "META": meta, "INDEX": "", "PACKED": ""}
+    return _document(parts, script(uplot_js), style(uplot_css), connect="'self'")
 
 
 def script(uplot_js: str) -> str:
     """All script of the page; in one strict function of our own, so that nothing of it is global."""
     ours = "\n".join(own(name) for name in SCRIPTS)
-    return plain(f"{uplot_js}\n(() => {{\n'use strict';\n{ours}\n}})();\n")
+    return plain(f"{uplot_js}\n(async () => {{\n'use strict';\n{ours}\n}})();\n")
 
 
 def style(uplot_css: str) -> str:
@@ -84,24 +159,16 @@ def style(uplot_css: str) -> str:
     return plain(f"{uplot_css}\n{own('page.css')}")
 
 
-def render(index: Mapping[str, Any], packed: str, template: str, script_text: str, style_text: str) -> str:
+def _document(parts: Mapping[str, str], script_text: str, style_text: str, connect: str) -> Document:
     """Fill the template; script and style are allowed by their hash, and everything else is forbidden."""
     policy = (
         f"default-src 'none'; script-src '{digest(script_text)}'; style-src '{digest(style_text)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        f"connect-src {connect}; img-src data:; base-uri 'none'; form-action 'none'"
     )
-    parts = {
-        "POLICY": policy,
-        "TITLE": html_text(str(index["title"])),
-        "STYLE": style_text,
-        "INDEX": json_text(index),
-        "SCRIPT": script_text,
-        "PACKED": packed,
-    }
-    pieces = template.split(
-        "@@"
-    )  # text and names in turn; filled in one pass, so that nothing filled in is filled again
-    return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
+    filled = {**parts, "POLICY": policy, "STYLE": style_text, "SCRIPT": script_text}
+    # Text and names in turn; filled in one pass, so that nothing filled in is filled again.
+    pieces = own("page.html").split("@@")
+    return Document("".join(filled[piece] if i % 2 else piece for i, piece in enumerate(pieces)), policy)
 
 
 def own(name: str) -> str:
@@ -135,3 +202,8 @@ def json_text(value: Mapping[str, Any]) -> str:
 def html_text(text: str) -> str:
     """`text` for an HTML element."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def attribute(text: str) -> str:
+    """`text` for an attribute in double quotes."""
+    return html_text(text).replace('"', "&quot;")

@@ -3,7 +3,7 @@
 function theme() {
   const style = getComputedStyle(document.documentElement);
   const of = (name) => style.getPropertyValue(`--${name}`).trim();
-  return Object.fromEntries(['ink', 'muted', 'grid', 'model', 'flag', 'low', 'quiet', 'paper'].map((name) => [name, of(name)]));
+  return Object.fromEntries(['ink', 'muted', 'grid', 'model', 'flag', 'low', 'quiet', 'paper', 'hour', 'quarter', 'daily', 'past'].map((name) => [name, of(name)]));
 }
 
 function faded(colour, alpha) {
@@ -23,16 +23,17 @@ function runs(holds) {
 }
 
 // The regions of a queue, the lowest layer first: no score, a fall expected, flagged.
-function regionsOf(queue, line) {
-  const { status } = queue, half = index.step / 2;
+function regionsOf({ status, downtimes, events, members }) {
+  const half = index.step / 2;
   const same = (t, s) => (status[t] & (REASON | UNKNOWN)) === s;
   const unscored = [...new Set(Array.from(status, (s) => s & (REASON | UNKNOWN)))].filter((s) => s)
     .flatMap((s) => runs((t) => same(t, s)).map(([from, to]) => ({ kind: 'gap', from, to, text: reasonWords(s) })));
-  const downtimes = line.d.map(([from, to, what]) => ({ kind: 'downtime', from, to, text: `downtime: ${what}` }));
-  const declared = (from, to) => line.d.some((d) => d[0] < to && d[1] > from);
+  const declaredDown = downtimes.map(([from, to, what]) => ({ kind: 'downtime', from, to, text: `downtime: ${what}` }));
+  const declared = (from, to) => downtimes.some((d) => d[0] < to && d[1] > from);
   const expected = runs((t) => status[t] & EXPECTED).map(([from, to]) => ({ kind: 'quiet', from, to, text: declared(from, to) ? '' : 'fall expected' }));
-  const flagged = line.e.map(eventOf).map((e) => ({ kind: 'flag', from: e.from - half, to: e.to - half, text: '' }));
-  return [...unscored, ...expected, ...downtimes, ...flagged];
+  const flagged = events.map((e) => ({ kind: 'flag', from: e.from - half, to: e.to - half, text: '' }));
+  const together = members ? runs((t) => status[t] & FLAGGED).map(([from, to]) => ({ kind: 'flag', from, to, text: '' })) : [];
+  return [...unscored, ...expected, ...declaredDown, ...flagged, ...together];
 }
 
 const hatches = new Map();
@@ -121,19 +122,50 @@ function drawThreshold(u, colours) {
   });
 }
 
-// A row for each state: the part of the score that it adds, in the colour of its direction; full at half the threshold.
-function drawShares(u, queue, colours) {
-  inside(u, (pen) => {
+// Rows of cells: orange where high, blue where low, the stronger the fuller; low cells leave a margin, so that the two
+// can be told apart without colour.
+function drawHeat(u, rows, colours) {
+  inside(u, (pen, left, top, width) => {
     const tall = Math.abs(u.valToPos(1, 'y', true) - u.valToPos(0, 'y', true));
     const wide = u.valToPos(index.step, 'x', true) - u.valToPos(0, 'x', true);
-    queue.states.forEach((state, j) => {
+    rows.forEach((row, j) => {
       const y = u.valToPos(j, 'y', true) - tall / 2;
       for (let t = 0; t < index.ticks; t++) {
-        const strength = Math.min(1, (2 * (state.weight[t] ?? 0)) / index.threshold);
-        if (strength < 0.1) continue;
+        const strength = row.cell(t);
+        if (!(Math.abs(strength) >= 0.1)) continue;
         const x = Math.floor(u.valToPos(times[t], 'x', true) - wide / 2);
-        pen.fillStyle = faded(state.observed[t] >= state.expected[t] ? colours.flag : colours.low, strength);
-        pen.fillRect(x, y + 1, Math.ceil(wide), tall - 2);
+        if (x + wide < left || x > left + width) continue;
+        const margin = strength < 0 ? Math.max(1, tall * 0.22) : 1;
+        pen.fillStyle = faded(strength > 0 ? colours.flag : colours.low, Math.abs(strength));
+        pen.fillRect(x, y + margin, Math.ceil(wide), tall - 2 * margin);
+      }
+    });
+  });
+}
+
+const LANE_STYLES = { incident: ['flag', 0.55, false], problem: ['flag', 0.9, false], expected: ['hour', 0.8, false], unsure: ['muted', 0.6, true] };
+
+// Bars in lanes, each with its words where there is room for them.
+function drawLanes(u, lanes, colours) {
+  inside(u, (pen, left, top, width) => {
+    const tall = Math.abs(u.valToPos(1, 'y', true) - u.valToPos(0, 'y', true)), dot = devicePixelRatio;
+    pen.font = `${10.5 * dot}px system-ui, sans-serif`;
+    pen.textBaseline = 'middle';
+    lanes.forEach((lane, j) => {
+      const y = u.valToPos(j, 'y', true) - tall / 2 + 2 * dot, high = tall - 4 * dot;
+      for (const bar of lane.bars) {
+        const x0 = Math.max(left, u.valToPos(bar.from - index.step / 2, 'x', true)), x1 = Math.min(left + width, u.valToPos(Math.min(bar.to, FULL[1] + index.step) - index.step / 2, 'x', true));
+        if (x1 <= x0) continue;
+        const [colour, alpha, striped] = LANE_STYLES[bar.style];
+        pen.fillStyle = striped ? hatch(pen, colours[colour]) : faded(colours[colour], alpha);
+        pen.fillRect(x0, y, Math.max(x1 - x0, 2 * dot), high);
+        const room = pen.measureText(bar.short).width + 8 * dot;
+        const at = x1 - x0 > room ? x0 + 4 * dot : x1 + 4 * dot;
+        if (at + room > left + width && at > x1) continue;
+        if (at < x1) { pen.fillStyle = faded(colours.paper, 0.86); pen.fillRect(at - 2 * dot, y + dot, room - 4 * dot, high - 2 * dot); }
+        pen.fillStyle = colours.ink;
+        pen.textAlign = 'left';
+        pen.fillText(bar.short, at, y + high / 2);
       }
     });
   });

@@ -34,11 +34,14 @@ function duration(seconds) {
 function count(value) {
   if (value === null) return '–';
   if (value < 10) return String(Math.round(value * 10) / 10);
-  return Math.round(value).toLocaleString('en-US').replaceAll(',', '\u202f');
+  return grouped(Math.round(value));
 }
 
+// A whole number with thin spaces between thousands.
+const grouped = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, '\u202f');
+
 const fixed = (value, digits = 1) => (value === null ? '–' : value.toFixed(digits));
-const plural = (n, one, many = `${one}s`) => `${n.toLocaleString('en-US').replaceAll(',', '\u202f')} ${n === 1 ? one : many}`;
+const plural = (n, one, many = `${one}s`) => `${grouped(n)} ${n === 1 ? one : many}`;
 
 const REASON_WORDS = {
   too_short: 'too little history', gap: 'gap in its history', missing_tick: 'tick did not arrive',
@@ -50,9 +53,9 @@ const ARROWS = { 1: '▲', '-1': '▼' };
 const sense = (direction) => (direction > 0 ? 'high' : 'low');
 
 // An event as the index has it, by name.
-function eventOf([start, end, score, state, direction, worst, observed, expected, lower, upper]) {
+function eventOf([start, end, score, state, direction, worst, observed, expected, lower, upper, kind]) {
   return {
-    start, end, worst, score, direction, observed, expected, lower, upper, state: index.states[state] ?? 'unknown state',
+    start, end, worst, score, direction, observed, expected, lower, upper, kind: index.kinds[kind] ?? null, state: index.states[state] ?? 'unknown state',
     from: times[start], to: times[end - 1] + index.step, ongoing: end === index.ticks,
   };
 }
@@ -75,4 +78,26 @@ function headline(line) {
     `${ARROWS[worst.direction] ?? ''} ${worst.state} ${worst.ongoing ? 'is' : 'was'} ${sense(worst.direction)}`,
     `: ${jobsWords(worst)}; flagged ${worst.ongoing ? `since ${moment(worst.from)} UTC, for ${lasting} so far` : `${span(worst.from, worst.to)} UTC, ${lasting}`}.${tail}`,
   ];
+}
+
+const KIND_WORDS = {
+  site_down: 'site down', pilots_starve: 'pilots starve', harvester_down: 'harvester down', black_hole: 'black-hole node', bad_task: 'bad task',
+  storage_writes: 'storage refuses writes', transfer_backlog: 'transfer backlog', input_stuck: 'input transfers stuck', frontier: 'frontier or CVMFS',
+  brokerage_stop: 'brokerage stops', slots_lost: 'slots lost', central: 'central services', rollout: 'pilot or container roll-out', other: 'other',
+};
+const kindWords = (kind) => KIND_WORDS[kind] ?? kind;
+const fieldWords = (field) => field.replaceAll('_', ' ');
+
+// What an incident is called: by what its queues share, or by its queue.
+const incidentName = (line) => (line.q.length === 1 && line.f === 'panda_queue' ? index.series[line.q[0]].n : line.f ? `${fieldWords(line.f)} ${line.v}` : `${line.q.length} queues`);
+const incidentTimes = (line) => ({ from: times[line.a], to: times[line.b - 1] + index.step, ongoing: line.b === index.ticks });
+const sizeWords = (line) => (line.of > line.q.length ? `${line.q.length} of ${line.of} queues` : plural(line.q.length, 'queue'));
+
+// [loud, quiet] pieces of a sentence, as `headline` has them for a queue.
+function incidentHeadline(line) {
+  const [state, direction, tick, observed, expected] = line.w, { from, to, ongoing } = incidentTimes(line);
+  const lasting = ongoing ? `${moment(from)} UTC on, for ${duration(to - from)} so far` : `${moment(from)} to ${day(from) === day(to) ? clock(to) : moment(to)} UTC, ${duration(to - from)}`;
+  if (state < 0) return [kindWords(line.k), `: from ${lasting}.`];
+  const figures = observed === null ? 'from ' : `${plural(Math.round(observed), 'job')} where ${count(expected)} were expected on ${moment(times[tick])}; from `;
+  return [`${ARROWS[direction] ?? ''} ${index.states[state]} ${ongoing ? 'is' : 'was'} ${sense(direction)}`, ` in ${sizeWords(line)}: ${figures}${lasting}. Likely kind: ${kindWords(line.k)}.`];
 }

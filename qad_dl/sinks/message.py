@@ -190,7 +190,10 @@ def _escaped(character: str) -> str:
 
 
 def link_to(incident: Followed, review_url: str) -> str:
-    """Address of the plot of an incident's worst queue from 12 h before it; '' without a review page."""
+    """Address of an incident on the review page, from 12 h before it; '' without a review page.
+
+    It also names the worst queue, which a page that does not hold the incident shows in its place.
+    """
     if not review_url or not incident.queues:
         return ""
     queue = incident.worst[0] if incident.worst else incident.queues[0]
@@ -198,7 +201,9 @@ def link_to(incident: Followed, review_url: str) -> str:
         return review_url  # no channel takes such an address; the page lists the queue
     start, end = incident.start - np.timedelta64(12, "h"), incident.last + np.timedelta64(1, "h")
     page = review_url if urlsplit(review_url).path else f"{review_url}/"  # Alertmanager takes no other
-    return f"{page}#{urlencode({'queue': queue, 'from': format_time(start), 'to': format_time(end)})}"
+    time = {"from": format_time(start), "to": format_time(end)}
+    view = {"incident": incident.id, "worst": queue, **time} if incident.group else {"queue": queue, **time}
+    return f"{page}#{urlencode(view)}"
 
 
 def _of_queues(saying: str, news: News, review_url: str) -> tuple[Paragraph, ...]:

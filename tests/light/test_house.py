@@ -32,6 +32,8 @@ HEAVY = (
     "onnxscript",
     "sklearn",
     "uplot",
+    "flask",
+    "waitress",
 )
 
 
@@ -110,7 +112,7 @@ def test_a_decision_has_the_fixed_form(path: Path) -> None:
 
 
 def test_the_commands() -> None:
-    assert list(COMMANDS) == ["simulate", "import", "score", "backtest", "evaluate", "incidents", "review"]
+    assert list(COMMANDS) == ["simulate", "import", "score", "backtest", "evaluate", "incidents", "review", "labels"]
     for name in COMMANDS:
         module = importlib.import_module(f"qad_dl.cli.cmd_{name}")
         assert callable(module.add_arguments)

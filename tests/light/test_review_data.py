@@ -7,7 +7,7 @@ import json
 import re
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from qad_dl.downtimes import Downtime
 from qad_dl.errors import ConfigError, InputError
 from qad_dl.events import Event, find_events
 from qad_dl.results import Details, Results
-from qad_dl.review import data, fields, packing, page
+from qad_dl.review import data, fields, packing, page, spark
 from qad_dl.schema import REASONS
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 HOSTILE = "</script><script>alert(1)</script>\n\"'&<!-- \u2028 \x00"
 
 
-def unfold(block: str, ticks: int) -> tuple[np.ndarray, dict[str, str]]:
-    """The inverse of `pack_series`, written apart from it: codes [C, T] and the metadata."""
+def unfold(block: str) -> list[bytes]:
+    """The inverse of `deflate`, written apart from it."""
     octets, at, parts = zlib.decompress(base64.b64decode(block)), 0, []
     while at < len(octets):
         length = int.from_bytes(octets[at : at + 4], "little")
         parts.append(octets[at + 4 : at + 4 + length])
         at += 4 + length
-    return columns(parts[0], ticks), json.loads(parts[1])
+    return parts
 
 
 def columns(octets: bytes, ticks: int) -> np.ndarray:
@@ -79,6 +79,12 @@ def small_results(scores: list[list[float]], threshold: float = 3.0, names: tupl
     )
 
 
+def built(*arguments: Any) -> str:
+    """A page as `qad review` makes it: what `gather` takes, then uPlot's script and style."""
+    *shown, script, style = arguments
+    return page.static_page(page.gather(*shown), script, style).html
+
+
 @given(st.floats(0, 1e7, allow_subnormal=False), st.sampled_from([*packing.FINE.values(), *packing.COARSE.values()]))
 def test_quantum_keeps_its_promise(value: float, quantum: packing.Quantum) -> None:
     back = quantum.decode(quantum.encode(np.array([value])))[0]
@@ -107,8 +113,8 @@ def test_a_constant_column_is_written_as_differences_and_noise_as_it_is() -> Non
 
 def test_series_come_back_within_the_error() -> None:
     results = small_results([[0.5, np.nan, 4.25, 0.75]])
-    codes, more = unfold(data.pack_series(results, 0, {"note": HOSTILE}), 4)
-    assert more == {"note": HOSTILE}
+    (block,) = unfold(data.pack_series(results, 0))
+    codes = columns(block, 4)
     decode = {name: quantum.decode for name, quantum in packing.FINE.items()}
     np.testing.assert_allclose(decode["score"](codes[0]), results.score[0], atol=0.01)
     gap = REASONS.index("gap")
@@ -138,11 +144,11 @@ def test_sparkline_tells_flagged_from_not(ticks: int) -> None:
     score = np.full(ticks, 2.9999)
     flagged = np.zeros(ticks, dtype=bool)
     score[-1], flagged[-1] = 3.0001, True
-    heights = [data.ALPHABET.index(letter) - 1 for letter in data.sparkline(score, flagged, 3.0)]
-    assert len(heights) <= data.SPARK_BUCKETS
-    assert heights[-1] > data.SPARK_TOP
-    assert all(height <= data.SPARK_TOP for height in heights[:-1])
-    assert set(data.sparkline(np.full(ticks, np.nan), flagged & False, 3.0)) == {data.ALPHABET[0]}
+    heights = [spark.ALPHABET.index(letter) - 1 for letter in spark.sparkline(score, flagged, 3.0)]
+    assert len(heights) <= spark.SPARK_BUCKETS
+    assert heights[-1] > spark.SPARK_TOP
+    assert all(height <= spark.SPARK_TOP for height in heights[:-1])
+    assert set(spark.sparkline(np.full(ticks, np.nan), flagged & False, 3.0)) == {spark.ALPHABET[0]}
 
 
 def test_ranking_by_score_then_flagged_ticks_then_name() -> None:
@@ -163,7 +169,7 @@ def test_index_tells_the_event_in_numbers_and_the_downtime_of_its_queue() -> Non
     index, _ = data.build_index(results, {}, downtimes, data.ranking(results))
     first, second = index["series"]
     assert first["n"] == "Q0"
-    assert first["e"] == [[1, 3, 4.0, 1, 1, 2, 6.0, 12.0, 9.0, 18.0]]
+    assert first["e"] == [[1, 3, 4.0, 1, 1, 2, 6.0, 12.0, 9.0, 18.0, -1]]
     assert (first["top"], first["f"], first["d"]) == (4.0, 2, [])
     assert second["d"] == [[data.epoch(t[1]), data.epoch(t[2]), "offline"]]
     json.dumps(index, allow_nan=False)
@@ -201,7 +207,7 @@ def test_fields_sort_into_filters_common_and_the_rest() -> None:
 
 def test_no_name_breaks_out_of_the_page() -> None:
     results = small_results([[4.0], [1.0]], names=(HOSTILE, "Q"))
-    text = page.build_page(results, {HOSTILE: {"cloud": HOSTILE}}, [], HOSTILE, "var uPlot;", "")
+    text = built(results, {HOSTILE: {"cloud": HOSTILE}}, [], HOSTILE, "var uPlot;", "")
     assert "alert(1)</script>" not in text
     blocks = re.findall(r"<script([^>]*)>(.*?)</script>", text, flags=re.DOTALL)
     assert len(blocks) == 4
@@ -211,7 +217,7 @@ def test_no_name_breaks_out_of_the_page() -> None:
 
 
 def test_policy_allows_these_very_scripts_and_nothing_else() -> None:
-    text = page.build_page(small_results([[4.0]]), {}, [], "t", "var uPlot;\r\n// μ", ".u{}")
+    text = built(small_results([[4.0]]), {}, [], "t", "var uPlot;\r\n// μ", ".u{}")
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
     assert policy is not None
     assert policy[1].startswith("default-src 'none';")
@@ -232,16 +238,16 @@ def test_a_script_that_would_end_its_element_is_refused() -> None:
 
 def test_same_arguments_same_page() -> None:
     results = small_results([[4.0, 1.0], [1.0, 2.0]])
-    first, second = (page.build_page(results, {}, [], "t", "var uPlot;", "") for _ in range(2))
+    first, second = (built(results, {}, [], "t", "var uPlot;", "") for _ in range(2))
     assert first == second
 
 
 def test_without_details_or_ticks_there_is_no_page() -> None:
     results = small_results([[4.0]])
     with pytest.raises(InputError, match="details=True"):
-        page.build_page(replace(results, details=None), {}, [], "t", "", "")
+        built(replace(results, details=None), {}, [], "t", "", "")
     with pytest.raises(InputError, match="1 series and 0 ticks"):
-        page.build_page(replace(results, times=results.times[:0]), {}, [], "t", "", "")
+        built(replace(results, times=results.times[:0]), {}, [], "t", "", "")
 
 
 def test_without_uplot_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,17 +264,17 @@ def test_counts_of_an_event_are_those_of_the_tick_that_is_farthest_off() -> None
     details.reconstruction[0, :, 1] = 10
     details.lower[0, :, 1] = 8
     details.upper[0, :, 1] = 12
-    assert data.event_line(results, 0, Event(0, 3, 1)) == [0, 3, 5.0, 1, 1, 0, 90.0, 10.0, 8.0, 12.0]
+    assert data.event_line(results, 0, Event(0, 3, 1)) == [0, 3, 5.0, 1, 1, 0, 90.0, 10.0, 8.0, 12.0, -1]
     details.observed[0, :, 1] = 10  # nothing is off at any tick: the counts are those of the peak
     assert data.event_line(results, 0, Event(0, 3, 1))[5] == 1
 
 
 def test_a_page_that_would_be_too_large_is_packed_coarsely(monkeypatch: pytest.MonkeyPatch) -> None:
     results = small_results([[1.0, 2.0], [3.0, 4.0]])
-    order, sorted_out = [0, 1], fields.Fields.of([{}, {}])
-    assert data.choose_quanta(results, sorted_out, order) is packing.FINE
+    order = [0, 1]
+    assert data.choose_quanta(results, order) is packing.FINE
     monkeypatch.setattr(data, "LARGEST_BYTES", 100)
-    assert data.choose_quanta(results, sorted_out, order) is packing.COARSE
+    assert data.choose_quanta(results, order) is packing.COARSE
 
 
 @pytest.mark.parametrize("out", ["folder", "no/such/folder/review.html"])

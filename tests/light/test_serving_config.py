@@ -27,6 +27,17 @@ def test_the_example_is_valid() -> None:
     assert [route.match for route in config.route] == [{}, {"cloud": "DE"}]
 
 
+def test_the_page_listens_on_this_machine_and_elsewhere_behind_a_proxy(tmp_path: Path) -> None:
+    review = read(tmp_path, LEAST).review
+    assert (review.host, review.loopback, review.labels) == ("127.0.0.1", True, tmp_path / "labels.jsonl")
+    for host in ("localhost", "127.0.0.2", "::1"):
+        assert read(tmp_path, LEAST + f"[review]\nhost = '{host}'\n").review.loopback
+    proxied = "[review]\nhost = '::'\nuser_header = 'X-User'\nproxies = ['192.0.2.0/24']\norigins = ['https://h']\n"
+    assert not read(tmp_path, LEAST + proxied).review.loopback
+    url = "[message]\nreview_url = 'https://h/qad'\n"
+    assert read(tmp_path, LEAST + url + "[review]\nuser_header = 'X-User'\n").review.user_header == "X-User"
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     config = read(tmp_path, LEAST)
     assert (config.store, config.bundles) == (tmp_path / "store", (tmp_path / "b",))
@@ -66,6 +77,20 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (LEAST + "[cric]\nclient_key = 'k'\n", "cric.client_cert is missing"),
         (LEAST + "[retention]\nticks = -1\n", "retention.ticks is -1; it can be 0 to 36500"),
         (LEAST + "[review]\nport = 0\n", "review.port is 0; it can be 1 to 65535"),
+        (LEAST + "[review]\ndays = 0\n", "review.days is 0; it can be 1 to 60"),
+        (LEAST + "[review]\nhost = 'qad.example.org'\n", "review.host is 'qad.example.org'; give an address of this"),
+        (LEAST + "[review]\nhost = '0.0.0.0'\n", "review.host is '0.0.0.0', and user_header is not given: everybody"),
+        (LEAST + "[review]\nhost = '::'\n", "review.host is '::', and user_header is not given"),
+        (
+            LEAST + "[review]\nhost = '192.0.2.1'\nuser_header = 'X-User'\n",
+            "review.proxies is missing; on 192.0.2.1 it",
+        ),
+        (LEAST + "[review]\nuser_header = 'X_User'\n", "review.user_header is 'X_User'; write a header like"),
+        (LEAST + "[review]\nuser_header = 'X-User'\n", "review.origins is missing; give the address under which"),
+        (LEAST + "[review]\nproxies = ['proxy']\n", "review.proxies names 'proxy'; give addresses or networks"),
+        (LEAST + "[review]\norigins = ['qad']\n", "review.origins is 'qad'; write an address like https"),
+        (LEAST + "[review]\norigins = ['https://h/p']\n", "review.origins is 'https://h/p'; leave out what follows"),
+        (LEAST + "[review]\nbundle = 'c'\n", "review.bundle is 'c'; it can be b"),
         (
             LEAST + "[quiet]\nend = '06:00'\ntimezone = 'Europe/Genf'\n",
             "quiet.timezone is 'Europe/Genf', which is no time",

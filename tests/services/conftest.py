@@ -35,17 +35,24 @@ class Visit:
 
     Attributes:
         page: Playwright's page.
-        requests: addresses asked for, but for `file:`, `data:` and `blob:`.
+        requests: addresses asked for, but for `data:`, `blob:` and `own`.
+        own: where the page itself comes from, `file:` or a server.
+        address: of the page, without what is behind the `#`.
         complaints: errors and warnings on the console, and exceptions that nobody caught.
     """
 
     page: Page
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    own: str = "file:"
+    address: str = ""
 
-    def open(self, path: Path, view: str = "", wait: str = "#plots[data-drawn]") -> Page:
-        """Go to the file and wait for the element that says that the page is there."""
-        self.page.goto(path.as_uri() + view)
+    def open(self, place: Path | str, view: str = "", wait: str = "#plots[data-drawn]") -> Page:
+        """Go to a file or a server and wait for the element that says that the page is there."""
+        address = place if isinstance(place, str) else place.as_uri()
+        self.address = f"{address}/" if isinstance(place, str) else address
+        self.own = self.address if isinstance(place, str) else "file:"
+        self.page.goto(self.address + view)
         self.page.wait_for_selector(wait, state="attached", timeout=30_000)
         return self.page
 
@@ -70,7 +77,7 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
     found = Visit(context.new_page())
 
     def on_request(asked: Any) -> None:
-        if not asked.url.startswith(("file:", "data:", "blob:")):
+        if not asked.url.startswith((found.own, "data:", "blob:")):
             found.requests.append(asked.url)
 
     def on_console(message: Any) -> None:

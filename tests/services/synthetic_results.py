@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from qad_dl.results import Details, Results
-from qad_dl.schema import REASONS
+from qad_dl.schema import INCIDENT_KINDS, REASONS
 
 STATES = ("assigned", "activated", "starting", "running", "transferring", "holding", "finished", "failed")
 LEVELS = np.array([120.0, 300.0, 25.0, 900.0, 60.0, 20.0, 140.0, 6.0])
 STOCK = np.array([1, 1, 1, 1, 1, 1, 0, 0], dtype=bool)
 THRESHOLD = 3.4
 MISSING = slice(300, 312)
+KIND = INCIDENT_KINDS.index("black_hole")
 
 
 def make_results(queues: int, ticks: int, seed: int = 1, names: tuple[str, ...] = ()) -> Results:
@@ -40,8 +41,8 @@ def make_results(queues: int, ticks: int, seed: int = 1, names: tuple[str, ...] 
         expected=calm,
         state=np.where(unscored, -1, state).astype(np.int16),
         direction=np.where(unscored, 0, direction).astype(np.int8),
-        kind=np.full((queues, ticks), -1, np.int8),
-        kinds=(),
+        kind=np.where(score >= THRESHOLD, KIND, -1).astype(np.int8),
+        kinds=INCIDENT_KINDS,
         states=STATES,
         budget=0.01,
         threshold=THRESHOLD,

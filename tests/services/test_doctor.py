@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from qad_dl.labels import LabelLog, event_of
 from qad_dl.simulator.params import WorldParams
 from qad_dl.simulator.run import Run, run
 from serving import doctor
+from tests.light.made_labels import put
 from tests.services.certificates import make_certificate
 from tests.services.collector import FIRST, Collector, make_collector
 from tests.services.fake_panda import Grid, serve
@@ -194,6 +196,17 @@ def test_a_clock_that_is_wrong(
     assert code == 2
     (line,) = of(lines, "clock", "WRONG")
     assert ("s behind that of" if ahead_s > 0 else "s ahead of that of") in line
+
+
+def test_labels_are_counted_and_a_damaged_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    collector = make_collector(tmp_path / "collector")
+    assert of(examine(collector, capsys)[1], "review") == []
+    path = collector.folder / "labels.jsonl"
+    LabelLog(path).add(event_of(put(), "event"))
+    assert "1 labels in force, 1 events" in of(examine(collector, capsys)[1], "review", "ok")[0]
+    path.write_bytes(path.read_bytes() + b"rubbish\n")
+    code, lines = examine(collector, capsys)
+    assert (code, "line 3: is no JSON" in of(lines, "review", "WRONG")[0]) == (2, True)
 
 
 def test_folders_that_this_user_may_not_write(

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from qad_dl.downtimes import Downtime
 from qad_dl.results import Details
-from qad_dl.review.page import build_page, load_uplot
+from qad_dl.review.page import load_uplot, static_page
+from tests.services.review_live import LiveServer
+from tests.services.review_pages import HOSTILE, content_of, drawn, names, write_page
 from tests.services.synthetic_results import MISSING, make_results
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Page
 
     from qad_dl.results import Results
+    from qad_dl.review.page import Content
     from tests.services.conftest import Visit
 
 pytestmark = pytest.mark.program("chromium")
 
-HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n'&"
+LOG = logging.getLogger(__name__)
 QUEUES, TICKS = 40, 1008
-BY_TICK = ("score", "flagged", "reason", "known", "expected", "state", "direction")
+FIRST_STATE = 3
+"""The panels are the score, the parts of the states in it, their errors, and then the states."""
+
+BY_TICK = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
 DETAILS = ("observed", "reconstruction", "lower", "upper", "contribution")
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
@@ -52,57 +59,24 @@ CENSUS = """
 """Counts, in a part of a plot, the pixels as dark or as light as observed lines are, and those with any colour."""
 
 
-def metadata_of(results: Results) -> dict[str, dict[str, str]]:
-    """Clouds in turn, two harvesters, seven more fields with few values, and one with a value for each queue."""
-    names = [name for (name,) in results.series]
-    few = {f"field_{k}": k + 2 for k in range(7)}
-    return {
-        name: {
-            "cloud": ("DE", "FR", "UK", "CERN")[i % 4],
-            "harvester": f"harvester-{i % 2}",
-            "nickname": f"one-{i}",
-            **{field: f"v{i % n}" for field, n in few.items()},
-        }
-        for i, name in enumerate(names)
-    }
-
-
-def downtimes_of(results: Results) -> list[Downtime]:
-    """A declared downtime wherever a fall is expected."""
-    found = []
-    for i in np.flatnonzero(results.expected.any(axis=1)):
-        ticks = results.times[results.expected[i]]
-        found.append(Downtime(results.series[i][0], ticks[0], ticks[-1], "offline"))
-    return found
-
-
-def write_page(path: Path, results: Results, title: str = "test page") -> Path:
-    """Build the page as `qad review` does."""
-    text = build_page(results, metadata_of(results), downtimes_of(results), title, *load_uplot())
-    path.write_text(text, encoding="utf-8", newline="\n")
-    return path
-
-
 @pytest.fixture(scope="session")
 def results() -> Results:
     """A small grid with a queue of a hostile name."""
     return make_results(QUEUES, TICKS, names=(HOSTILE,))
 
 
-@pytest.fixture(scope="session")
-def page_file(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its page."""
-    return write_page(tmp_path_factory.mktemp("page") / "review.html", results, title=f"grid {HOSTILE}")
-
-
-def drawn(page: Page, row: int) -> None:
-    """Wait until the plots of a row are on screen."""
-    page.wait_for_selector(f'#plots[data-drawn="{row}"]', state="attached")
-
-
-def names(page: Page) -> list[str]:
-    """The names in the list, as shown."""
-    return page.eval_on_selector_all("#list li:not([hidden]) .name", "all => all.map((e) => e.textContent)")
+@pytest.fixture(scope="module", params=["file", "server"])
+def place(
+    request: pytest.FixtureRequest, results: Results, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path | str]:
+    """Its page as a file, and as a server gives it; without incidents, so that it opens with the queues."""
+    folder = tmp_path_factory.mktemp("page")
+    if request.param == "file":
+        yield write_page(folder / "review.html", results, title=f"grid {HOSTILE}")
+        return
+    server = LiveServer(content_of(results, f"grid {HOSTILE}", incidents=False), folder).start()
+    yield server.url
+    server.stop()
 
 
 def current(page: Page) -> str:
@@ -126,12 +100,12 @@ def shown_range(page: Page) -> tuple[str | None, str | None]:
     return found[0], found[1]
 
 
-def test_it_opens_from_a_file_draws_and_keeps_to_itself(visit: Visit, page_file: Path, results: Results) -> None:
-    page = visit.open(page_file)
-    assert page.locator("#plots canvas").count() == 2 + len(results.states)
-    for panel in range(2 + len(results.states)):
+def test_it_opens_from_a_file_draws_and_keeps_to_itself(visit: Visit, place: Path | str, results: Results) -> None:
+    page = visit.open(place)
+    assert page.locator("#plots canvas").count() == FIRST_STATE + len(results.states)
+    for panel in range(FIRST_STATE + len(results.states)):
         assert census(page, panel)["any"] > 500, f"plot {panel} is blank"
-        if panel != 1:  # the shares of the states have no line
+        if panel not in {1, 2}:  # parts and errors of the states have no line
             assert census(page, panel)["ink"] > 500, f"the line of plot {panel} is not in its range"
     for row in range(1, 12):
         page.keyboard.press("j")
@@ -140,15 +114,15 @@ def test_it_opens_from_a_file_draws_and_keeps_to_itself(visit: Visit, page_file:
     assert visit.complaints == []
 
 
-def test_the_page_forbids_itself_the_network(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_the_page_forbids_itself_the_network(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     blocked = page.evaluate("() => fetch('http://127.0.0.1:9/').then(() => 'sent', (error) => String(error))")
     assert "Failed to fetch" in blocked
     assert any("Content Security Policy" in text for text in visit.complaints)
 
 
-def test_queues_are_ranked_by_their_highest_score(visit: Visit, page_file: Path, results: Results) -> None:
-    page = visit.open(page_file)
+def test_queues_are_ranked_by_their_highest_score(visit: Visit, place: Path | str, results: Results) -> None:
+    page = visit.open(place)
     scores = [float(text) for text in page.eval_on_selector_all("#list .score", "all => all.map((e) => e.textContent)")]
     assert scores == sorted(scores, reverse=True)
     best = int(np.nanargmax(np.nanmax(results.score, axis=1)))
@@ -162,9 +136,9 @@ def test_queues_are_ranked_by_their_highest_score(visit: Visit, page_file: Path,
 
 
 def test_the_headline_says_what_is_high_or_low_against_what_and_when(
-    visit: Visit, page_file: Path, results: Results
+    visit: Visit, place: Path | str, results: Results
 ) -> None:
-    page = visit.open(page_file)
+    page = visit.open(place)
     i = [key[0] for key in results.series].index(current(page))
     peak = int(np.nanargmax(np.where(results.flagged[i], results.score[i], -1)))
     state = int(results.state[i, peak])
@@ -180,8 +154,8 @@ def test_the_headline_says_what_is_high_or_low_against_what_and_when(
     assert "UTC" in digits
 
 
-def test_filters_reduce_the_list_and_go_into_the_address(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_filters_reduce_the_list_and_go_into_the_address(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     assert len(names(page)) == QUEUES
     page.locator("#filters label", has_text="cloud").locator("select").select_option(label="DE (10)")
     assert len(names(page)) == 10
@@ -201,22 +175,22 @@ def test_filters_reduce_the_list_and_go_into_the_address(visit: Visit, page_file
     assert len(names(page)) == QUEUES
 
 
-def test_a_field_with_a_value_for_each_queue_is_shown_but_no_filter(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_a_field_with_a_value_for_each_queue_is_shown_but_no_filter(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     page.click("#more summary")
     assert page.locator("#filters label", has_text="nickname").count() == 0
     page.click("#about summary")
     assert "one-" in (page.text_content("#metadata") or "")
 
 
-def test_flagged_filter(visit: Visit, page_file: Path, results: Results) -> None:
-    page = visit.open(page_file)
+def test_flagged_filter(visit: Visit, place: Path | str, results: Results) -> None:
+    page = visit.open(place)
     page.select_option("#blamed", "any")
     assert len(names(page)) == int(results.flagged.any(axis=1).sum())
 
 
-def test_search(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_search(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     page.keyboard.press("/")
     page.keyboard.type("0017")
     assert names(page) == ["SITE-0017_MCORE"]
@@ -226,8 +200,8 @@ def test_search(visit: Visit, page_file: Path) -> None:
 
 
 @pytest.mark.parametrize(("forth", "back"), [("j", "k"), ("ArrowRight", "ArrowLeft")])
-def test_keyboard_moves_through_the_list(visit: Visit, page_file: Path, forth: str, back: str) -> None:
-    page = visit.open(page_file)
+def test_keyboard_moves_through_the_list(visit: Visit, place: Path | str, forth: str, back: str) -> None:
+    page = visit.open(place)
     order = names(page)
     page.keyboard.press(forth)
     drawn(page, 1)
@@ -238,16 +212,16 @@ def test_keyboard_moves_through_the_list(visit: Visit, page_file: Path, forth: s
     assert current(page) == order[0]
 
 
-def test_arrows_in_the_list_move_the_focus_along(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_arrows_in_the_list_move_the_focus_along(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     page.locator("#list .row[aria-current=true]").focus()
     page.keyboard.press("ArrowDown")
     drawn(page, 1)
     assert page.evaluate("document.activeElement.dataset.row") == "1"
 
 
-def test_keys_step_only_through_what_the_filters_leave(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_keys_step_only_through_what_the_filters_leave(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     page.select_option("#blamed", "any")
     left = names(page)
     page.locator("#name").click()
@@ -256,25 +230,25 @@ def test_keys_step_only_through_what_the_filters_leave(visit: Visit, page_file: 
     page.wait_for_function("(name) => document.querySelector('#name').textContent === name", arg=left[-1])
 
 
-def test_an_address_opens_its_queue_and_its_time(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file, "#queue=SITE-0017_MCORE&from=2026-01-07T00:00Z&to=2026-01-08T00:00Z")
+def test_an_address_opens_its_queue_and_its_time(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, "#queue=SITE-0017_MCORE&from=2026-01-07T00:00Z&to=2026-01-08T00:00Z")
     assert current(page) == "SITE-0017_MCORE"
     assert shown_range(page) == ("2026-01-07T00:00Z", "2026-01-08T00:00Z")
-    page.goto(page_file.as_uri() + "#queue=SITE-0005_MCORE")
+    page.goto(visit.address + "#queue=SITE-0005_MCORE")
     page.wait_for_function("document.querySelector('#name').textContent === 'SITE-0005_MCORE'")
     page.go_back()
     page.wait_for_function("document.querySelector('#name').textContent === 'SITE-0017_MCORE'")
 
 
-def test_an_address_of_an_unknown_queue_says_so(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file, "#queue=nowhere", wait="#problem:not([hidden])")
+def test_an_address_of_an_unknown_queue_says_so(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, "#queue=nowhere", wait="#problem:not([hidden])")
     assert "nowhere" in (page.text_content("#problem") or "")
     assert visit.complaints == []
 
 
-def test_all_plots_share_zoom_and_cursor(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
-    box = page.locator("#plots .u-over").nth(2).bounding_box()
+def test_all_plots_share_zoom_and_cursor(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
+    box = page.locator("#plots .u-over").nth(FIRST_STATE).bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 20)
     page.mouse.down()
@@ -287,15 +261,15 @@ def test_all_plots_share_zoom_and_cursor(visit: Visit, page_file: Path) -> None:
     assert hours == pytest.approx(0.2 * 168, rel=0.05)
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
     lines = page.eval_on_selector_all("#plots .u-cursor-x", "all => all.map((e) => e.style.transform)")
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert len(set(lines)) == 1
     assert "observed" in page.locator(".panel.state output").nth(5).inner_text()
     page.keyboard.press("0")
     assert shown_range(page) == (None, None)
 
 
-def test_zoom_by_keys_and_to_the_event(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_zoom_by_keys_and_to_the_event(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     page.keyboard.press("e")
     start, end = shown_range(page)
     assert start is not None
@@ -309,11 +283,11 @@ def test_zoom_by_keys_and_to_the_event(visit: Visit, page_file: Path) -> None:
     assert later is None or end is None or later >= earlier
 
 
-def test_missing_ticks_are_gaps_and_not_lines(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_missing_ticks_are_gaps_and_not_lines(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     first, last = MISSING.start / TICKS, MISSING.stop / TICKS
     inside = (first + 0.1 / TICKS, last - 0.9 / TICKS)
-    for panel in (0, 2, 5):
+    for panel in (0, FIRST_STATE, FIRST_STATE + 3):
         assert census(page, panel, inside)["ink"] == 0, f"plot {panel} has a line where no tick arrived"
         assert census(page, panel, (first - 0.03, first - 0.01))["ink"] > 0
     assert "12 ticks of 1008 without a score: tick did not arrive" in (page.text_content("#notes") or "")
@@ -340,8 +314,8 @@ def test_a_range_of_few_ticks_is_drawn(visit: Visit, tmp_path: Path, ticks: int)
     assert visit.complaints == []
 
 
-def test_the_cursor_tells_why_a_tick_has_no_score(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_the_cursor_tells_why_a_tick_has_no_score(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     box = page.locator("#plots .u-over").first.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + (MISSING.start + 6) / TICKS * box["width"], box["y"] + 20)
@@ -349,8 +323,8 @@ def test_the_cursor_tells_why_a_tick_has_no_score(visit: Visit, page_file: Path)
     assert "no count" in page.locator(".panel.state output").first.inner_text()
 
 
-def test_hostile_names_are_shown_literally(visit: Visit, page_file: Path, results: Results) -> None:
-    page = visit.open(page_file)
+def test_hostile_names_are_shown_literally(visit: Visit, place: Path | str, results: Results) -> None:
+    page = visit.open(place)
     assert HOSTILE in names(page)
     row = names(page).index(HOSTILE)
     page.locator("#list .row").nth(row).click()
@@ -366,20 +340,20 @@ def test_hostile_names_are_shown_literally(visit: Visit, page_file: Path, result
 
 
 @pytest.mark.parametrize("visit", [{"color_scheme": "dark"}], indirect=True)
-def test_dark(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_dark(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     shade = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(int(part) for part in shade.removeprefix("rgb(").removesuffix(")").split(",")) < 60
-    assert census(page, 2)["chalk"] > 100
+    assert census(page, FIRST_STATE)["chalk"] > 100
     page.emulate_media(color_scheme="light")
     page.wait_for_timeout(200)
-    assert census(page, 2)["ink"] > 100
+    assert census(page, FIRST_STATE)["ink"] > 100
     assert visit.complaints == []
 
 
 @pytest.mark.parametrize("visit", [PHONE], indirect=True)
-def test_phone_shows_the_list_and_then_one_queue(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file, wait="#list li")
+def test_phone_shows_the_list_and_then_one_queue(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, wait="#list li")
     assert page.locator("#queue").is_hidden()
     page.locator("#list .row").nth(3).tap()
     drawn(page, 3)
@@ -390,8 +364,8 @@ def test_phone_shows_the_list_and_then_one_queue(visit: Visit, page_file: Path) 
     assert visit.complaints == []
 
 
-def test_names_roles_and_focus(visit: Visit, page_file: Path) -> None:
-    page = visit.open(page_file)
+def test_names_roles_and_focus(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place)
     nameless = page.evaluate("""() => [...document.querySelectorAll('button, input, select, a[href]')].filter((e) => !(
         e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length)).map((e) => e.outerHTML)""")
     assert nameless == []
@@ -400,7 +374,7 @@ def test_names_roles_and_focus(visit: Visit, page_file: Path) -> None:
     assert page.get_by_role("main").count() == 1
     assert page.get_by_role("navigation").count() == 1
     labels = page.eval_on_selector_all(".plot[role=img]", "all => all.map((e) => e.getAttribute('aria-label'))")
-    assert len(labels) == 10
+    assert len(labels) == 11
     assert all(labels)
     page.keyboard.press("?")
     assert page.get_by_role("dialog").is_visible()
@@ -408,28 +382,60 @@ def test_names_roles_and_focus(visit: Visit, page_file: Path) -> None:
     assert page.get_by_role("dialog").is_hidden()
 
 
-def test_two_thousand_queues_are_small_and_quick(visit: Visit, tmp_path: Path) -> None:
-    made = make_results(250, TICKS)
-    whole = repeat(made, 8)
-    path = write_page(tmp_path / "large.html", whole)
+@pytest.fixture(scope="module")
+def large() -> Content:
+    """Two thousand queues over seven days, with incidents and the week before."""
+    return content_of(repeat(make_results(250, TICKS), 8))
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["file", "server"])
+def test_two_thousand_queues_are_small_and_quick(visit: Visit, large: Content, tmp_path: Path, live: bool) -> None:
+    path = tmp_path / "large.html"
+    path.write_text(static_page(large, *load_uplot()).html, encoding="utf-8", newline="\n")
     assert path.stat().st_size < 30e6
-    page = visit.open(path)
-    first = page.evaluate("performance.getEntriesByName('first-plot')[0].startTime")
-    assert first < 2000, f"first plot after {first:.0f} ms"
-    page.wait_for_function("document.readyState === 'complete'")
-    assert page.locator("#list li").count() == 2000
-    times = [page.evaluate(NEXT, row) for row in range(1, 8)]
-    assert float(np.median(times)) < 300, f"next queue after {times} ms"
+    server = LiveServer(large, tmp_path).start() if live else None
+    quiet = [slowdown(visit.page)]
+    page = visit.open(server.url if server else path)
+    taken = {"first plot": [page.evaluate("performance.getEntriesByName('first-plot')[0].startTime")]}
+    page.wait_for_function("() => document.querySelectorAll('#list li').length === 2000")
+    for listed in ("incidents", "queues"):
+        page.click(f"#tab-{listed}")
+        taken[listed] = [page.evaluate(NEXT) for _ in range(9)]
+        quiet.append(slowdown(page))
+    alone = {what: float(np.median(times)) / float(np.mean(quiet)) for what, times in taken.items()}
+    told = f"{path.stat().st_size / 1e6:.1f} MB, ms: {taken}, slowed down {quiet}, alone: {alone}"
+    LOG.info(told)
+    assert alone["first plot"] < 2000, told
+    assert max(alone["incidents"], alone["queues"]) < 300, told
     assert visit.requests == []
     assert visit.complaints == []
+    if server:
+        server.stop()
 
+
+def slowdown(page: Page) -> float:
+    """How many times slower the browser is at this moment for what else the machine does; 1 where it is alone.
+
+    Short pieces of the same work: the quickest ones were not interrupted.
+    """
+    pieces: list[float] = page.evaluate(PIECES)
+    return float(np.mean(pieces) / np.quantile(pieces, 0.05))
+
+
+PIECES = """
+() => Array.from({ length: 400 }, () => {
+  const start = performance.now();
+  let sum = 0;
+  for (let k = 0; k < 400000; k++) sum += Math.sqrt(k);
+  return performance.now() - start + (sum < 0 ? 1 : 0);
+}).slice(100)
+"""
 
 NEXT = """
-(row) => new Promise((done, fail) => {
-  setTimeout(() => fail(new Error('the next queue did not come')), 5000);
+() => new Promise((done, fail) => {
+  setTimeout(() => fail(new Error('the next one did not come')), 5000);
   const start = performance.now();
   new MutationObserver((_, observer) => {
-    if (document.getElementById('plots').dataset.drawn !== String(row)) return;
     observer.disconnect();
     done(performance.now() - start);
   }).observe(document.getElementById('plots'), { attributes: true });

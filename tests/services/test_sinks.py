@@ -83,7 +83,7 @@ def test_an_incident_is_an_alert_until_it_is_over(
     }
     assert alert["annotations"]["summary"].startswith("harvester=CERN_central_A: 41 of 43 queues: starting at 0")
     assert alert["annotations"]["onset"] == "2026-01-05T03:40:00Z"
-    assert alert["generatorURL"].startswith("https://qad.example.org/#queue=Q40")
+    assert alert["generatorURL"].startswith("https://qad.example.org/#incident=20260105T0340-abcdef&worst=Q40&from=")
     ahead = datetime.fromisoformat(alert["endsAt"]) - datetime.now(UTC)
     assert timedelta(minutes=25) < ahead <= timedelta(minutes=30)
     assert eventually(lambda: told(webhook)) == [("firing", opened.incident.id)]

@@ -1,0 +1,89 @@
+// What stands above the plots: the name of the incident or the queue, what happened in a sentence, its metadata, its queues.
+
+const scoreWords = (line) => (line.f ? `Highest score ${fixed(line.top)}, threshold ${fixed(index.threshold)}; ${plural(line.f, 'flagged tick')} in ${plural(line.e.length, 'event')}.` : '');
+
+function unscoredWords({ status }) {
+  const counts = new Map();
+  for (const s of status) if (s & (REASON | UNKNOWN)) counts.set(reasonWords(s), (counts.get(reasonWords(s)) ?? 0) + 1);
+  const total = [...counts.values()].reduce((a, b) => a + b, 0);
+  if (!total) return '';
+  const parts = [...counts].sort((a, b) => b[1] - a[1]).map(([words, n]) => `${words} (${n})`);
+  return `${plural(total, 'tick')} of ${index.ticks} without a score: ${parts.join(', ')}.`;
+}
+
+const valuesOf = (line) => index.fields.map((field, k) => [field.name, field.values[line.m[k]]]).filter(([, value]) => value !== undefined);
+const tagItem = ([name, value]) => h('li', {}, h('span', {}, `${fieldWords(name)} `), value);
+
+const linkTo = (view, text, more = {}, ...further) => h('a', { href: `#${new URLSearchParams(viewParams(view))}`, 'data-view': '', ...more }, text, ...further);
+
+function fillQueueHead(row) {
+  const line = index.series[row], [told, quiet] = headline(line), worst = strongest(line.e.map(eventOf));
+  $('name').textContent = line.n;
+  $('headline').replaceChildren(h('strong', { class: worst ? sense(worst.direction) : 'calm' }, told), quiet);
+  $('tags').replaceChildren(...valuesOf(line).slice(0, 8).map(tagItem));
+  $('events').replaceChildren(...line.e.map(eventOf).map(eventButton));
+  $('events').hidden = !line.e.length;
+  $('members').hidden = true;
+}
+
+function fillIncidentHead(line) {
+  const [told, quiet] = incidentHeadline(line);
+  $('name').textContent = incidentName(line);
+  $('headline').replaceChildren(h('strong', { class: sense(line.w[1]) }, told), quiet);
+  const shared = valuesOf(index.series[line.q[0]]).filter(([name, value]) => line.q.every((row) => {
+    const at = index.fields.findIndex((field) => field.name === name);
+    return index.fields[at].values[index.series[row].m[at]] === value;
+  }));
+  $('tags').replaceChildren(...shared.slice(0, 8).map(tagItem));
+  $('events').replaceChildren();
+  $('events').hidden = true;
+  $('members').hidden = line.q.length === 1;
+  $('members').replaceChildren(...(line.q.length === 1 ? [] : line.q.map((row) => memberItem(line, row))));
+}
+
+function memberItem(incident, row) {
+  const line = index.series[row], { from, to } = incidentTimes(incident);
+  const during = strongest(line.e.map(eventOf).filter((e) => overlap(e.from, e.to, from, to)));
+  const spark = h('span', { class: 'sparkbox', 'data-spark': line.s });
+  seen.observe(spark);
+  const words = h('span', { class: 'words' }, ...(during ? [loud(during.state, during.direction), ` ${fixed(during.score)}`] : ['weak evidence']));
+  return h('li', {}, linkTo({ incident, row }, h('span', { class: 'name' }, line.n), { class: 'member', 'data-row': row }, spark, words));
+}
+
+// The way back from a queue to its incident, and from a queue to the incidents that it is in.
+function fillCrumb({ incident, row }) {
+  const found = row === null ? [] : (incidentsOfRow.get(row) ?? []).filter((line) => line !== incident);
+  const back = incident && row !== null ? ['in incident ', linkTo({ incident, row: null }, incidentName(incident)), incident.q.length > 1 ? ` (${sizeWords(incident)})` : ''] : incident ? [`incident ${incident.id}`] : [];
+  const others = found.flatMap((line, k) => [k || back.length ? ' · ' : '', `${back.length ? 'also ' : ''}in incident `, linkTo({ incident: line, row: null }, `${incidentName(line)}, ${moment(times[line.a])}`)]);
+  $('crumb').replaceChildren(...back, ...others);
+  $('crumb').hidden = !back.length && !others.length;
+}
+
+function fillHead(view) {
+  const { incident, row } = view;
+  fillCrumb(view);
+  if (row !== null) fillQueueHead(row);
+  else fillIncidentHead(incident);
+  const { left, here, of } = whereabouts();
+  $('rank').textContent = here < 0 ? '' : `${here + 1} of ${left.length}${of ? ' in the incident' : ''}`;
+  $('notes').textContent = '';
+  $('label-form').hidden = true;
+  document.title = `${$('name').textContent} · ${index.title}`;
+}
+
+function eventButton(e, k) {
+  const text = h('span', {}, loud(e.state, e.direction), ` ${duringWords(e)}`, h('i', {}, ` ${fixed(e.score)}`));
+  const button = h('button', { type: 'button', 'data-event': k, title: `${jobsWords(e)}; score ${fixed(e.score)}${e.kind ? `; likely ${kindWords(e.kind)}` : ''}` }, text);
+  button.addEventListener('click', () => toEvent(k));
+  return button;
+}
+
+async function fillMetadata(row) {
+  $('about').hidden = row === null;
+  if (row === null) return;
+  const packedRest = (await restOfMetadata())[row];
+  if (shown?.view.row !== row) return;
+  const all = Object.entries({ ...Object.fromEntries(valuesOf(index.series[row])), ...packedRest, ...index.common }).sort((a, b) => a[0].localeCompare(b[0]));
+  $('metadata').replaceChildren(...all.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]));
+  $('about').hidden = !all.length;
+}

@@ -1,0 +1,148 @@
+"""The incidents of the page: ranked, each with its queues, a sparkline, and the counts that show it most."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from qad_dl.incidents_file import QUEUE_FIELD
+from qad_dl.review.spark import sparkline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from qad_dl.incidents_file import Incident
+    from qad_dl.metadata import Record
+    from qad_dl.results import Details, Results
+
+Json = dict[str, Any]
+
+HIGH_AND_LOW: Final = (1, -1)
+
+
+def named(incidents: Sequence[Incident]) -> list[Incident]:
+    """The incidents under names that say what they are, so that labels find them again in another range.
+
+    The form is that of the collector's incidents: when it began, and a digest of what it is.
+    """
+    return [replace(incident, incident=incident_name(incident)) for incident in incidents]
+
+
+def incident_name(incident: Incident) -> str:
+    """For example `20260121T1530-1f0c3a`."""
+    text = "|".join((str(incident.start), incident.field, incident.value, *incident.queues))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return f"{str(incident.start)[:16].replace(':', '').replace('-', '')}-{digest}"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An incident by the indices of the results.
+
+    Attributes:
+        incident: itself.
+        series: indices of its queues, the highest score first; a queue that is not shown is left out.
+        start, end: ticks, half open, inside the range.
+    """
+
+    incident: Incident
+    series: tuple[int, ...]
+    start: int
+    end: int
+
+
+def place(incidents: Sequence[Incident], results: Results, metadata: Mapping[str, Record]) -> list[Placed]:
+    """Those incidents that the range shows, the highest severity first.
+
+    Args:
+        incidents: as they were found, followed, or written down; where no queues are listed the metadata name them.
+        results: what is shown.
+        metadata: queue -> its metadata.
+    """
+    at = results.entity.index(QUEUE_FIELD) if QUEUE_FIELD in results.entity else 0
+    rows: dict[str, list[int]] = {}
+    for i, key in enumerate(results.series):
+        rows.setdefault(key[at], []).append(i)
+    found = []
+    for incident in incidents:
+        start, end = (int(np.searchsorted(results.times, t)) for t in (incident.start, incident.end))
+        series = [i for queue in queues_of(incident, metadata) for i in rows.get(queue, ())]
+        if start < end and series:
+            top = np.nan_to_num(results.score[series, start:end], nan=-1.0).max(axis=1)
+            ranked = [series[k] for k in np.argsort(-top, kind="stable")]
+            found.append(Placed(incident, tuple(ranked), start, end))
+    return sorted(found, key=lambda p: (-(p.incident.severity or 0.0), -len(p.series), p.start, p.incident.incident))
+
+
+def queues_of(incident: Incident, metadata: Mapping[str, Record]) -> Sequence[str]:
+    """The queues of an incident by name: as listed, or by field and value."""
+    if incident.queues:
+        return incident.queues
+    if incident.field == QUEUE_FIELD:
+        return (incident.value,)
+    return sorted(queue for queue, record in metadata.items() if record.get(incident.field) == incident.value)
+
+
+def incident_line(placed: Placed, results: Results, details: Details, rank: Mapping[int, int], of: int) -> Json:
+    """One incident of the list; the keys are short because the page holds many.
+
+    Args:
+        placed: the incident.
+        results: what is shown.
+        details: of the results.
+        rank: series -> its row in the page.
+        of: how many of the series shown have the value; 0 where that is not known.
+    """
+    incident, series, ticks = placed.incident, list(placed.series), slice(placed.start, placed.end)
+    score, flagged = results.score[series], np.any(results.flagged[series], axis=0)
+    highest = np.where(np.isfinite(score), score, -1.0).max(axis=0)
+    state, direction = leader(results, series, ticks)
+    top = incident.severity if incident.severity is not None else max(0.0, float(highest[ticks].max()))
+    return {
+        "id": incident.incident,
+        "k": incident.kind,
+        "f": incident.field,
+        "v": incident.value,
+        "a": placed.start,
+        "b": placed.end,
+        "top": round(float(top), 2),
+        "q": [rank[i] for i in series],
+        "of": of,
+        "s": sparkline(np.where(highest >= 0, highest, np.nan), flagged, results.threshold),
+        "w": [state, direction, *figures(details, series, ticks, state, direction)],
+    }
+
+
+def leader(results: Results, series: Sequence[int], ticks: slice) -> tuple[int, int]:
+    """The state and direction with the most score behind them; -1 and 0 where nothing is scored."""
+    score = np.nan_to_num(results.score[series, ticks])
+    state, direction = results.state[series, ticks], results.direction[series, ticks]
+    weights = {
+        (s, d): float(score[(state == s) & (direction == d)].sum())
+        for s in np.unique(state[state >= 0]).tolist()
+        for d in HIGH_AND_LOW
+    }
+    return max(weights, key=lambda key: weights[key]) if any(weights.values()) else (-1, 0)
+
+
+def figures(details: Details, series: Sequence[int], ticks: slice, state: int, direction: int) -> list[Any]:
+    """[tick, observed, expected] of the queues together, where the state is farthest off to its side."""
+    if state < 0:
+        return [ticks.start, None, None]
+    observed, expected = (together(array[series, ticks, state]) for array in (details.observed, details.reconstruction))
+    distance = direction * (np.log1p(observed) - np.log1p(expected))
+    if not np.isfinite(distance).any():
+        return [ticks.start, None, None]
+    worst = int(np.nanargmax(distance))
+    return [ticks.start + worst, round(float(observed[worst]), 1), round(float(expected[worst]), 1)]
+
+
+def together(counts: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum over queues, [Q, T] to [T]; NaN where none is known."""
+    known = np.isfinite(counts)
+    return np.where(known.any(axis=0), np.where(known, counts, 0.0).sum(axis=0, dtype=np.float64), np.nan)
