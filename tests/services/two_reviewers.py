@@ -31,6 +31,15 @@ KEYS = {"problem": "p", "expected": "x", "unsure": "u"}
 UNSENT = "() => Object.keys(localStorage).filter((name) => name.startsWith('qad-unsent:')).length"
 
 
+ON_SCREEN = """
+([queue, start]) => {
+  const at = (id) => document.getElementById(id), row = document.querySelector('#list [aria-current]')?.dataset.row;
+  return at('name').textContent === queue && at('problem').hidden && at('plots').dataset.drawn === row
+    && at('subject').textContent.includes(start);
+}
+"""
+"""Whether the plots of a queue are on screen, and what a key would label begins at a time."""
+
 STARTS = (f"{at(FIRST - 144)}Z", f"{at(FIRST - 72)}Z")
 """Each queue is labelled over the whole day, and over its second half."""
 
@@ -74,12 +83,7 @@ class Reviewer:
         """Look at a queue from a time on."""
         view = urlencode({"queue": queue, "from": start, "to": f"{at(FIRST)}Z"})
         self.page.evaluate("(view) => { location.hash = view; }", view)
-        self.page.wait_for_function(
-            "([queue, start]) => document.getElementById('name').textContent === queue"
-            " && document.getElementById('problem').hidden"
-            " && document.getElementById('subject').textContent.includes(`${queue}, ${start}`)",
-            arg=[queue, shown_time(start)],
-        )
+        self.page.wait_for_function(ON_SCREEN, arg=[queue, f", {shown_time(start)}"], timeout=60_000)
 
     def label(self, queue: str, start: str, word: str) -> None:
         """Say a word of a queue with one key, whether the server is there or not."""
