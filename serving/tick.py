@@ -182,7 +182,7 @@ def _score(config: Config, store: Store, state: State, report: Report, first: np
     for path, text in evaluation.invalid:
         report.trouble(f"bundle {path.name}", text, BUNDLE_CODE)
     with report.step("incidents"):
-        book, news = follow_all(state, Book.read(state.incidents), evaluation.scored, report.tick)
+        book, news = follow_all(state, Book.read(state.incidents), evaluation.scored, report.tick, config.rules)
         queue(state, news)
         book.write(state.incidents)
     report.incidents = {part.label: len(book.open(part.label)) for part in evaluation.scored}

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from qad_dl.errors import ConfigError
-from serving.config import Config, Secret, read_config
+from qad_dl.sections import Secret
+from serving.config import Config, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST = 'store = "store"\nbundles = ["b"]\n[source]\nkind = "panda"\n'
