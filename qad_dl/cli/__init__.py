@@ -24,6 +24,7 @@ COMMANDS = {
     "backtest": "score every tick of a range, as the collector would have",
     "evaluate": "how good the alarms are, beside QMonit's rule",
     "incidents": "tell flags as incidents, those with one cause once",
+    "preview": "what any budget, rules and routes would have told, and whom",
     "review": "build the page on which people look at the queues",
 }
 """Name and one-line help of each subcommand; `qad NAME` runs `qad_dl.cli.cmd_NAME`."""

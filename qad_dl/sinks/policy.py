@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from qad_dl.detection import DEFAULT_BUDGET
+from qad_dl.errors import ConfigError
 from qad_dl.incident_log import Rules
 from qad_dl.sections import Reader, bad, one_of, read_document
 from qad_dl.sinks.routing import Channel, Quiet, Route, channels_of
@@ -184,7 +185,7 @@ def check_policy(path: Path, config: PolicyConfig, sinks: Mapping[str, Sequence[
     for key, address in asked:
         check_mail_address(path, key, address)
     _check_quiet(path, config.quiet)
-    _check_rules(path, config.rules)
+    check_rules(f"{path}: rules.", config.rules)
 
 
 def check_mail_address(path: Path, key: str, address: str) -> None:
@@ -209,13 +210,23 @@ def _check_quiet(path: Path, quiet: QuietConfig) -> None:
         raise bad(path, "quiet.timezone", msg) from error
 
 
-def _check_rules(path: Path, rules: Rules) -> None:
+def check_rules(where: str, rules: Rules) -> None:
+    """Check that rules can be met.
+
+    Args:
+        where: what stands before the name of a rule in a message.
+        rules: any.
+
+    Raises:
+        ConfigError: one is out of its range.
+    """
     least = {"n": 1, "m": rules.n, "sure": 0, "least_jobs": 0, "recovery": 1, "longest": rules.recovery}
     least["memory"] = rules.longest
     for name, low in least.items():
         value = getattr(rules, name)
         if not low <= value <= RULES_MOST:
-            raise bad(path, f"rules.{name}", f"is {value}; it can be {low} to {RULES_MOST}")
+            msg = f"{where}{name} is {value}; it can be {low} to {RULES_MOST}"
+            raise ConfigError(msg)
 
 
 def _sinks(path: Path, tables: Any) -> dict[str, tuple[str, ...]]:
