@@ -25,6 +25,8 @@ COMMANDS = {
     "evaluate": "how good the alarms are, beside QMonit's rule",
     "incidents": "tell flags as incidents, those with one cause once",
     "preview": "what any budget, rules and routes would have told, and whom",
+    "drift": "whether the queues still look like the time that a bundle was trained on",
+    "bundles": "which bundles there are, which one is in use, and whether another should be",
     "review": "build the page on which people look at the queues",
 }
 """Name and one-line help of each subcommand; `qad NAME` runs `qad_dl.cli.cmd_NAME`."""

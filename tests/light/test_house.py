@@ -110,7 +110,17 @@ def test_a_decision_has_the_fixed_form(path: Path) -> None:
 
 
 def test_the_commands() -> None:
-    assert list(COMMANDS) == ["simulate", "import", "score", "backtest", "evaluate", "incidents", "review"]
+    assert list(COMMANDS) == [
+        "simulate",
+        "import",
+        "score",
+        "backtest",
+        "evaluate",
+        "incidents",
+        "preview",
+        "drift",
+        "review",
+    ]
     for name in COMMANDS:
         module = importlib.import_module(f"qad_dl.cli.cmd_{name}")
         assert callable(module.add_arguments)
