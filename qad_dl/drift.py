@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 DAYS: Final = 7.0
 """A week holds every hour of the week once; of states the last of its days says enough."""
 
-NEW_SHARE: Final = 0.10
+NEW_SHARE: Final = 0.15
 """Share of the living queues that the bundle does not know."""
 
-GONE_SHARE: Final = 0.10
+GONE_SHARE: Final = 0.15
 """Share of the bundle's queues that had no job."""
 
-VALUE_SHARE: Final = 0.10
+VALUE_SHARE: Final = 0.15
 """Share of the living queues with a metadata value that the bundle does not know, by field."""
 
 STATE_SHARE: Final = 0.005

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from qad_dl.bundles import label_of
 from qad_dl.errors import ConfigError
 from qad_dl.incident_log import Rules
 from qad_dl.sections import OTHERS_MAY, Reader, Secret, bad, one_of, others_may, read_document
@@ -322,7 +323,7 @@ def _check(config: Config) -> None:
     one_of(config.path, "source.kind", config.source.kind, SOURCES)
     if not config.bundles:
         raise bad(config.path, "bundles", "names no bundle; give the folders of trained bundles")
-    twice = [name for name, n in Counter(path.name for path in config.bundles).items() if n > 1]
+    twice = [name for name, n in Counter(map(label_of, config.bundles)).items() if n > 1]
     if twice:
         raise bad(config.path, "bundles", f"names two folders called {twice[0]!r}; they are told apart by that name")
     if config.source.kind != "panda" and not config.source.url:
