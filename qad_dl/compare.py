@@ -248,7 +248,7 @@ def verdict(champion: Figures, challenger: Figures) -> Verdict:
     elif not champion.calibrated:
         winner, why = CHALLENGER, f"it is calibrated and the champion is not ({_trouble(champion)}); {seen}"
     else:
-        winner, why = CHAMPION, f"no difference that could not be chance: {seen}"
+        winner, why = CHAMPION, f"what differs could be chance: {seen}"
     return Verdict(winner, measure, lost, won, round(better, 6), why)
 
 

@@ -80,6 +80,9 @@ them as the default budget allows false alarms: this is only for what is far out
 LEAST_EPISODES: Final = 30.0
 """Where the bundle promises fewer episodes in all the time looked at, their number says nothing."""
 
+LEAST_FLAGS: Final = 5.0
+"""Where the bound of flags is fewer than this, they say nothing."""
+
 
 @dataclass(frozen=True)
 class Sign:
@@ -317,7 +320,7 @@ def calibration(bundle: Bundle, results: Results) -> Iterator[Sign]:
     text = f"{bulk:.2f} times {promised}, incidents taken off"
     yield _sign("bulk", "", bulk, *BULK_RANGE, text, _RETRAIN_CALIBRATION)
     budget = results.budget or DEFAULT_BUDGET
-    flags = rate(budget) / budget if days else float("nan")
+    flags = rate(budget) / budget if days * budget * FLAG_FACTOR >= LEAST_FLAGS else float("nan")
     text = f"{flags:.1f} times the budget of {budget:g} episodes a queue-day are flagged, incidents included"
     yield _sign("flags", "", flags, 0.0, FLAG_FACTOR, text, _RETRAIN_CALIBRATION)
 

@@ -11,6 +11,7 @@ a traceback on standard error and nothing on standard output.)
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of the history")
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the trained bundle")
     parser.add_argument("--at", metavar="T", help="the last tick, ISO 8601; the newest of the store if not given")
-    parser.add_argument("--days", type=float, default=7.0, metavar="N", help="days up to it (default: 7)")
+    parser.add_argument(
+        "--days",
+        type=float,
+        default=7.0,
+        metavar="N",
+        help="days up to it (default: 7, for which the bounds were measured)",
+    )
     parser.add_argument("--budget", type=float, metavar="B", help="false alarm episodes per queue and day (0.01)")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
 
@@ -62,7 +69,9 @@ def table(found: Drift) -> str:
         f"{format_time(found.start)} to {format_time(found.end)}, bundle {found.bundle} trained on {trained}\n"
         + (f"{len(drifted)} signs of drift" if drifted else "no sign of drift"),
     ]
-    parts += [f"{sign.text} ({_value(sign)}, bounds {_bounds(sign)})\n  -> {sign.advice}" for sign in drifted]
+    for (_, advice), alike in groupby(drifted, lambda sign: (sign.name, sign.advice)):
+        lines = [f"{sign.text} ({_value(sign)}, bounds {_bounds(sign)})" for sign in alike]
+        parts.append("\n".join([*lines, f"  -> {advice}"]))
     for name, names in found.lists.items():
         if any(sign.name == name and sign.drifted for sign in found.signs):
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
