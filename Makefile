@@ -143,7 +143,8 @@ lint: env ## ruff, mypy, import contracts
 # Each row of the acceptance table is one target; `make accept` runs them all and closes with a table.
 
 COLLECTOR_ROWS := 1 2 3 4 5 6 7 8
-ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%)
+REVIEW_ROWS := 5
+ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(REVIEW_ROWS:%=review-%)
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
 DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
 
@@ -220,6 +221,11 @@ accept-collector-7: env system ## hostile names, through to every sink and the p
 
 accept-collector-8: env system ## a wrong certificate, token, key or mode: one clear line each
 	$(ACCEPT) tests/light/test_serving_config.py tests/services/test_doctor.py tests/services/test_telling.py tests/services/test_sources.py
+
+# Rows of what reviewers need; `make accept` does them with the others.
+.PHONY: $(REVIEW_ROWS:%=accept-review-%)
+accept-review-5: env ## a bundle's life: drift is told, a challenger wins, is promoted, is rolled back
+	$(ACCEPT) tests/accept/test_life.py
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay
