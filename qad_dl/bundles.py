@@ -106,7 +106,8 @@ class Bundles:
 
     def names(self) -> tuple[str, ...]:
         """Names of the bundles, sorted."""
-        return tuple(sorted(p.parent.name for p in self.path.glob(f"*/{MANIFEST}") if p.parent.name != CURRENT))
+        found = (manifest.parent.name for manifest in self.path.glob(f"*/{MANIFEST}"))
+        return tuple(sorted(name for name in found if name != CURRENT and not name.startswith(".")))
 
     def current(self) -> str | None:
         """The name of the one in use; None before the first.

@@ -17,8 +17,7 @@ from serving.config import read_config
 from serving.evaluate import evaluate
 from serving.state import State
 from tests.light.made import at
-from tests.light.made_bundle import write_made_bundle
-from tests.light.test_preview import folder as made_folder  # noqa: F401  (a store with a bundle)
+from tests.light.made_bundle import made_history, made_store, write_made_bundle
 
 NOW = "2026-01-26T00:00:00Z"
 
@@ -190,7 +189,7 @@ def test_the_list_and_the_card(bundles: Bundles, capsys: pytest.CaptureFixture[s
     assert "promote a: the first one" in capsys.readouterr().out
 
 
-def test_the_collector_calls_it_by_its_folder(bundles: Bundles, tmp_path: Path, made_folder: Path) -> None:  # noqa: F811
+def test_the_collector_calls_it_by_its_folder(bundles: Bundles, tmp_path: Path) -> None:
     bundles.promote("a", NOW, "")
     assert label_of(bundles.path / "current") == "queues"
     assert label_of(bundles.path / "a") == "a"
@@ -201,8 +200,6 @@ def test_the_collector_calls_it_by_its_folder(bundles: Bundles, tmp_path: Path, 
     config.write_text(text.format('"queues/current", "x/queues/current"'), encoding="utf-8")
     with pytest.raises(ConfigError, match="two folders called 'queues'"):
         read_config(config, {})
-    from qad_dl.store import Store
-
-    store = Store.open(made_folder / "store")
+    store = made_store(tmp_path / "store", made_history(1.1))
     done = evaluate(store, State(tmp_path / "state"), [bundles.path / "current"], at(150), at(150), 0.01)
     assert [(part.label, part.name) for part in done.scored] == [("queues", read_bundle(bundles.path / "a").name)]

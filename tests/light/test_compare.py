@@ -22,7 +22,7 @@ from qad_dl.label_file import read_labelled
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from tests.light.made import TICK, at, ticks
-from tests.light.made_bundle import METADATA, QUEUES, made_history, write_made_bundle
+from tests.light.made_bundle import METADATA, QUEUES, made_history, made_store, write_made_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,9 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = {k: v for k, v in good.manifest.items() if k not in ("files", "format_version")}
     blind = replace(good.calibration, spread=spread)
     write_bundle(made / "blind", good.model, good.preprocess, blind, good.detection, about)
-    store = Store.create(made / "store")
-    store.put(made_history(DAYS, seed=6))
-    store.add_metadata(METADATA.dumps[0], at(0))
+    made_store(made / "store", made_history(DAYS, seed=6))
     return made
 
 

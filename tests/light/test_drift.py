@@ -18,7 +18,7 @@ from qad_dl.rows import merge_rows
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from tests.light.made import TICK, at, history
-from tests.light.made_bundle import METADATA, QUEUES, made_history, write_made_bundle
+from tests.light.made_bundle import METADATA, QUEUES, made_history, made_store, write_made_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,10 +174,8 @@ def test_a_time_without_jobs_is_refused(tmp_path: Path, scorer: Scorer) -> None:
 
 
 def test_the_command(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = Store.create(tmp_path / "store")
     rows = with_column(made_history(DAYS, seed=4), "jobs", lambda n: pc.multiply(n, 2.0))
-    store.put(rows)
-    store.add_metadata(METADATA.dumps[0], at(0))
+    store = made_store(tmp_path / "store", rows)
     command = ["drift", str(store.path), "--bundle", str(bundle), "--days", "2"]
     assert qad(command) == 1
     text = capsys.readouterr().out

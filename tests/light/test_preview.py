@@ -26,7 +26,7 @@ from serving.evaluate import evaluate
 from serving.follow import Book, follow_all
 from serving.state import State
 from tests.light.made import TICK, at, history
-from tests.light.made_bundle import METADATA, made_history, write_made_bundle
+from tests.light.made_bundle import METADATA, made_history, made_store, write_made_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +63,7 @@ def troubled():
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("preview")
     write_made_bundle(made / "bundle")
-    store = Store.create(made / "store")
-    store.put(troubled())
-    store.add_metadata(METADATA.dumps[0], at(0))
+    made_store(made / "store", troubled())
     write_incidents(made / "incidents.csv", [known()])
     (made / "collector.toml").write_text(SINKS, encoding="utf-8")
     return made
