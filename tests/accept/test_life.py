@@ -71,7 +71,7 @@ def test_a_grid_that_changes(place: Path, seed: int, capsys: pytest.CaptureFixtu
     assert qad([*command, "--format", "json"]) == 1
     said = json.loads(capsys.readouterr().out)
     told = {(s["sign"], s["of"]): s["value"] for s in said["signs"] if s["drift"]}
-    assert told["new_queues", None] == pytest.approx(0.3 / 1.3, abs=0.05)
+    assert 0.2 < told["new_queues", None] < 0.35  # 0.3 of 1.3, and those that begin late by themselves
     assert set(said["lists"]["new_queues"]) >= set(grid.new)
     assert told["renamed_state", OLD_STATE] > 0.9
     assert told["level", "running"] == pytest.approx(2, abs=0.3)

@@ -113,7 +113,7 @@ def test_a_policy_that_cannot_be_is_refused(tmp_path: Path) -> None:
         ("[cap]\nper_hour = -1\n", "cap.per_hour is -1"),
     ):
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(ConfigError, match="part.toml") as caught:
+        with pytest.raises(ConfigError, match=r"part\.toml") as caught:
             read_policy(path)
         assert said in str(caught.value)
 
