@@ -130,14 +130,17 @@ def _limits(bundle: Bundle) -> str:
 
 def _made(bundle: Bundle) -> str:
     manifest = bundle.manifest
-    config = manifest.get("config", {})
-    data = config.get("data", {})
-    command = " ".join(
-        (
-            f"python -m training.train store=STORE bundle=DIR model={config.get('model', {}).get('name', '?')}",
-            f"data.start={data.get('start')} data.end={data.get('end')} seed={config.get('seed', '?')}",
-        )
+    config, training = manifest.get("config", {}), manifest.get("training", {})
+    select = ",".join(f"{field}: {value}" for field, value in bundle.preprocess.select.items())
+    model, trainer = config.get("model", {}), config.get("trainer", {})
+    words = (
+        "python -m training.train store=STORE bundle=DIR",
+        f"model={model.get('encoder', '?')} trainer.epochs={trainer.get('epochs', '?')}",
+        f"data.start={training.get('start', '?')} data.end={training.get('end', '?')} seed={config.get('seed', '?')}",
+        f"data.entity='[{','.join(bundle.preprocess.entity)}]'",
+        f"data.select='{{{select}}}'" if select else "",
     )
+    command = " ".join(filter(None, words))
     versions = ", ".join(f"{name} {v}" for name, v in sorted(manifest.get("versions", {}).items()))
     return f"    {command}\n\nCommit {manifest.get('commit') or 'not known'}; {versions or 'versions not known'}."
 

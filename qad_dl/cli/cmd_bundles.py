@@ -91,7 +91,7 @@ def _row(one: Listed) -> tuple[str, ...]:
     manifest, preprocess = one.bundle.manifest, one.bundle.preprocess
     training = manifest.get("training", {})
     period = f"{training.get('start', '?')[:10]} to {training.get('end', '?')[:10]}"
-    model = str(manifest.get("config", {}).get("model", {}).get("name", "?"))
+    model = str(manifest.get("config", {}).get("model", {}).get("encoder", "?"))
     figures = [NONE] * 4
     if one.report is not None:
         new, old = one.report["challenger"], one.report["champion"]

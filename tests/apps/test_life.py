@@ -125,7 +125,13 @@ def test_its_card_says_what_it_is(folder: Path, new: str, old: str, capsys: pyte
     written = (folder / "bundles" / "reports" / f"{new}.md").read_text(encoding="utf-8")
     assert qad(["bundles", "show", str(folder / "bundles"), new, "--card"]) == 0
     assert capsys.readouterr().out == written
-    for word in (f"# Bundle {new}", NEW_STATE, "The challenger won", "## Limits", "data.start=2026-01-16T00:00:00Z"):
+    for word in (
+        f"# Bundle {new}",
+        NEW_STATE,
+        "The challenger won",
+        "## Limits",
+        "model=tcn trainer.epochs=3 data.start=2026-01-16T00:00:00Z",
+    ):
         assert word in written
     assert "was not compared" in (folder / "bundles" / "reports" / f"{old}.md").read_text(encoding="utf-8")
 
