@@ -70,10 +70,10 @@ BULK_RATE, FAR_RATE = 0.3, 0.003
 """Episodes a queue-day: of the bulk of normal life, and of what is far out of it; incidents are taken off the bulk by
 what is far out (as calibration does)."""
 
-BULK_RANGE: Final = (0.4, 2.0)
+BULK_RANGE: Final = (0.4, 2.5)
 """Factor between the rate of the bulk and what the bundle promises."""
 
-FLAG_FACTOR: Final = 20.0
+FLAG_FACTOR: Final = 30.0
 """Factor between the rate of flags and the budget. Incidents are flagged too, and there are several times as many of
 them as the default budget allows false alarms: this is only for what is far out of all order."""
 
