@@ -122,7 +122,7 @@ class Side:
         thresholds: score from which a tick is flagged, by label of the bundle.
         sent: all that went out in the range, in order.
         waiting: news that still waits behind a gate at its end.
-        opened: incidents that were opened in the range, by name.
+        opened: incidents that were opened in the range and that some channel is told of, by name.
         heard: the known incidents; empty without any.
         strange: names of incidents that were opened and are no known one; None without known ones.
     """
@@ -333,7 +333,8 @@ class _Replay:
 
     def side(self, start: np.datetime64) -> Side:
         """What was sent from a tick on."""
-        opened = {n.name: n for n in self.tape.news.values() if n.transition.action in _BEGINS and n.tick >= start}
+        begun = [n for n in self.tape.news.values() if n.transition.action in _BEGINS and n.tick >= start]
+        opened = {n.name: n for n in begun if any(channel.takes(n) for channel in self.policy.channels)}
         sent = tuple(s for s in self.tape.sent if s.at >= start)
         return Side(self.policy, self.thresholds, sent, len(self.outbox.waiting()), opened)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from qad_dl.incident_log import Rules
+    from qad_dl.incidents_file import Incident
     from qad_dl.preview import Heard, Preview, Sent, Side
     from qad_dl.sinks.policy import Policy
     from qad_dl.store import Store
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     scorers = {label_of(path): Scorer.load(path.resolve()) for path in args.bundle}
     if len(scorers) < len(args.bundle):
         raise ConfigError("--bundle: two of them have the same name; they are told apart by it")
-    known = read_incidents(args.incidents) if args.incidents else ()
+    known = of_group(read_incidents(args.incidents), args.group, store) if args.incidents else ()
     done = preview(store, scorers, policies, start, end, known)
     print(json.dumps(as_json(done), indent=1, allow_nan=False) if args.format == "json" else table(done))
     return 0
@@ -136,6 +137,20 @@ def _group(given: Sequence[str], store: Store) -> dict[str, str]:
             raise ConfigError(msg)
         group[field] = value
     return group
+
+
+def of_group(incidents: Sequence[Incident], given: Sequence[str], store: Store) -> list[Incident]:
+    """The incidents that hit a queue of the group."""
+    from qad_dl.incidents_file import QUEUE_FIELD, hit_queues
+
+    group, metadata = _group(given, store), store.metadata()
+
+    def belongs(incident: Incident) -> bool:
+        records = metadata.at(incident.start)
+        hit = ({QUEUE_FIELD: queue} | dict(records.get(queue, {})) for queue in hit_queues(incident, metadata))
+        return any(group.items() <= record.items() for record in hit)
+
+    return [incident for incident in incidents if not group or belongs(incident)]
 
 
 def as_json(done: Preview) -> dict[str, Any]:

@@ -230,13 +230,15 @@ def test_the_command_prints_budgets_side_by_side(folder: Path, capsys: pytest.Ca
 
 
 def test_the_command_restricts_to_a_group(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = {}
+    found, known_ones = {}, ("--incidents", str(folder / "incidents.csv"))
     for cloud in ("DE", "FR"):
-        assert command(folder, "--group", f"cloud={cloud}", "--budget", "0.01", "--format", "json") == 0
-        sent = json.loads(capsys.readouterr().out)["budgets"]["0.01"]["sent"]
-        found[cloud] = [message for message in sent if "Q2" in message["subject"]]
-    assert found["FR"]
-    assert not found["DE"]
+        assert command(folder, "--group", f"cloud={cloud}", "--budget", "0.01", "--format", "json", *known_ones) == 0
+        found[cloud] = json.loads(capsys.readouterr().out)["budgets"]["0.01"]
+    about = {cloud: [m for m in side["sent"] if "Q2" in m["subject"]] for cloud, side in found.items()}
+    assert about["FR"]
+    assert not about["DE"]
+    assert (found["FR"]["incidents"], found["DE"]["incidents"]) == (2, 0)  # the weaker one is of FR, too
+    assert (len(found["FR"]["known"]), len(found["DE"]["known"])) == (1, 0)
 
 
 @pytest.mark.parametrize(
