@@ -55,7 +55,13 @@ PRESENT_LEAST: Final = 0.10
 """Share of ticks in which a state has jobs, in queues in which it had some more than half of the time."""
 
 SAME_STATE: Final = 0.8
-"""Correlation over queues of the levels of a state that is gone and of one that is new: then it is the same one."""
+"""Correlation over queues of the levels of a state that is gone and of one that is new: then it is the same one, if it
+also has as many jobs as the other states have moved by, within `SAME_FACTOR`: large queues have more of everything."""
+
+SAME_FACTOR: Final = 2.0
+
+ASIDE: Final = 0.2
+"""Share of queues that agree least and are left out of that: some have an incident."""
 
 LEVEL_FACTOR: Final = 1.6
 """Factor between now and then of a state's median jobs, the median over queues."""
@@ -263,12 +269,31 @@ class _Now:
         return pairs
 
     def _alike(self, old: str, new: str) -> float:
+        """How alike a state that is gone and one that is new are, -1 to 1."""
         then = self._usual(self.preprocess.states.index(old))
         now = self._medians(self._jobs(new)[:, self.last], self.usable[:, self.last])
-        both = np.isfinite(now) & ((then > 0) | (now > 0))
-        if both.sum() < LEVEL_QUEUES or not (np.ptp(then[both]) and np.ptp(now[both])):
+        both = np.flatnonzero(np.isfinite(now) & ((then > 0) | (now > 0)))
+        if len(both) < LEVEL_QUEUES:
             return -1.0
-        return float(np.corrcoef(then[both], now[both])[0, 1])
+        moved = (now - then)[both]
+        off = np.abs(moved - np.median(moved))
+        kept = both[np.argsort(off, kind="stable")[: max(LEVEL_QUEUES, round((1 - ASIDE) * len(both)))]]
+        far = abs(float(np.median(moved)) - self._moved()) > np.log(SAME_FACTOR)
+        if far or not (np.ptp(then[kept]) and np.ptp(now[kept])):
+            return -1.0
+        return float(np.corrcoef(then[kept], now[kept])[0, 1])
+
+    def _moved(self) -> float:
+        """By how much ln(1 + jobs) has moved in the median state of those that are still there; 0 without any."""
+        shifts = []
+        for s, state in enumerate(self.preprocess.states):
+            then = self._usual(s)
+            enough = np.expm1(then) >= LEVEL_JOBS
+            now = self._medians(self._jobs(state)[:, self.last], self.usable[:, self.last])
+            moved = (now - then)[enough & np.isfinite(now)]
+            if len(moved) >= LEVEL_QUEUES and not self._present(state) < PRESENT_LEAST:
+                shifts.append(float(np.median(moved)))
+        return float(np.median(shifts)) if shifts else 0.0
 
     def _usual(self, state: int) -> NDArray[np.float32]:
         """The bundle's median of ln(1 + jobs) of the known living series, [n]."""

@@ -115,6 +115,19 @@ def test_a_state_that_vanished_and_one_that_is_new_are_not_one(tmp_path: Path, s
     assert ("renamed_state", "failed") not in signs
 
 
+def test_a_state_of_other_numbers_is_another(tmp_path: Path, scorer: Scorer) -> None:
+    rows = made_history(DAYS, seed=4)
+    rows = rows.filter(pc.invert(pc.and_(after(rows), pc.equal(rows["job_status"].cast(pa.string()), "failed"))))
+    tenth = [  # it goes with the size of the queue, as all states do
+        (CHANGE + t, queue, "throttled", float(8 * (i + 1) + t % 3))
+        for i, queue in enumerate(QUEUES)
+        for t in range(2 * DAY)
+    ]
+    signs = drifted(looked_at(tmp_path, scorer, merge_rows([rows, history(tenth)])))
+    assert {("vanished_state", "failed"), ("new_state", "throttled")} <= signs.keys()
+    assert ("renamed_state", "failed") not in signs
+
+
 @pytest.mark.parametrize(("factor", "told"), [(2.0, True), (0.5, True), (1.3, False)])
 def test_levels(tmp_path: Path, scorer: Scorer, factor: float, told: bool) -> None:
     rows = with_column(made_history(DAYS, seed=4), "jobs", lambda n: pc.multiply(n, factor))
