@@ -43,6 +43,9 @@ FIGURES: Final = 3
 LEAST_PART: Final = 0.1
 """A state that contributes less than this to the score is not told."""
 
+KEPT_TICKS: Final = 1008
+"""Incidents are found again at each tick in the results of a week."""
+
 WORST: Final = 10
 """Queues of a group that are told by name."""
 
@@ -186,6 +189,7 @@ def follow(
     values: Values,
     rules: Rules | None = None,
     detailed: Results | None = None,
+    found: Sequence[Found] | None = None,
 ) -> tuple[tuple[Followed, ...], tuple[Transition, ...]]:
     """The incidents after the last tick of `results`, and what happened to them at it.
 
@@ -195,10 +199,12 @@ def follow(
         values: what the same series share.
         rules: when an incident is told and when it is over.
         detailed: results with details that hold that tick. Without them no figures are told, and nothing is too small.
+        found: what `find_incidents(results, values)` gives, where somebody has found them already.
     """
     rules = rules or Rules()
     now = _Now.of(results, detailed, rules)
-    seen = [_Sight.of_found(found, results, values) for found in find_incidents(results, values)]
+    sights = find_incidents(results, values) if found is None else found
+    seen = [_Sight.of_found(sight, results, values) for sight in sights]
     living = [incident for incident in known if not incident.folded]
     owners = _owners(living, seen, now)
     parents = _parents(living, seen, owners, now)

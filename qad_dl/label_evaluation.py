@@ -13,7 +13,8 @@ import numpy as np
 
 from qad_dl.errors import InputError
 from qad_dl.incidents_file import QUEUE_FIELD
-from qad_dl.labels import EXPECTED, PROBLEM, WORDS, LabelLog, spans_of
+from qad_dl.labelled import labels_in_force
+from qad_dl.labels import EXPECTED, PROBLEM, WORDS, spans_of
 from qad_dl.metrics.budget import GRACE
 from qad_dl.metrics.episodes import episode_begins
 from qad_dl.metrics.scores import read_scores
@@ -122,10 +123,7 @@ def against_labels_of_files(scores: Path, store: Path, labels: Path) -> AgainstL
     if QUEUE_FIELD not in scored.entity:
         msg = f"{scores}: is of {'/'.join(scored.entity)}; labels are of queues, give the scores of queues"
         raise InputError(msg)
-    if not labels.is_file():
-        msg = f"{labels}: is no file of labels; give what `[review] labels` of the collector's config names"
-        raise InputError(msg)
-    return against_labels(scored, LabelLog(labels).read().in_force, history.metadata(), history.tick.per_day)
+    return against_labels(scored, labels_in_force(labels), history.metadata(), history.tick.per_day)
 
 
 def against_labels(scores: Scores, labels: Iterable[Label], metadata: Metadata, per_day: int) -> AgainstLabels:

@@ -1,27 +1,35 @@
 """The collector's configuration: one TOML file (interfaces, section 9) as frozen dataclasses.
 
-Each section is a dataclass below, and its fields are the keys that the section knows: a key that nobody knows is an
-error that names the nearest one that somebody does. Paths are relative to the file that names them. A secret is never
-written into the file: `KEY_file` names a file that only its owner may read, `KEY_env` a variable of the environment.
+Each section is a dataclass, here or in `qad_dl.sinks.policy`, and its fields are the keys that the section knows (see
+`qad_dl.sections`).
 """
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
-import stat
-import tomllib
 from collections import Counter
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from qad_dl.bundles import label_of
 from qad_dl.errors import ConfigError
+from qad_dl.incident_log import Rules
+from qad_dl.sections import OTHERS_MAY, Reader, Secret, bad, one_of, others_may, read_document
+from qad_dl.sinks.policy import (
+    SINKS,
+    CapConfig,
+    MessageConfig,
+    Policy,
+    PolicyConfig,
+    QuietConfig,
+    RouteConfig,
+    check_mail_address,
+    check_policy,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,21 +37,6 @@ if TYPE_CHECKING:
 SOURCES: Final = ("panda", "influxdb", "files")
 PANDA_URL: Final = "https://pandaserver.cern.ch:25443"
 CRIC_URL: Final = "https://atlas-cric.cern.ch"
-OTHERS_MAY: Final = stat.S_IRWXG | stat.S_IRWXO
-
-
-@dataclass(frozen=True)
-class Secret:
-    """A password, token or address that nobody should see; `reveal` is the one way to it."""
-
-    value: str = field(repr=False)
-
-    def reveal(self) -> str:
-        """The secret."""
-        return self.value
-
-    def __str__(self) -> str:
-        return "(secret)"
 
 
 @dataclass(frozen=True)
@@ -187,63 +180,6 @@ class ReviewConfig:
 
 
 @dataclass(frozen=True)
-class MessageConfig:
-    """`[message]`: what is told.
-
-    Attributes:
-        review_url: address of the review page, for links; no link where it is empty.
-    """
-
-    review_url: str = ""
-
-
-@dataclass(frozen=True)
-class QuietConfig:
-    """`[quiet]`: hours in which only what is severe is told at once; the rest waits for their end.
-
-    Attributes:
-        start, end: time of day, `22:00`; the same for both is never.
-        timezone: whose time of day.
-        least_score: from this score on it is told all the same.
-    """
-
-    start: str = "00:00"
-    end: str = "00:00"
-    timezone: str = "UTC"
-    least_score: float = 8.0
-
-
-@dataclass(frozen=True)
-class CapConfig:
-    """`[cap]`: at most so many messages; what is more comes as one digest.
-
-    Attributes:
-        per_hour: messages per channel and hour; 0 is no cap.
-    """
-
-    per_hour: int = 12
-
-
-@dataclass(frozen=True)
-class RouteConfig:
-    """`[[route]]`: who is told what. All routes that match count, and nobody is told twice.
-
-    A sink without a route is told everything. The collector's own troubles go to a sink's own recipients, unless one
-    of its routes matches everything or `kind = "monitor"`.
-
-    Attributes:
-        sink: `mail`, `mattermost`, `alertmanager`, `jsonl` or `apprise`.
-        match: metadata that a queue of the incident must have, for example `{cloud = "DE"}`, all of them; or `kind`,
-            `bundle`, `panda_queue`. Everything where empty.
-        to: recipients (mail), channel (mattermost); those of the sink where empty.
-    """
-
-    sink: str
-    match: dict[str, str] = field(default_factory=dict)
-    to: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class InfluxSink:
     """`[sink.influxdb]`: counts and scores are written back in QMonit's schema.
 
@@ -352,9 +288,10 @@ class Config:
     metrics: MetricsConfig = MetricsConfig()
     retention: RetentionConfig = RetentionConfig()
     review: ReviewConfig = ReviewConfig()
-    message: MessageConfig = MessageConfig()
-    quiet: QuietConfig = QuietConfig()
-    cap: CapConfig = CapConfig()
+    message: MessageConfig = field(default_factory=MessageConfig)
+    rules: Rules = field(default_factory=Rules)
+    quiet: QuietConfig = field(default_factory=QuietConfig)
+    cap: CapConfig = field(default_factory=CapConfig)
     route: tuple[RouteConfig, ...] = ()
     sink: SinksConfig = SinksConfig()
     path: Path = Path()
@@ -363,6 +300,23 @@ class Config:
     def folder(self) -> Path:
         """The folder of a source of files."""
         return self.path.parent / Path(self.source.url).expanduser()
+
+    @property
+    def recipients(self) -> dict[str, tuple[str, ...]]:
+        """Of each sink that tells: its own recipients, none where it has but one end."""
+        given = [name for name in SINKS if getattr(self.sink, name)]
+        return {name: self.sink.mail.to if name == "mail" and self.sink.mail else () for name in given}
+
+    @property
+    def policy_config(self) -> PolicyConfig:
+        """The sections that decide about messages."""
+        parts = {f.name: getattr(self, f.name) for f in fields(PolicyConfig)}
+        return PolicyConfig(**parts)
+
+    @property
+    def policy(self) -> Policy:
+        """What decides about messages."""
+        return self.policy_config.policy(self.recipients)
 
 
 def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -376,12 +330,8 @@ def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
         ConfigError: one line with the file, the key, and what is wrong with it.
     """
     path = Path(path)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"{path}: cannot be read as TOML ({' '.join(str(error).split())[:160]})"
-        raise ConfigError(msg) from error
-    reader = _Reader(path, os.environ if environment is None else environment)
+    reader = Reader(path, os.environ if environment is None else environment)
+    document = read_document(path)
     config: Config = reader.section(Config, document, "")
     _check(config)
     return config
@@ -389,21 +339,23 @@ def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
 
 def _check(config: Config) -> None:
     """What one key alone does not show."""
-    _in(config, "source.kind", config.source.kind, SOURCES)
+    one_of(config.path, "source.kind", config.source.kind, SOURCES)
     if not config.bundles:
-        raise _bad(config.path, "bundles", "names no bundle; give the folders of trained bundles")
-    twice = [name for name, n in Counter(path.name for path in config.bundles).items() if n > 1]
+        raise bad(config.path, "bundles", "names no bundle; give the folders of trained bundles")
+    twice = [name for name, n in Counter(map(label_of, config.bundles)).items() if n > 1]
     if twice:
-        raise _bad(config.path, "bundles", f"names two folders called {twice[0]!r}; they are told apart by that name")
+        raise bad(config.path, "bundles", f"names two folders called {twice[0]!r}; they are told apart by that name")
     if config.source.kind != "panda" and not config.source.url:
-        raise _bad(config.path, "source.url", f"is missing; kind {config.source.kind!r} needs it")
-    if not 0 < config.budget <= 1:
-        raise _bad(config.path, "budget", f"is {config.budget}; give episodes per queue and day, 0.01 or so")
+        raise bad(config.path, "source.url", f"is missing; kind {config.source.kind!r} needs it")
+    mail = config.sink.mail
+    if mail:
+        one_of(config.path, "sink.mail.tls", mail.tls, ("none", "starttls", "tls"))
+        check_mail_address(config.path, "sink.mail.sender", mail.sender)
     _check_numbers(config)
     _check_addresses(config)
     _check_certificates(config)
-    _check_telling(config)
     _check_review(config)
+    check_policy(config.path, config.policy_config, config.recipients)
 
 
 def _check_numbers(config: Config) -> None:
@@ -416,15 +368,14 @@ def _check_numbers(config: Config) -> None:
         ("source.history_days", config.source.history_days, 1, 3650),
         ("review.port", config.review.port, 1, 65535),
         ("review.days", config.review.days, 1, 60),
-        ("cap.per_hour", config.cap.per_hour, 0, 10000),
         ("sink.mail.port", config.sink.mail.port if config.sink.mail else 25, 1, 65535),
     ]
     for key, value, low, high in numbers:
         if not low <= value <= high:
-            raise _bad(config.path, key, f"is {value}; it can be {low} to {high}")
+            raise bad(config.path, key, f"is {value}; it can be {low} to {high}")
     for name in ("seconds", "fetch_seconds"):
         if not 0 < getattr(config.deadline, name) < 600:
-            raise _bad(config.path, f"deadline.{name}", "must be above 0 and below 600, the length of a tick")
+            raise bad(config.path, f"deadline.{name}", "must be above 0 and below 600, the length of a tick")
 
 
 def _check_addresses(config: Config) -> None:
@@ -447,11 +398,11 @@ def _check_address(path: Path, key: str, value: str) -> None:
     except ValueError:
         fine = False
     if not fine:
-        raise _bad(path, key, f"is {value.rpartition('@')[2]!r}; write an address like https://host.example.org:8443")
+        raise bad(path, key, f"is {value.rpartition('@')[2]!r}; write an address like https://host.example.org:8443")
     if parts.username or parts.password:
-        raise _bad(path, key, "holds a user or a password; put them into keys of their own")
+        raise bad(path, key, "holds a user or a password; put them into keys of their own")
     if parts.query or parts.fragment:
-        raise _bad(path, key, f"is {value!r}; leave out what begins with ? or #")
+        raise bad(path, key, f"is {value!r}; leave out what begins with ? or #")
 
 
 def _check_certificates(config: Config) -> None:
@@ -465,9 +416,9 @@ def _check_certificates(config: Config) -> None:
     cric = config.cric
     if cric is not None and cric.client_key is not None:
         if cric.client_cert is None:
-            raise _bad(config.path, "cric.client_cert", "is missing; client_key is the key of a certificate")
+            raise bad(config.path, "cric.client_cert", "is missing; client_key is the key of a certificate")
         if cric.client_key.exists() and cric.client_key.stat().st_mode & OTHERS_MAY:
-            raise _others_may(config.path, "cric.client_key", cric.client_key)
+            raise others_may(config.path, "cric.client_key", cric.client_key)
     if cric is not None and cric.client_cert is not None:
         _certificates(config.path, "cric.client_cert", None, cric.client_cert, cric.client_key)
 
@@ -478,48 +429,23 @@ def _certificates(path: Path, key: str, ca_file: Path | None, cert: Path | None,
     try:
         check_certificates(ca_file, cert, private)
     except ConfigError as error:
-        raise _bad(path, key, f"names {error}") from error
-
-
-def _check_telling(config: Config) -> None:
-    """Routes name sinks that are given; hours are hours."""
-    for number, route in enumerate(config.route, 1):
-        if getattr(config.sink, route.sink, None) is None or route.sink == "influxdb":
-            told = [f.name for f in fields(config.sink) if getattr(config.sink, f.name) and f.name != "influxdb"]
-            _in(config, f"route {number}: sink", route.sink, tuple(told))
-    for name in ("start", "end"):
-        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", getattr(config.quiet, name)):
-            raise _bad(config.path, f"quiet.{name}", f"is {getattr(config.quiet, name)!r}; write a time like 22:00")
-    try:
-        if config.quiet.start != config.quiet.end:  # a host without time zones does without quiet hours
-            ZoneInfo(config.quiet.timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        msg = f"is {config.quiet.timezone!r}, which is no time zone; write one like Europe/Zurich"
-        raise _bad(config.path, "quiet.timezone", msg) from error
-    mail = config.sink.mail
-    if mail:
-        _in(config, "sink.mail.tls", mail.tls, ("none", "starttls", "tls"))
-        asked = [("sink.mail.sender", mail.sender), *(("sink.mail.to", to) for to in mail.to)]
-        asked += [("route: to", to) for route in config.route if route.sink == "mail" for to in route.to]
-        for key, address in asked:
-            if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", address):
-                raise _bad(config.path, key, f"is {address!r}; write an address like name@example.org")
+        raise bad(path, key, f"names {error}") from error
 
 
 def _check_review(config: Config) -> None:
     """The page listens where nobody can write under another's name."""
     review, path = config.review, config.path
     if review.host != "localhost" and not _is_address(review.host):
-        raise _bad(path, "review.host", f"is {review.host!r}; give an address of this machine, like 127.0.0.1")
+        raise bad(path, "review.host", f"is {review.host!r}; give an address of this machine, like 127.0.0.1")
     if review.user_header and not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", review.user_header):
-        raise _bad(path, "review.user_header", f"is {review.user_header!r}; write a header like X-Remote-User")
+        raise bad(path, "review.user_header", f"is {review.user_header!r}; write a header like X-Remote-User")
     if not review.loopback and not review.user_header:
         what = f"is {review.host!r}, and user_header is not given: everybody could write under any name"
-        raise _bad(path, "review.host", f"{what}; listen on 127.0.0.1 behind a proxy that names its users")
+        raise bad(path, "review.host", f"{what}; listen on 127.0.0.1 behind a proxy that names its users")
     if not review.loopback and not review.proxies:
-        raise _bad(path, "review.proxies", f"is missing; on {review.host} it must say whose user_header counts")
+        raise bad(path, "review.proxies", f"is missing; on {review.host} it must say whose user_header counts")
     if review.bundle:
-        _in(config, "review.bundle", review.bundle, tuple(bundle.name for bundle in config.bundles))
+        one_of(path, "review.bundle", review.bundle, tuple(bundle.name for bundle in config.bundles))
     _check_seen(config)
 
 
@@ -528,13 +454,13 @@ def _check_seen(config: Config) -> None:
     review, path = config.review, config.path
     for proxy in review.proxies:
         if not _is_network(proxy):
-            raise _bad(path, "review.proxies", f"names {proxy!r}; give addresses or networks, like 192.0.2.7")
+            raise bad(path, "review.proxies", f"names {proxy!r}; give addresses or networks, like 192.0.2.7")
     for origin in review.origins:
         _check_address(path, "review.origins", origin)
         if urlsplit(origin).path:
-            raise _bad(path, "review.origins", f"is {origin!r}; leave out what follows the host")
+            raise bad(path, "review.origins", f"is {origin!r}; leave out what follows the host")
     if review.user_header and not (review.origins or config.message.review_url):
-        raise _bad(path, "review.origins", "is missing; give the address under which people see the page")
+        raise bad(path, "review.origins", "is missing; give the address under which people see the page")
 
 
 def _is_address(text: str) -> bool:
@@ -551,123 +477,3 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _in(config: Config, key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise _bad(config.path, key, f"is {value!r}; it can be {', '.join(allowed) or 'nothing: no sink is given'}")
-
-
-def _bad(path: Path, key: str, what: str) -> ConfigError:
-    return ConfigError(f"{path}: {key} {what}")
-
-
-def _others_may(path: Path, key: str, secret: Path) -> ConfigError:
-    return _bad(path, key, f"names {secret}, which others may read: chmod 600 {secret}")
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Turns tables into dataclasses."""
-
-    path: Path
-    environment: Mapping[str, str]
-
-    def section(self, kind: Any, table: Any, where: str) -> Any:
-        """One table as the dataclass `kind`."""
-        if not isinstance(table, dict):
-            raise _bad(self.path, where, f"is a {_toml(table)}; it must be a section [{where}]")
-        hints = get_type_hints(kind)
-        known = {f.name: f for f in fields(kind) if not (kind is Config and f.name == "path")}
-        secret = {name for name in known if _plain(hints[name]) is Secret}
-        accepted = (known.keys() - secret) | {f"{name}_{how}" for name in secret for how in ("file", "env")}
-        for key in table:
-            if key not in accepted:
-                raise self._unknown(where, key, accepted, secret)
-        values: dict[str, Any] = {"path": self.path} if kind is Config else {}
-        for name, item in known.items():
-            key = f"{where}.{name}" if where else name
-            if name in secret:
-                values[name] = self._secret(table, name, key, needed=hints[name] is Secret)
-            elif name in table:
-                values[name] = self._value(hints[name], table[name], key)
-            elif item.default is MISSING and item.default_factory is MISSING:
-                raise _bad(self.path, key, "is missing")
-            elif is_dataclass(item.default):
-                values[name] = self.section(_plain(hints[name]), {}, key)  # its paths are relative, too
-            elif isinstance(item.default, Path):
-                values[name] = self._path(str(item.default))
-        return kind(**values)
-
-    def _unknown(self, where: str, key: str, accepted: set[str], secret: set[str]) -> ConfigError:
-        name = f"{where}.{key}" if where else key
-        if key in secret:
-            return _bad(self.path, name, f"is a secret: put it into a file and write {key}_file, or {key}_env")
-        near = difflib.get_close_matches(key, accepted, 1, 0.5)
-        return _bad(self.path, name, f"is not known{f'; did you mean {near[0]}?' if near else ''}")
-
-    def _value(self, hint: Any, value: Any, key: str) -> Any:
-        """One value, checked against the type of its field."""
-        kind = _plain(hint)
-        if is_dataclass(kind):
-            return self.section(kind, value, key)
-        if get_origin(kind) is tuple:
-            item = get_args(kind)[0]
-            if not isinstance(value, list):
-                raise _bad(self.path, key, f"is a {_toml(value)}; it must be a list")
-            return tuple(self._value(item, v, f"{key} {i}") for i, v in enumerate(value, 1))
-        if get_origin(kind) is dict:
-            if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-                raise _bad(self.path, key, 'must be a table of texts, like {cloud = "DE"}')
-            return dict(value)
-        wanted = str if kind is Path else kind
-        right = (float, int) if wanted is float else (wanted,)
-        if not isinstance(value, right) or (isinstance(value, bool) and wanted is not bool):
-            raise _bad(self.path, key, f"is a {_toml(value)}; it must be a {_NAMES[wanted]}")
-        return self._path(str(value)) if kind is Path else wanted(value)
-
-    def _path(self, text: str) -> Path:
-        return self.path.parent / Path(text).expanduser()
-
-    def _secret(self, table: Mapping[str, Any], name: str, key: str, *, needed: bool) -> Secret | None:
-        file, variable = table.get(f"{name}_file"), table.get(f"{name}_env")
-        if file is not None and variable is not None:
-            raise _bad(self.path, key, f"is given twice; keep {name}_file or {name}_env")
-        if file is not None:
-            return Secret(self._secret_file(self._value(Path, file, f"{key}_file"), f"{key}_file"))
-        if variable is not None:
-            found = self.environment.get(self._value(str, variable, f"{key}_env"))
-            if not found:
-                raise _bad(self.path, f"{key}_env", f"names {variable}, which is not set in the environment")
-            return Secret(found)
-        if needed:
-            raise _bad(self.path, key, f"is missing; it is a secret: give {name}_file or {name}_env")
-        return None
-
-    def _secret_file(self, path: Path, key: str) -> str:
-        try:
-            mode = path.stat().st_mode
-            content = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"names {path}, which cannot be read ({getattr(error, 'strerror', None) or error})"
-            raise _bad(self.path, key, msg) from error
-        if mode & OTHERS_MAY:
-            raise _others_may(self.path, key, path)
-        if not content:
-            raise _bad(self.path, key, f"names {path}, which is empty")
-        return content
-
-
-_NAMES: Final = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-
-
-def _plain(hint: Any) -> Any:
-    """The type without `| None`."""
-    if get_origin(hint) in (Union, UnionType):
-        return next(part for part in get_args(hint) if part is not type(None))
-    return hint
-
-
-def _toml(value: Any) -> str:
-    names = {str: "text", bool: "truth value", int: "whole number", float: "number", list: "list", dict: "section"}
-    return names.get(type(value), type(value).__name__)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.bundles import label_of
 from qad_dl.cli import guarded
 from qad_dl.errors import BundleError, InfluxDownError, QadError, SinkAccessError, SinkDownError, SourceError
 from qad_dl.influx.history import span
@@ -156,7 +157,7 @@ def look(visit: Visit) -> Iterator[Finding]:
     checks: list[tuple[str, Callable[[Visit], Iterator[Finding]]]] = [
         ("store", look_at_store),
         ("state", look_at_state),
-        *((f"bundle {path.name}", _bundle_check(path)) for path in visit.config.bundles),
+        *((f"bundle {label_of(path)}", _bundle_check(path)) for path in visit.config.bundles),
         ("source", SOURCES[visit.config.source.kind]),
         ("cric", look_at_cric),
         ("sink.influxdb", look_at_influxdb),
@@ -234,9 +235,9 @@ def look_at_state(visit: Visit) -> Iterator[Finding]:
 
 def _bundle_check(path: Path) -> Callable[[Visit], Iterator[Finding]]:
     def check(visit: Visit) -> Iterator[Finding]:
-        bundle = Scorer.load(path).bundle
+        bundle = Scorer.load(path.resolve()).bundle
         end = bundle.manifest.get("training", {}).get("end", "?")
-        yield Finding(f"bundle {path.name}", WELL, f"{path}: {bundle.name}, trained on history until {end}")
+        yield Finding(f"bundle {label_of(path)}", WELL, f"{path}: {bundle.name}, trained on history until {end}")
 
     return check
 

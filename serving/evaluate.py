@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qad_dl.backtest import read_grid
+from qad_dl.bundles import label_of
 from qad_dl.errors import BundleError, ConfigError
 from qad_dl.reconstruction import Earlier
 from qad_dl.rolling import load, roll, save
@@ -51,8 +52,8 @@ class Scored:
 
     @property
     def label(self) -> str:
-        """What people call the bundle: the name of its folder."""
-        return self.path.name
+        """What people call the bundle: the name of its folder, or of the folder of bundles of which it is in use."""
+        return label_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def evaluate(
 
 
 def _score(store: Store, state: State, path: Path, first: np.datetime64, last: np.datetime64, budget: float) -> Scored:
-    scorer = Scorer.load(path, THREADS)
+    scorer = Scorer.load(path.resolve(), THREADS)  # all files of one bundle, also while another is promoted
     bundle = scorer.bundle
     kept_at = state.grid(bundle.name)
     kept, metadata = roll(load(kept_at), store, bundle, last)

@@ -22,6 +22,7 @@ from qad_dl.atomic import replace_file
 from qad_dl.errors import QadError, StoreError
 from qad_dl.incident_log import (
     CLOSED,
+    KEPT_TICKS,
     OPENED,
     REOPENED,
     Followed,
@@ -29,25 +30,20 @@ from qad_dl.incident_log import (
     Transition,
     follow,
     joined,
-    series_names,
     until,
 )
 from qad_dl.incidents import values_among
-from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.results import Results
 from qad_dl.schema import TICK_MINUTES
-from qad_dl.sinks.news import MONITOR, News
+from qad_dl.sinks.news import MONITOR, News, records_of
 from qad_dl.timeparse import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from qad_dl.metadata import Record
     from serving.evaluate import Scored
     from serving.state import State
-
-WEEK_TICKS: Final = 1008
 
 TICK: Final = np.timedelta64(TICK_MINUTES, "m")
 
@@ -126,14 +122,14 @@ def follow_all(
     news: list[News] = []
     incidents = dict(book.incidents)
     for part in scored:
-        past = joined(load_results(state.results(part.label)), part.results, WEEK_TICKS)
+        past = joined(load_results(state.results(part.label)), part.results, KEPT_TICKS)
         values = values_among(past, part.records, part.known)
         for at in part.results.times:
             if book.tick is not None and at <= book.tick:
                 continue
             found, happened = follow(incidents.get(part.label, ()), until(past, at), values, rules, part.results)
             incidents[part.label] = found
-            news += [News(part.label, at, t, records=_records(t, part)) for t in happened]
+            news += [News(part.label, at, t, records=records_of(t, part.results, part.records)) for t in happened]
         save_results(state.results(part.label), past)
     return Book(tick, incidents, book.texts), news
 
@@ -221,15 +217,6 @@ def save_results(path: Path, results: Results) -> None:
 
 
 _ARRAYS: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
-
-
-def _records(transition: Transition, part: Scored) -> dict[str, Record]:
-    """What routes and silences are matched with; with another entity than queues, its own fields."""
-    known = part.records
-    if QUEUE_FIELD not in part.results.entity:
-        keys = (dict(zip(part.results.entity, key, strict=True)) for key in part.results.series)
-        known = dict(zip(series_names(part.results), keys, strict=True))
-    return {queue: known.get(queue, {}) for queue in transition.incident.queues}
 
 
 def _trouble(name: str, tick: np.datetime64) -> Followed:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
-from datetime import time as time_of_day
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from qad_dl.incident_log import UPDATED, Transition
 from qad_dl.sinks.alertmanager import AlertmanagerSink
@@ -20,14 +18,15 @@ from qad_dl.sinks.news import News
 from qad_dl.sinks.outbox import Delivered, Outbox
 from qad_dl.sinks.plan import Gates, cases_for, plan, to_message
 from qad_dl.sinks.post import Poster
-from qad_dl.sinks.routing import Channel, Quiet, Route, channels_of
 from qad_dl.sinks.silences import Silences
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from qad_dl.sections import Secret
     from qad_dl.sinks.outbox import Sink
-    from serving.config import Config, Secret
+    from qad_dl.sinks.routing import Channel
+    from serving.config import Config
     from serving.follow import Book
     from serving.state import State
 
@@ -59,7 +58,7 @@ class Telling:
             ConfigError: apprise is not installed, or does not know an address.
         """
         return Outbox(self.state.outbox, lambda: time.monotonic() < until).deliver(
-            [(channel, self._sink(channel)) for channel in self._channels()],
+            [(channel, self._sink(channel)) for channel in self.config.policy.channels],
             self._gates(),
             list(_going_on(book)),
             datetime.now(UTC),
@@ -74,7 +73,7 @@ class Telling:
             SinkError: one that would not; `SinkDownError` where nobody answers.
             ConfigError: apprise is not installed, or does not know an address.
         """
-        for channel in self._channels():
+        for channel in self.config.policy.channels:
             if channel.sink == name:
                 self._sink(channel).check()
                 yield f"{channel.to or 'it'} would be told"
@@ -83,7 +82,7 @@ class Telling:
         """What people would be told now, in words."""
         waiting = Outbox(self.state.outbox).waiting()
         said = []
-        for channel in self._channels():
+        for channel in self.config.policy.channels:
             if channel.sink in {"jsonl", "alertmanager"}:
                 continue
             ledger = Ledger.read(Outbox(self.state.outbox).ledger(channel))
@@ -92,20 +91,9 @@ class Telling:
             said += [f"To {channel.name}: {message.title}\n\n{message.plain()}" for message in messages]
         return said
 
-    def _channels(self) -> tuple[Channel, ...]:
-        sinks = self.config.sink
-        own = {name: () for name in ("jsonl", "alertmanager", "mattermost", "apprise") if getattr(sinks, name)}
-        routes = [Route(route.sink, route.match, route.to) for route in self.config.route]
-        return channels_of({**own, **({"mail": sinks.mail.to} if sinks.mail else {})}, routes)
-
     def _gates(self) -> Gates:
-        quiet = self.config.quiet
-        return Gates(
-            self.now,
-            Silences(self.state.silences).read(),
-            Quiet(_time(quiet.start), _time(quiet.end), _zone(quiet.timezone), quiet.least_score),
-            self.config.cap.per_hour,
-        )
+        policy = self.config.policy
+        return Gates(self.now, Silences(self.state.silences).read(), policy.quiet, policy.per_hour)
 
     def _sink(self, channel: Channel) -> Sink:
         sinks = self.config.sink
@@ -151,12 +139,3 @@ def _going_on(book: Book) -> Iterator[News]:
 
 def _revealed(secret: Secret | None) -> str:
     return "" if secret is None else secret.reveal()
-
-
-def _time(text: str) -> time_of_day:
-    return time_of_day.fromisoformat(text)
-
-
-def _zone(name: str) -> tzinfo:
-    """A time zone; UTC also where the machine has no list of them."""
-    return UTC if name == "UTC" else ZoneInfo(name)

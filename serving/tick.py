@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from qad_dl.bundles import label_of
 from qad_dl.cli import guarded
 from qad_dl.errors import InfluxError
 from qad_dl.rows import seconds_of
@@ -180,9 +181,9 @@ def _score(config: Config, store: Store, state: State, report: Report, first: np
         evaluation = evaluate(store, state, config.bundles, first, report.tick, config.budget)
     report.add_evaluation(evaluation)
     for path, text in evaluation.invalid:
-        report.trouble(f"bundle {path.name}", text, BUNDLE_CODE)
+        report.trouble(f"bundle {label_of(path)}", text, BUNDLE_CODE)
     with report.step("incidents"):
-        book, news = follow_all(state, Book.read(state.incidents), evaluation.scored, report.tick)
+        book, news = follow_all(state, Book.read(state.incidents), evaluation.scored, report.tick, config.rules)
         queue(state, news)
         book.write(state.incidents)
     report.incidents = {part.label: len(book.open(part.label)) for part in evaluation.scored}

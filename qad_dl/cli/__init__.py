@@ -24,6 +24,9 @@ COMMANDS = {
     "backtest": "score every tick of a range, as the collector would have",
     "evaluate": "how good the alarms are, beside QMonit's rule",
     "incidents": "tell flags as incidents, those with one cause once",
+    "preview": "what any budget, rules and routes would have told, and whom",
+    "drift": "whether the queues still look like the time that a bundle was trained on",
+    "bundles": "which bundles there are, which one is in use, and whether another should be",
     "review": "build the page on which people look at the queues",
     "labels": "what reviewers said: list, merge, take back",
 }

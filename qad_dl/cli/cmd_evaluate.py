@@ -19,6 +19,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qad_dl.cli.table import aligned
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
@@ -76,7 +78,7 @@ def labels_table(said: AgainstLabels) -> str:
     counts = ", ".join(f"{number} {verdict}" for verdict, number in said.episodes.items())
     flags = f"Flagged       {sum(said.episodes.values())} episodes: {counts};\n"
     flags += f"              of those called a problem or expected, {_share(said.precision)} are problems"
-    return f"{heading}\n\n{_aligned(rows)}\n\n{flags}"
+    return f"{heading}\n\n{aligned(rows)}\n\n{flags}"
 
 
 def table(result: Evaluation, truth: Truth) -> str:
@@ -104,7 +106,7 @@ def _areas(result: Evaluation) -> str:
         ("AUC-PR", _area(result.model.auc_pr), _area(result.rule.auc_pr)),
         ("VUS-PR", _area(result.model.vus_pr), _area(result.rule.vus_pr)),
     ]
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _budgets(result: Evaluation, truth: Truth) -> str:
@@ -121,7 +123,7 @@ def _budgets(result: Evaluation, truth: Truth) -> str:
         _row("median delay, minutes", columns, lambda at: _minutes(at.median_delay_min)),
         *((f"  {k} ({number[k]})", *(_share(at.seen_by_kind.get(k)) for at in columns)) for k in kinds),
     ]
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _row(name: str, columns: Sequence[AtBudget], cell: Callable[[AtBudget], str]) -> tuple[str, ...]:
@@ -165,13 +167,3 @@ def _share(value: float | None) -> str:
 
 def _minutes(value: float | None) -> str:
     return UNDEFINED if value is None else f"{value:.0f}"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    """Columns as wide as their widest cell: the first to the left, the others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)

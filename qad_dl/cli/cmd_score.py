@@ -1,6 +1,8 @@
 """Score one tick of a store: the newest, or the one of --at.
 
-Every known queue comes back, scored or with the reason why not; the most suspicious first.
+Every known queue comes back, scored or with the reason why not; the most suspicious first. Queues that the bundle was
+not trained on are scored as their group is, from their first quarter of a day on, and are named; so are states that it
+does not know, which have no say.
 """
 
 from __future__ import annotations
@@ -13,8 +15,13 @@ from qad_dl.cli.cmd_backtest import add_scoring_arguments
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     import pandas as pd
+
+    from qad_dl.novel import Novel
+
+NAMED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score the tick and print it."""
     from qad_dl.backtest import score_tick
+    from qad_dl.novel import novel
     from qad_dl.scorer import Scorer
     from qad_dl.scores_file import details_table, scores_table
     from qad_dl.store import Store
@@ -36,12 +44,20 @@ def run(args: argparse.Namespace) -> int:
 
     at = parse_time(args.at, "--at") if args.at else None
     scorer = Scorer.load(args.bundle)
-    results = score_tick(Store.open(args.store), scorer, at, args.budget, args.details, args.queue)
+    store = Store.open(args.store)
+    results = score_tick(store, scorer, at, args.budget, args.details, args.queue)
     rows = scores_table(results, scorer.bundle.name).to_pandas()
     rows = rows.sort_values("score", ascending=False, na_position="last", kind="stable")
+    new = novel(scorer.bundle, results, store)
     details = details_table(results, scorer.bundle.name).to_pandas() if args.details else None
     if args.format == "json":
-        print(json.dumps(_document(rows, details), indent=1, allow_nan=False))
+        print(
+            json.dumps(
+                _document(rows, details) | {"unknown": {"queues": new.series, "states": new.states}},
+                indent=1,
+                allow_nan=False,
+            )
+        )
         return 0
     print(
         f"{format_time(results.times[0])}  budget {results.budget:g}: flagged from a score of {results.threshold:.2f}"
@@ -49,7 +65,19 @@ def run(args: argparse.Namespace) -> int:
     print(_table(rows.drop(columns="time")))
     if details is not None:
         print(_table(details.drop(columns="time")))
+    for line in _said(new):
+        print(line)
     return 0
+
+
+def _said(new: Novel) -> Iterator[str]:
+    """What the bundle was not trained on, in words."""
+    if new.series:
+        more = f" and {len(new.series) - NAMED} more" if len(new.series) > NAMED else ""
+        names = ", ".join(new.series[:NAMED])
+        yield f"{len(new.series)} not known to the bundle, scored as their group is: {names}{more}"
+    if new.states:
+        yield f"states not known to the bundle, without a say in any score: {', '.join(new.states)}"
 
 
 def _table(frame: pd.DataFrame) -> str:

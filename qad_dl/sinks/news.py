@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from qad_dl.incident_log import Followed, Transition
+from qad_dl.incident_log import Followed, Transition, series_names
+from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.timeparse import format_time, parse_time
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from qad_dl.metadata import Record
+    from qad_dl.results import Results
 
 MONITOR: Final = "monitor"
 """Kind, and label in place of a bundle's, of what is told of the collector itself."""
@@ -77,3 +79,17 @@ class News:
             text=data["text"],
             records=data["records"],
         )
+
+
+def records_of(transition: Transition, results: Results, records: Mapping[str, Record]) -> dict[str, Record]:
+    """What routes and silences are matched with; with another entity than queues, its own fields.
+
+    Args:
+        transition: what happened to an incident.
+        results: that show it.
+        records: metadata by queue.
+    """
+    if QUEUE_FIELD not in results.entity:
+        keys = (dict(zip(results.entity, key, strict=True)) for key in results.series)
+        records = dict(zip(series_names(results), keys, strict=True))
+    return {queue: records.get(queue, {}) for queue in transition.incident.queues}

@@ -16,6 +16,7 @@ from qad_dl.grid import build_grid
 from qad_dl.metadata import Metadata
 from qad_dl.preprocess import Preprocess
 from qad_dl.scoring import Channel, Evidence
+from qad_dl.store import Store
 from tests.light.made import START, TICK, history
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ def made_history(days: float, seed: int = 1, first: int = 0) -> pa.Table:
         for t in range(int(days * TICK.per_day))
     ]
     return history(rows)
+
+
+def made_store(path: Path, rows: pa.Table) -> Store:
+    """A store of some rows, with the metadata of the made queues."""
+    store = Store.create(path)
+    store.put(rows)
+    store.add_metadata(METADATA.dumps[0], START)
+    return store
 
 
 def fitted(days: float = 2) -> Preprocess:

@@ -112,7 +112,8 @@ def test_a_decision_has_the_fixed_form(path: Path) -> None:
 
 
 def test_the_commands() -> None:
-    assert list(COMMANDS) == ["simulate", "import", "score", "backtest", "evaluate", "incidents", "review", "labels"]
+    scoring = ["score", "backtest", "evaluate", "incidents"]
+    assert list(COMMANDS) == ["simulate", "import", *scoring, "preview", "drift", "bundles", "review", "labels"]
     for name in COMMANDS:
         module = importlib.import_module(f"qad_dl.cli.cmd_{name}")
         assert callable(module.add_arguments)

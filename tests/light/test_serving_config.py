@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from qad_dl.errors import ConfigError
-from serving.config import Config, Secret, read_config
+from qad_dl.incident_log import Rules
+from qad_dl.sections import Secret
+from qad_dl.sinks.policy import read_policy
+from serving.config import Config, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST = 'store = "store"\nbundles = ["b"]\n[source]\nkind = "panda"\n'
@@ -96,6 +99,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             "quiet.timezone is 'Europe/Genf', which is no time",
         ),
         (LEAST + MAIL.replace("s@h", "me"), "sink.mail.sender is 'me'; write an address like name@example.org"),
+        (LEAST + "[rules]\nn = 0\n", "rules.n is 0; it can be 1 to 1008"),
+        (LEAST + "[rules]\nn = 4\n", "rules.m is 3; it can be 4 to 1008"),
+        (LEAST + "[rules]\nrecovery = 99\n", "rules.longest is 36; it can be 99 to 1008"),
+        (LEAST + "[rules]\nrecover = 9\n", "rules.recover is not known; did you mean recovery?"),
         (LEAST + MAIL + "tls = 'yes'\n", "sink.mail.tls is 'yes'; it can be none, starttls, tls"),
     ],
 )
@@ -106,6 +113,34 @@ def test_a_fault_is_one_line_that_names_file_and_key(tmp_path: Path, text: str, 
     assert said in line
     assert str(tmp_path / "collector.toml") in line
     assert "\n" not in line
+
+
+def test_the_policy_is_the_same_with_and_without_the_rest_of_the_file(tmp_path: Path) -> None:
+    said = "[rules]\nn = 3\nm = 5\n[quiet]\nstart = '22:00'\nend = '06:00'\n[cap]\nper_hour = 4\n" + MAIL
+    said += "[sink.jsonl]\npath = 'told.jsonl'\n[[route]]\nsink = 'mail'\nmatch = {cloud = 'DE'}\nto = ['de@h']\n"
+    whole = read(tmp_path, "budget = 0.03\n" + LEAST + said).policy
+    (tmp_path / "part.toml").write_text("budget = 0.03\n" + said, encoding="utf-8")
+    part = read_policy(tmp_path / "part.toml")
+    assert part == whole
+    assert (part.rules.n, part.rules.m, part.per_hour, part.budget) == (3, 5, 4, 0.03)
+    assert [channel.name for channel in part.channels] == ["jsonl", "mail de@h", "mail t@h"]
+    assert read_policy(ROOT / "serving" / "example.toml").rules == Rules()
+
+
+def test_a_policy_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "part.toml"
+    for text, said in (
+        ("[[route]]\nsink = 'mail'\n", "route 1: sink is 'mail'; it can be nothing: no sink is given"),
+        ("sink = 1\n", "sink must be sections like [sink.mail]"),
+        ("[sink.mail]\nto = 'me@h'\n", "sink.mail.to must be a list of recipients"),
+        ("[sink.mail]\nto = ['me']\n", "sink.mail.to is 'me'; write an address"),
+        ("budget = 0\n", "budget is 0"),
+        ("[cap]\nper_hour = -1\n", "cap.per_hour is -1"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"part\.toml") as caught:
+            read_policy(path)
+        assert said in str(caught.value)
 
 
 def test_a_password_in_an_address_is_not_shown(tmp_path: Path) -> None:

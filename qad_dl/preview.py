@@ -1,0 +1,540 @@
+"""What people would have been told in past weeks: the collector's own way from scores to messages, tick by tick.
+
+    backtest -> incidents at each tick (`incident_log.follow`) -> outbox -> routes, silences, quiet hours, cap
+
+Each side of a preview is one policy: a budget, rules, routes. All sides share one backtest. The outbox is the real one,
+in a folder that is thrown away, and its channels keep what they are given instead of sending it.
+
+The incidents of a tick are found in the week before it, so scoring begins a week early; following begins a day early,
+that what was open by then is not taken for new. Silences are not looked at: those of today say nothing of past weeks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
+
+from qad_dl.backtest import newest_tick, run_backtest
+from qad_dl.errors import ConfigError
+from qad_dl.incident_log import KEPT_TICKS, OPENED, REOPENED, UPDATED, Transition, follow, joined, series_names
+from qad_dl.incidents import find_incidents, values_among
+from qad_dl.metrics.budget import GRACE
+from qad_dl.metrics.hits import incident_windows
+from qad_dl.progress import progress
+from qad_dl.sinks.alertmanager import AlertmanagerSink
+from qad_dl.sinks.jsonl import JsonlSink
+from qad_dl.sinks.news import News, records_of
+from qad_dl.sinks.outbox import Outbox, Sink
+from qad_dl.sinks.plan import Gates
+from qad_dl.sinks.post import Poster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from qad_dl.incident_log import Followed
+    from qad_dl.incidents import Found, Values
+    from qad_dl.incidents_file import Incident
+    from qad_dl.metadata import Metadata
+    from qad_dl.results import Results
+    from qad_dl.scorer import Scorer
+    from qad_dl.sinks.message import Message
+    from qad_dl.sinks.policy import Policy
+    from qad_dl.sinks.routing import Channel
+    from qad_dl.store import Store
+
+PEOPLE: Final = frozenset({"mail", "mattermost", "apprise", "everybody"})
+"""Sinks whose messages somebody reads; what others are given is counted apart."""
+
+EARLY: Final = np.timedelta64(2, "h").astype("timedelta64[s]")
+"""Evidence of a group that begins so long before a known incident may be told with it."""
+
+AFTER: Final = np.timedelta64(24, "h").astype("timedelta64[s]")
+"""What begins so soon after a known incident is no false alarm, as in the measures."""
+
+PIECE_BYTES: Final = 1 << 28
+"""Details of so many bytes are held at once; how long a piece is has no influence on what is told."""
+
+WORTH_A_POOL: Final = 20_000
+"""Fewer pairs of tick and series are done faster in one process."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One message.
+
+    Attributes:
+        at: the tick at which it would have gone out, `datetime64[s]`.
+        to: name of the channel.
+        sink: its sink.
+        subject: one line.
+        news: all that it tells, oldest first.
+    """
+
+    at: np.datetime64
+    to: str
+    sink: str
+    subject: str
+    news: tuple[News, ...]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A known incident, and who would have heard of it.
+
+    Attributes:
+        incident: the row of the incidents file.
+        queues: how many queues it hits.
+        first: by channel, the first message that tells it.
+    """
+
+    incident: Incident
+    queues: int
+    first: Mapping[str, Sent]
+
+    @property
+    def message(self) -> Sent | None:
+        """The first one to anybody; None where nobody is told."""
+        return min(self.first.values(), key=lambda sent: (sent.at, sent.to), default=None)
+
+    @property
+    def delay_min(self) -> float | None:
+        """Minutes from its start to that message."""
+        first = self.message
+        return None if first is None else float((first.at - self.incident.start) / np.timedelta64(60, "s"))
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one policy would have sent.
+
+    Attributes:
+        policy: the policy.
+        thresholds: score from which a tick is flagged, by label of the bundle.
+        sent: all that went out in the range, in order.
+        waiting: news that still waits behind a gate at its end.
+        opened: incidents that were opened in the range and that some channel is told of, by name.
+        heard: the known incidents; empty without any.
+        strange: names of incidents that were opened and are no known one; None without known ones.
+    """
+
+    policy: Policy
+    thresholds: Mapping[str, float]
+    sent: tuple[Sent, ...]
+    waiting: int
+    opened: Mapping[str, News]
+    heard: tuple[Heard, ...] = ()
+    strange: frozenset[str] | None = None
+
+    @property
+    def messages(self) -> tuple[Sent, ...]:
+        """What somebody would have read."""
+        return tuple(sent for sent in self.sent if sent.sink in PEOPLE)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All sides, in the order of their policies.
+
+    Attributes:
+        start, end: the range, half open.
+        sides: what each policy would have sent.
+    """
+
+    start: np.datetime64
+    end: np.datetime64
+    sides: tuple[Side, ...]
+
+    @property
+    def days(self) -> float:
+        """Length of the range."""
+        return float((self.end - self.start) / np.timedelta64(1, "D"))
+
+
+def preview(
+    store: Store,
+    scorers: Mapping[str, Scorer],
+    policies: Sequence[Policy],
+    start: np.datetime64,
+    end: np.datetime64,
+    incidents: Sequence[Incident] = (),
+) -> Preview:
+    """Replay [start, end) under each policy.
+
+    Args:
+        store: history and metadata; nothing in it is changed.
+        scorers: by the label that the collector gives the bundle.
+        policies: one for each side.
+        start: first tick whose messages count.
+        end: one past the last.
+        incidents: known ones.
+
+    Raises:
+        InputError: the store has no tick in the range, or does not have what a known incident names.
+        ConfigError: the range is empty, or a budget is out of its range.
+    """
+    tick = store.tick
+    times = tick.range(start, min(end, newest_tick(store) + tick.delta))
+    if not times.size:
+        msg = f"--start {start}Z to --end {end}Z holds no tick up to the newest of the store, {newest_tick(store)}Z"
+        raise ConfigError(msg)
+    with tempfile.TemporaryDirectory(prefix="qad-preview-") as folder:
+        sides = [_Replay(policy, scorers, Path(folder) / str(i)) for i, policy in enumerate(policies)]
+        courses = [_Course(store, label, scorer) for label, scorer in scorers.items()]
+        for piece in _pieces(store, courses, times):
+            _replay(piece, courses, sides)
+        made = [side.side(times[0]) for side in sides]
+    if incidents:
+        until = times[-1] + tick.delta
+        made = [_against(side, _hits(incidents, courses, store, (times[0], until)), times[0], until) for side in made]
+    return Preview(times[0], times[-1] + tick.delta, tuple(made))
+
+
+def restricted(channels: Sequence[Channel], group: Mapping[str, str]) -> tuple[Channel, ...]:
+    """The channels with what they are told cut down to a group.
+
+    Args:
+        channels: any.
+        group: metadata that a queue of an incident must have, beside what the routes ask for.
+    """
+    kept = []
+    for channel in channels:
+        matches = [
+            {**match, **group}
+            for match in channel.matches
+            if all(match.get(name, value) == value for name, value in group.items())
+        ]
+        if matches:
+            kept.append(replace(channel, matches=tuple(matches)))
+    return tuple(kept)
+
+
+@dataclass
+class _Span:
+    """Results over some time, and what their series shared in it; whole enough to be given to another process.
+
+    Attributes:
+        past: results without details.
+        metadata: what held when.
+        known: by day, the (panda_queue, prod_source, resource) that have had rows by its end.
+    """
+
+    past: Results
+    metadata: Metadata
+    known: Mapping[np.datetime64, frozenset[tuple[str, str, str]]]
+    _values: tuple[object, Values] | None = None
+
+    def window(self, at: np.datetime64) -> Results:
+        """What a collector holds at a tick: a week of the series that are known by then."""
+        past = self.past
+        stop = int(np.searchsorted(past.times, at)) + 1
+        ticks = slice(max(0, stop - KEPT_TICKS), stop)
+        known = past.known[:, stop - 1]
+        rows: slice | NDArray[np.int64] = slice(None) if known.all() else np.flatnonzero(known)
+        arrays = {name: getattr(past, name)[:, ticks][rows] for name in _ARRAYS}
+        series = tuple(key for key, there in zip(past.series, known, strict=True) if there)
+        return replace(past, times=past.times[ticks], series=series, **arrays)
+
+    def values(self, window: Results) -> Values:
+        """What its series share at its last tick."""
+        at = window.times[-1]
+        records, day = self.metadata.at(at), at.astype("datetime64[D]")
+        key = (id(records), day, window.series)
+        if self._values is None or self._values[0] != key:
+            self._values = (key, values_among(window, records, self.known[day]))
+        return self._values[1]
+
+    def found(self, at: np.datetime64, levels: Sequence[tuple[float, float]]) -> list[list[Found]]:
+        """The incidents of the week before a tick, at each (budget, threshold)."""
+        window = self.window(at)
+        values = self.values(window)
+        return [find_incidents(_flagged(window, *level), values) for level in levels]
+
+
+class _Course:
+    """One bundle, carried on piece by piece."""
+
+    def __init__(self, store: Store, label: str, scorer: Scorer) -> None:
+        self.store, self.label, self.scorer = store, label, scorer
+        self.metadata: Metadata = store.metadata()
+        self.past: Results | None = None
+        self.piece: Results | None = None
+
+    def add(self, start: np.datetime64, end: np.datetime64, *, details: bool) -> None:
+        """Score the ticks of [start, end)."""
+        self.piece = run_backtest(self.store, self.scorer, start, end, details=details)
+        self.past = joined(self.past, self.piece, KEPT_TICKS + len(self.piece.times))
+
+    def span(self) -> _Span:
+        """The piece and the week before it."""
+        if self.past is None or self.piece is None:
+            raise AssertionError("nothing was scored yet")
+        known = {
+            day: frozenset(self.store.known_series((day + 1).astype("datetime64[s]")))
+            for day in np.unique(self.piece.times.astype("datetime64[D]"))
+        }
+        return _Span(self.past, self.metadata, known)
+
+
+def _flagged(window: Results, budget: float, threshold: float) -> Results:
+    """The window with what is flagged at a budget."""
+    return replace(window, budget=budget, threshold=threshold, flagged=window.score >= threshold)
+
+
+_ARRAYS: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
+
+
+class _Replay:
+    """One policy at work."""
+
+    def __init__(self, policy: Policy, scorers: Mapping[str, Scorer], folder: Path) -> None:
+        self.policy, self.outbox = policy, Outbox(folder)
+        self.thresholds = {label: s.bundle.detection.threshold(policy.budget) for label, s in scorers.items()}
+        self.tape = _Tape()
+        self.sinks = [(channel, _sink(channel, self.tape)) for channel in policy.channels]
+        self.incidents: dict[str, tuple[Followed, ...]] = {}
+        self.held = False
+
+    def follow(self, course: _Course, window: Results, values: Values, found: Sequence[Found]) -> list[News]:
+        """What happens at the last tick of a window."""
+        at, label = window.times[-1], course.label
+        results = _flagged(window, self.policy.budget, self.thresholds[label])
+        known = self.incidents.get(label, ())
+        self.incidents[label], happened = follow(known, results, values, self.policy.rules, course.piece, found)
+        records = course.metadata.at(at)
+        return [News(label, at, t, records=records_of(t, results, records)) for t in happened]
+
+    def tell(self, at: np.datetime64, news: Sequence[News]) -> None:
+        """Tell what is new and what waits, as the collector does at the end of a tick."""
+        if not news and not self.held:
+            return
+        self.outbox.add(news)
+        self.tape.begin(at, news)
+        seconds = float(at.astype(np.int64))
+        gates = Gates(seconds, (), self.policy.quiet, self.policy.per_hour)
+        going = [
+            News(label, i.last, Transition(UPDATED, i))
+            for label, held in self.incidents.items()
+            for i in held
+            if i.open
+        ]
+        wall = datetime.fromtimestamp(seconds, UTC)
+        delivered = self.outbox.deliver(self.sinks, gates, going, wall, self.policy.review_url)
+        self.held = any(delivered.held.values()) or any(delivered.pending.values())
+
+    def side(self, start: np.datetime64) -> Side:
+        """What was sent from a tick on."""
+        begun = [n for n in self.tape.news.values() if n.transition.action in _BEGINS and n.tick >= start]
+        opened = {n.name: n for n in begun if any(channel.takes(n) for channel in self.policy.channels)}
+        sent = tuple(s for s in self.tape.sent if s.at >= start)
+        return Side(self.policy, self.thresholds, sent, len(self.outbox.waiting()), opened)
+
+
+_BEGINS: Final = (OPENED, REOPENED)
+
+
+@dataclass
+class _Tape:
+    """What the channels were given."""
+
+    at: np.datetime64 = field(default_factory=lambda: np.datetime64(0, "s"))
+    news: dict[str, News] = field(default_factory=dict)
+    sent: list[Sent] = field(default_factory=list)
+
+    def begin(self, at: np.datetime64, news: Sequence[News]) -> None:
+        """A tick."""
+        self.at = at
+        self.news.update({n.key: n for n in news})
+
+    def keep(self, channel: Channel, subject: str, news: Sequence[News]) -> None:
+        """Something that went out."""
+        self.sent.append(Sent(self.at, channel.name, channel.sink, subject, tuple(news)))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Somebody who reads messages."""
+
+    channel: Channel
+    tape: _Tape
+
+    def send(self, message: Message) -> str:
+        """Keep it."""
+        told = [news for key, news in self.tape.news.items() if f" {key} " in f" {message.key} "]
+        self.tape.keep(self.channel, message.title, told)
+        return ""
+
+    def check(self) -> None:
+        """There is nothing to see."""
+
+
+@dataclass(frozen=True)
+class _Lines(JsonlSink):
+    """Lines that are counted."""
+
+    channel: Channel
+    tape: _Tape
+
+    def write(self, news: Sequence[News]) -> None:
+        """Keep a line for each."""
+        for item in news:
+            self.tape.keep(self.channel, f"{item.transition.action} {item.name}", [item])
+
+
+@dataclass(frozen=True)
+class _Alerts(AlertmanagerSink):
+    """Alerts that are counted when they begin and when they end, not at each tick in between."""
+
+    channel: Channel = field(kw_only=True)
+    tape: _Tape = field(kw_only=True)
+    firing: dict[str, bool] = field(default_factory=dict)
+
+    def post(self, alerts: Sequence[tuple[News, Mapping[str, str]]], now: datetime) -> None:
+        """Keep those that change."""
+        for news, _ in alerts:
+            if self.firing.get(news.name, False) != news.incident.open:
+                self.firing[news.name] = news.incident.open
+                word = "firing" if news.incident.open else "resolved"
+                self.tape.keep(self.channel, f"{word} {news.name}", [news])
+
+
+def _sink(channel: Channel, tape: _Tape) -> Sink:
+    """A sink in place of the real one; the outbox knows JSON lines and Alertmanager by their type."""
+    if channel.sink == "jsonl":
+        return _Lines(Path(os.devnull), channel, tape)
+    if channel.sink == "alertmanager":
+        return _Alerts(Poster("preview", ""), channel=channel, tape=tape)
+    return _Reader(channel, tape)
+
+
+def _pieces(
+    store: Store, courses: Sequence[_Course], times: NDArray[np.datetime64]
+) -> Iterator[NDArray[np.datetime64]]:
+    """Score the range, piece by piece, after the week before it."""
+    step = store.tick.delta
+    oldest = (store.span() or (times[0], times[0]))[0]
+    begin = min(times[0], max(oldest, times[0] - store.tick.per_day * step))
+    before = max(oldest, begin - KEPT_TICKS * step)
+    if before < begin:
+        for course in courses:
+            course.add(before, begin, details=False)
+    ticks = store.tick.range(begin, times[-1] + step)
+    series = len({key[0] for key in store.known_series(times[-1] + np.timedelta64(1, "D"))})
+    states = max(len(course.scorer.bundle.preprocess.states) for course in courses)
+    length = max(store.tick.per_day, PIECE_BYTES // (max(series, 1) * states * 5 * 4))
+    for i in range(0, len(ticks), length):
+        piece = ticks[i : i + length]
+        for course in courses:
+            course.add(piece[0], piece[-1] + step, details=True)
+        yield piece
+
+
+def _replay(piece: NDArray[np.datetime64], courses: Sequence[_Course], sides: Sequence[_Replay]) -> None:
+    """Follow and tell, tick by tick."""
+    spans = [course.span() for course in courses]
+    levels = [[(side.policy.budget, side.thresholds[course.label]) for side in sides] for course in courses]
+    found = [_found(span, piece, level) for span, level in zip(spans, levels, strict=True)]
+    ticks = progress(zip(piece, zip(*found, strict=True), strict=True), "replay", len(piece), "tick")
+    for at, by_course in ticks:
+        news: list[list[News]] = [[] for _ in sides]
+        for course, span, sights in zip(courses, spans, by_course, strict=True):
+            window = span.window(at)
+            values = span.values(window)
+            for said, side, mine in zip(news, sides, sights, strict=True):
+                said += side.follow(course, window, values, mine)
+        for said, side in zip(news, sides, strict=True):
+            side.tell(at, said)
+
+
+def _found(
+    span: _Span, times: NDArray[np.datetime64], levels: Sequence[tuple[float, float]]
+) -> Iterator[list[list[Found]]]:
+    """What is found at each tick at each level: each tick by itself, so on all cores where it is worth it."""
+    workers = os.cpu_count() or 1
+    if workers < 2 or len(times) * len(span.past.series) < WORTH_A_POOL:
+        yield from (span.found(at, levels) for at in times)
+        return
+    parts = np.array_split(times, -(-len(times) // 16))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _Worker.begin, (span, levels)) as pool:
+        for done in pool.map(_Worker.found, parts):
+            yield from done
+
+
+class _Worker:
+    """What a process of the pool was given when it began."""
+
+    span: ClassVar[_Span]
+    levels: ClassVar[Sequence[tuple[float, float]]]
+
+    @classmethod
+    def begin(cls, span: _Span, levels: Sequence[tuple[float, float]]) -> None:
+        """Take it over."""
+        cls.span, cls.levels = span, levels
+
+    @classmethod
+    def found(cls, times: NDArray[np.datetime64]) -> list[list[list[Found]]]:
+        """What is found at some ticks."""
+        return [cls.span.found(at, cls.levels) for at in times]
+
+
+@dataclass(frozen=True)
+class _Hit:
+    """A known incident that begins in the range, and the names of the queues that it hits."""
+
+    incident: Incident
+    queues: frozenset[str]
+
+    def told_by(self, news: News) -> bool:
+        """Whether news is of it: of its queues, and begun inside it or within an hour after (a group a bit before)."""
+        followed = news.incident
+        began = news.tick if news.transition.action == REOPENED else followed.start
+        early = EARLY if followed.group else np.timedelta64(0, "s")
+        inside = self.incident.start - early <= began < self.incident.end + GRACE
+        return bool(inside and news.tick >= self.incident.start and self.queues.intersection(followed.queues))
+
+    def excuses(self, news: News) -> bool:
+        """Whether what began is no false alarm because of it, or of what comes back within a day after it."""
+        followed = news.incident
+        inside = self.incident.start - EARLY <= news.tick < self.incident.end + AFTER
+        return bool(inside and self.queues.intersection(followed.queues))
+
+
+def _hits(
+    incidents: Sequence[Incident], courses: Sequence[_Course], store: Store, span: tuple[np.datetime64, np.datetime64]
+) -> list[_Hit]:
+    """The known incidents with the queues that they hit, of those that any bundle scores."""
+    metadata = store.metadata()
+    queues = {key[0] for key in store.known_series(span[1] + np.timedelta64(1, "D"))}
+    queues |= {name for dump in metadata.dumps for name in dump}
+    hit: dict[str, set[str]] = {}
+    for course in courses:
+        past = course.span().past
+        names = series_names(past)
+        windows = incident_windows(incidents, past.entity, past.series, metadata, queues, span)
+        for window in windows:
+            hit.setdefault(window.name, set()).update(names[row] for row in window.rows)
+    return [_Hit(i, frozenset(hit[i.incident])) for i in incidents if i.incident in hit]
+
+
+def _against(side: Side, hits: Sequence[_Hit], start: np.datetime64, end: np.datetime64) -> Side:
+    """A side beside the incidents that are known."""
+    heard = []
+    for hit in hits:
+        if start <= hit.incident.start < end:
+            first: dict[str, Sent] = {}
+            for sent in side.sent:
+                if sent.to not in first and any(hit.told_by(news) for news in sent.news):
+                    first[sent.to] = sent
+            heard.append(Heard(hit.incident, len(hit.queues), first))
+    strange = {name for name, news in side.opened.items() if not any(hit.excuses(news) for hit in hits)}
+    return replace(side, heard=tuple(heard), strange=frozenset(strange))
