@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qad_dl.bundle import write_bundle
-from qad_dl.calibration import Errors, fit_calibration
+from qad_dl.calibration import Errors, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection
 from qad_dl.grid import build_grid
 from qad_dl.metadata import Metadata
@@ -70,7 +70,8 @@ def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
     n_ids = len(preprocess.vocabularies[0])
     made = Errors(z, calm, calm + 1e6, none, none, ids)
     calibration = fit_calibration(made, use, evidence, preprocess.states, n_ids, TICK.per_day)
-    detection = fit_detection(calibration.score(calibration.judge(made).statistics), use, TICK.per_day)
+    unseen = unseen_statistics(calibration, made, use, TICK.per_day)
+    detection = fit_detection(calibration.score(unseen), use, TICK.per_day)
     return write_bundle(
         path, persistence(preprocess), preprocess, calibration, detection, {"horizons": list(HORIZONS), **about}
     )
