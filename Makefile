@@ -149,7 +149,7 @@ lint: env ## ruff, mypy, import contracts
 
 COLLECTOR_ROWS := 1 2 3 4 5 6 7 8
 QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
-REVIEW_ROWS := 3 5 6
+REVIEW_ROWS := 1 2 3 5 6
 ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(QUALITY_ROWS:%=quality-%) quality-6 $(REVIEW_ROWS:%=review-%)
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
 DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
@@ -231,6 +231,12 @@ accept-collector-8: env system ## a wrong certificate, token, key or mode: one c
 
 # Rows of what reviewers see and say.
 .PHONY: $(REVIEW_ROWS:%=accept-review-%)
+accept-review-1: env system ## the page in a real browser, as a file and live: every interaction, times, axe-core
+	$(ACCEPT) tests/services/test_review_page.py tests/services/test_review_incidents.py \
+		tests/services/test_review_labels.py tests/services/test_review_live_page.py tests/services/test_review_axe.py
+
+accept-review-2: screenshots ## the pictures of docs/review.md
+
 accept-review-3: env system ## two reviewers in two browsers, 200 labels, the server killed: none lost, none doubled
 	$(ACCEPT) tests/accept/test_labels.py
 

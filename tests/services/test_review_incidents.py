@@ -8,8 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from qad_dl.review.page import gather, load_uplot, static_page
 from tests.services.review_live import LiveServer
-from tests.services.review_pages import GROUP, content_of, drawn, incidents_of, names, past_of, row_of, write_page
+from tests.services.review_pages import (
+    GROUP,
+    HOSTILE,
+    content_of,
+    drawn,
+    incident_of,
+    incidents_of,
+    metadata_of,
+    names,
+    past_of,
+    row_of,
+    write_page,
+)
 from tests.services.synthetic_results import THRESHOLD, make_results
 
 if TYPE_CHECKING:
@@ -344,6 +357,31 @@ def test_theme_can_be_chosen_and_is_kept(visit: Visit, place: Path | str) -> Non
     page.reload()
     page.wait_for_selector("#plots[data-drawn]", state="attached")
     assert page.evaluate(shade) == "rgb(20, 23, 27)"
+
+
+def test_hostile_incidents_are_shown_literally(visit: Visit, tmp_path: Path) -> None:
+    made = make_results(6, 288, names=(HOSTILE,))
+    hostile = incident_of(made, [0, 3], HOSTILE, HOSTILE, HOSTILE)
+    page_of = static_page(gather(made, metadata_of(made), [], HOSTILE, [hostile]), *load_uplot())
+    path = tmp_path / "hostile.html"
+    path.write_text(page_of.html, encoding="utf-8", newline="\n")
+    page = visit.open(path)
+    assert page.locator("#name").text_content() == f"{HOSTILE.replace('_', ' ')} {HOSTILE}"
+    assert HOSTILE in names(page, "members")[0] + (page.text_content("#members") or "")
+    page.fill("#author", HOSTILE.replace("\n", ""))
+    page.locator("#author").blur()
+    page.keyboard.press("p")
+    assert page.locator("#label-list > li").count() == 1
+    page.reload()
+    page.wait_for_selector("#plots[data-drawn]", state="attached")
+    assert page.locator("#label-list > li").count() == 1
+    page.keyboard.press("j")
+    page.locator("#members a").first.click()
+    page.wait_for_selector(".panel.error")
+    assert page.title() != "owned"
+    assert page.locator("img").count() == 0
+    assert visit.requests == []
+    assert visit.complaints == []
 
 
 def test_without_a_week_before_it_says_so(visit: Visit, results: Results, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from serving.review.data import KEPT
 from tests.services.review_live import LiveServer
 from tests.services.review_pages import content_of, drawn
 from tests.services.synthetic_results import make_results
@@ -169,10 +170,10 @@ def test_the_name_is_the_single_sign_ons(visit: Visit, results: Results, tmp_pat
 def test_data_that_are_no_longer_kept_load_the_page_again(visit: Visit, server: LiveServer, results: Results) -> None:
     page = visit.open(server.url, "#tab=queues")
     content = content_of(results)
-    for n in range(5):
+    for n in range(KEPT + 1):
         server.renew(replace(content, index={**content.index, "title": f"tick {n}"}))
     page.locator("#list .row").nth(30).click()
-    page.wait_for_function("() => document.querySelector('#title').textContent === 'tick 4'")
+    page.wait_for_function("(n) => document.querySelector('#title').textContent === `tick ${n}`", arg=KEPT)
     drawn(page, 30)
     assert f"queue={content.index['series'][30]['n']}" in page.url
 

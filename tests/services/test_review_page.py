@@ -235,9 +235,9 @@ def test_an_address_opens_its_queue_and_its_time(visit: Visit, place: Path | str
     assert current(page) == "SITE-0017_MCORE"
     assert shown_range(page) == ("2026-01-07T00:00Z", "2026-01-08T00:00Z")
     page.goto(visit.address + "#queue=SITE-0005_MCORE")
-    page.wait_for_function("document.querySelector('#name').textContent === 'SITE-0005_MCORE'")
+    page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0005_MCORE'")
     page.go_back()
-    page.wait_for_function("document.querySelector('#name').textContent === 'SITE-0017_MCORE'")
+    page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0017_MCORE'")
 
 
 def test_an_address_of_an_unknown_queue_says_so(visit: Visit, place: Path | str) -> None:
