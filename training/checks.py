@@ -21,6 +21,9 @@ ENCODERS: Final = {
 }
 """The encoders, and the settings that each must be given."""
 
+SPREADS: Final = ("own", "training", "linear")
+"""Whose spread errors come in units of: the network's own, that in training alone, or always the linear part's."""
+
 SEEDS: Final = 2**32
 
 MANIFEST: Final = "manifest.json"
@@ -135,6 +138,9 @@ def _check_model(model: Mapping[str, Any]) -> None:
     number("model.settings.dropout", settings["dropout"], 0, 1)
     for name in ("latent", "hidden", "embedding", "lags"):
         whole(f"model.{name}", model[name], 1)
+    if model["spread"] not in SPREADS:
+        msg = f"model.spread={model['spread']}: give one of {', '.join(SPREADS)}"
+        raise ConfigError(msg)
     horizons = model["horizons"]
     if not isinstance(horizons, list) or not horizons or len(set(map(str, horizons))) < len(horizons):
         msg = f"model.horizons={horizons!r}: give a list of different numbers of ticks, for example '[1,6]'"

@@ -49,7 +49,17 @@ def fit_network(settings: Settings, period: Period) -> MaskedAutoencoder:
     trainer.fit(module, train, validation, ckpt_path=_resume_from(settings), weights_only=True)
     saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(saved["state_dict"])
-    return module.network.cpu().eval()
+    return in_use(module.network.cpu(), settings)
+
+
+def in_use(network: MaskedAutoencoder, settings: Settings) -> MaskedAutoencoder:
+    """A trained network as it is exported.
+
+    A network that sees an anomaly is unsure, and its own spread would excuse it: what is far off is measured by the
+    spread of the linear part, which knows nothing of the tick.
+    """
+    network.own_spread = settings.model["spread"] == "own"
+    return network.eval()
 
 
 def network_shape(settings: Settings, period: Period) -> Shape:
@@ -89,7 +99,7 @@ def _module(settings: Settings, period: Period, batches: int) -> AutoencoderModu
         embedding=int(model["embedding"]),
         settings=dict(model["settings"]),
         highway=bool(model["highway"]),
-        own_spread=bool(model["own_spread"]),
+        own_spread=model["spread"] != "linear",
         learning_rate=float(trainer["learning_rate"]),
         weight_decay=float(trainer["weight_decay"]),
         unknown_share=float(model["masking"]["ids"]),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ import torch
 from qad_dl.nn.lightning_module import DEGREES, student_loss
 from qad_dl.nn.modules import SPREAD_FLOOR, Shape, lag_features, unknown_ids
 from tests.nn.made import ENCODERS, OUTPUTS, SHAPE, network, run, windows
+from training.fit import in_use
+
+if TYPE_CHECKING:
+    from training.settings import Settings
 
 KINDS = pytest.mark.parametrize("encoder", ENCODERS)
 C = SHAPE.context
@@ -127,3 +133,15 @@ def test_the_shape_survives_as_plain_values() -> None:
     plain = SHAPE.plain()
     assert all(isinstance(v, int | list) for v in plain.values())
     assert Shape.of(plain) == SHAPE
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(("spread", "own"), [("own", True), ("training", False), ("linear", False)])
+def test_in_use_a_network_that_is_unsure_excuses_nothing(encoder: str, spread: str, own: bool) -> None:
+    net, batch = network(encoder), windows()
+    before = run(net, batch)
+    after = run(in_use(net, cast("Settings", SimpleNamespace(model={"spread": spread}))), batch)
+    linear = net.highway.spread.numpy()[batch.static_cat[:, 0]][:, None] + SPREAD_FLOOR
+    assert np.array_equal(after[0], before[0])
+    assert np.allclose(after[1], np.broadcast_to(linear, after[1].shape), atol=1e-6) is not own
+    assert np.array_equal(after[1], before[1]) is own

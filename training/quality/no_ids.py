@@ -20,6 +20,7 @@ def make_no_ids(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]
     from hydra.core.global_hydra import GlobalHydra
 
     from qad_dl.nn.lightning_module import AutoencoderModule
+    from training.fit import in_use
     from training.freeze import freeze
     from training.period import load_period
     from training.settings import read_settings
@@ -31,7 +32,8 @@ def make_no_ids(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]
         settings = read_settings(hydra.compose("train", overrides_of(place, inputs, world.place)))
     period = load_period(settings)
     checkpoint = bundle.place / "run" / "best.ckpt"
-    network = AutoencoderModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).network.eval()
+    trained = AutoencoderModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).network
+    network = in_use(trained, settings)
     forget_ids(network)
     return {"bundle": freeze(settings, period, network)}
 
