@@ -76,7 +76,7 @@ BULK_RATE, FAR_RATE = 0.3, 0.003
 """Episodes a queue-day: of the bulk of normal life, and of what is far out of it; incidents are taken off the bulk by
 what is far out (as calibration does)."""
 
-BULK_RANGE: Final = (0.4, 2.5)
+BULK_RANGE: Final = (0.2, 2.5)
 """Factor between the rate of the bulk and what the bundle promises."""
 
 FLAG_FACTOR: Final = 30.0
