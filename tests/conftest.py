@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,6 +30,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         (name,) = marker.args
         if shutil.which(name) is None:
             absent(f"no program {name!r} on the PATH: `make system` installs it where root and apt-get are at hand")
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """There can be one in a process."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -13,16 +13,18 @@ from tests.services.two_reviewers import add_queues, review
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from playwright.sync_api import Playwright
+
 QUEUES, KILLS = 50, 6
 
 
 @pytest.mark.program("chromium")
-def test_two_hundred_labels(tmp_path: Path) -> None:
+def test_two_hundred_labels(playwright: Playwright, tmp_path: Path) -> None:
     server = make_server(tmp_path)
     add_queues(server, QUEUES)
     server.start()
     try:
-        both, killed = review(server, QUEUES, KILLS)
+        both, killed = review(playwright, server, QUEUES, KILLS)
     finally:
         server.stop()
     labels = server.log.read()

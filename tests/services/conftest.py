@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright
 
     from tests.services.alertmanager import Alertmanager
     from tests.services.influxd import Influxd
@@ -58,14 +58,11 @@ class Visit:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(playwright: Playwright) -> Iterator[Browser]:
     """Headless Chromium with a fresh profile; tests that use it are marked `program("chromium")`."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=list(FLAGS))
-        yield chromium
-        chromium.close()
+    chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=list(FLAGS))
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
     """A page in a context of its own; `indirect` parameters go to the context (viewport, color_scheme, ...)."""
     options: dict[str, Any] = {"viewport": {"width": 1440, "height": 1000}, **getattr(request, "param", {})}
     context = browser.new_context(**options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)  # of waiting: a shared machine may stand still for a while
     found = Visit(context.new_page())
 
     def on_request(asked: Any) -> None:

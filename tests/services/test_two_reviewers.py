@@ -13,6 +13,8 @@ from tests.services.two_reviewers import add_queues, review
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from playwright.sync_api import Playwright
+
     from qad_dl.labels import Labels
     from tests.services.two_reviewers import Reviewer
 
@@ -30,12 +32,12 @@ def check(labels: Labels, both: list[Reviewer], queues: int) -> None:
 
 
 @pytest.mark.program("chromium")
-def test_no_label_is_lost_and_none_doubled(tmp_path: Path) -> None:
+def test_no_label_is_lost_and_none_doubled(playwright: Playwright, tmp_path: Path) -> None:
     server = make_server(tmp_path)
     add_queues(server, 15)
     server.start()
     try:
-        both, killed = review(server, 15, 2)
+        both, killed = review(playwright, server, 15, 2)
     finally:
         server.stop()
     assert killed == 2

@@ -23,7 +23,7 @@ from tests.services.conftest import FLAGS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Playwright
 
     from tests.services.review_server import ReviewServer
 
@@ -121,11 +121,10 @@ class Killer:
             self.server.start()
 
 
-def reviewers(server: ReviewServer, names: tuple[str, ...], stack: ExitStack) -> Iterator[Reviewer]:
+def reviewers(
+    playwright: Playwright, server: ReviewServer, names: tuple[str, ...], stack: ExitStack
+) -> Iterator[Reviewer]:
     """A browser for each."""
-    from playwright.sync_api import sync_playwright
-
-    playwright = stack.enter_context(sync_playwright())
     for name in names:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), headless=True, args=list(FLAGS))
         stack.callback(chromium.close)
@@ -137,12 +136,13 @@ def reviewers(server: ReviewServer, names: tuple[str, ...], stack: ExitStack) ->
         yield Reviewer(name, page)
 
 
-def review(server: ReviewServer, queues: int, kills: int) -> tuple[list[Reviewer], int]:
+def review(playwright: Playwright, server: ReviewServer, queues: int, kills: int) -> tuple[list[Reviewer], int]:
     """Let ada and bob label two times of all queues at once, until all is sent and seen by both.
 
     They have looked at the queues before, so that they go on while the server is away.
 
     Args:
+        playwright: started; there is one in a process.
         server: with queues of `add_queues`.
         queues: how many; a page keeps 64.
         kills: how often the server is killed meanwhile.
@@ -152,7 +152,7 @@ def review(server: ReviewServer, queues: int, kills: int) -> tuple[list[Reviewer
     """
     killer = Killer(server, kills)
     with ExitStack() as stack:
-        both = list(reviewers(server, ("ada", "bob"), stack))
+        both = list(reviewers(playwright, server, ("ada", "bob"), stack))
         for queue in range(queues):
             for reviewer in both:
                 reviewer.go(name_of(queue), STARTS[0])
