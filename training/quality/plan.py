@@ -175,7 +175,7 @@ class Plan:
         if not (self.scale["ricc"] and jobs.is_file()):
             return
         content = hashlib.sha256(jobs.read_bytes()).hexdigest()
-        yield Part("world/ricc", make_ricc, {"jobs": str(jobs), "sha256": content}, self.code["ricc"], (), 30)
+        yield Part("world/ricc", make_ricc, {"jobs": config["jobs"], "sha256": content}, self.code["ricc"], (), 30)
         world = World("ricc", {}, config["split"], config["end"], config["start"])
         *made, measured = self._model(world, "default", self.config["variants"]["default"])
         yield from made
