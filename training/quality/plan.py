@@ -112,8 +112,15 @@ class Plan:
         return World(name, params, str(split), str(end), str(start))
 
     def parts(self) -> Iterator[Part]:
-        """All parts, each after those that it needs."""
+        """All parts, each after those that it needs.
+
+        Raises:
+            ConfigError: the world that is looked at more closely is not among those that are reported.
+        """
         tuning, names = self.config["ablation"]["world"], self.reporting
+        if self.config["closer"] not in names:
+            msg = f"closer={self.config['closer']} is none of the worlds that are reported: give one of {', '.join(names)}"
+            raise ConfigError(msg)
         for name in dict.fromkeys([tuning, *names, POLLUTED, QUIET]):
             yield self._world(name)
         for name in names:  # first, so that it is soon said which worlds count
