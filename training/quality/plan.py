@@ -119,7 +119,7 @@ class Plan:
         """
         tuning, names = self.config["ablation"]["world"], self.reporting
         if self.config["closer"] not in names:
-            msg = f"closer={self.config['closer']}: not among the worlds that are reported; give one of {', '.join(names)}"
+            msg = f"closer={self.config['closer']} is not among the worlds that are reported: {', '.join(names)}"
             raise ConfigError(msg)
         for name in dict.fromkeys([tuning, *names, POLLUTED, QUIET]):
             yield self._world(name)
