@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -52,7 +51,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     signatures = _signatures(settings, preprocess)
     course = 0 if signatures is None else signatures.reach
     data, use = exported_errors(period, Model(content), course)
-    as_new = exported_errors(_as_if_new(period), Model(content), course)
+    as_new = exported_errors(period.as_if_new(), Model(content), course)
     horizons = [int(h) for h in settings.model["horizons"]]
     evidence = Evidence(
         tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
@@ -87,20 +86,13 @@ def exported_errors(period: Period, model: Model, course: int) -> tuple[Errors, 
     reach = max(0, first - plan.evidence - course)
     made = reconstruct(model, period.preprocess, prepared, series, reach)
     scored = reasons(plan, prepared, series, reach, made) == 0
-    use = scored & ~prepared.expected[:, reach:]
+    use = scored & period.weight[:, reach:]
     use[:, : first - reach] = False
     if not use.any():
         since, until = (format_time(prepared.grid.times[i]) for i in (first, end - 1))
         msg = f"no tick from {since} to {until} can be scored, so nothing calibrates: give a longer period"
         raise InputError(msg)
     return errors_of(prepared, series, made, period.preprocess.states), use
-
-
-def _as_if_new(period: Period) -> Period:
-    """The period as it would look had all its series been new when it was over."""
-    preprocess, known = period.preprocess.as_if_new(), period.prepared
-    prepared = preprocess.prepare(known.grid, period.metadata, in_training=True)
-    return replace(period, preprocess=preprocess, prepared=prepared)
 
 
 def _signatures(settings: Settings, preprocess: Preprocess) -> Signatures | None:
@@ -133,7 +125,7 @@ def _about(settings: Settings, period: Period, parity: float) -> dict[str, Any]:
         "commit": _commit(),
         "versions": {name: version(name) for name in PACKAGES},
         "config": settings.resolved,
-    }
+    } | ({} if period.labels is None else {"labels": dict(period.labels)})
 
 
 def _commit() -> str | None:
