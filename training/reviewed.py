@@ -191,4 +191,4 @@ def _mask(places: Iterable[Place], grid: Grid) -> NDArray[np.bool_]:
 
 def _others(masks: Mapping[str, NDArray[np.bool_]], word: str) -> NDArray[np.bool_]:
     """Where any other word is said."""
-    return np.logical_or.reduce([mask for other, mask in masks.items() if other != word])
+    return np.asarray(np.stack([mask for other, mask in masks.items() if other != word]).any(axis=0), np.bool_)

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING
 
 import hydra
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from qad_dl.backtest import run_backtest
 from qad_dl.bundle import read_bundle
 from qad_dl.card import card
 from qad_dl.labels import LabelLog, event_of
 from qad_dl.schema import Tick
+from qad_dl.scorer import Scorer
 from qad_dl.store import Store
-from tests.apps.conftest import START, TRAINED
+from tests.apps.conftest import START, TRAINED, seconds
 from tests.light.made_labels import put
 from training.freeze import exported_errors
-from training.period import load_period
+from training.period import load_period, make_period
+from training.quality.life import rebuilt
 from training.reviewed import spoken
 from training.settings import read_settings
 from training.start import CONFIGS
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from training.period import Period
 
 SMALL = ("model.settings={channels: 8, levels: 2, kernel: 3, dropout: 0.0}", "trainer.limit_batches=2")
+DRAINS = ("2026-01-07", "2026-01-09", "2026-01-13")
 GRACE = Tick().per_day // 4
 
 
@@ -106,8 +112,6 @@ def test_what_is_learned_of_a_queue_does_not_know_its_problem(world: World, labe
     counts = one.prepared.grid.counts.copy()
     counts[row, ticks] = 9999.0
 
-    from training.period import make_period
-
     data = {"held_out": 0.3, "validation": 0.2, "metadata": ["cloud"], "select": None}
     grid = replace(one.prepared.grid, counts=counts)
     a = make_period(one.prepared.grid, one.metadata, data, reviewed=one.reviewed)
@@ -119,8 +123,6 @@ def test_what_is_learned_of_a_queue_does_not_know_its_problem(world: World, labe
 
 
 def test_no_calibration_on_problems_and_no_error_in_them(world: World, labels: Path, bundle: Path) -> None:
-    from qad_dl.scorer import Scorer
-
     queue, start, end = world.queues[0], "2026-01-10T06:00", "2026-01-10T09:00"
     write(labels, on(queue, f"{start}:00Z", f"{end}:00Z"))
     model = Scorer.load(bundle).model
@@ -209,6 +211,60 @@ def test_series_of_several_queues_are_a_problem_where_one_of_them_is(world: Worl
     assert (finer.reviewed.problem.sum(axis=1)[rows] == 72).all()
 
 
+@pytest.fixture(scope="module")
+def drained(world: World) -> str:
+    """The queue with most running jobs."""
+    rows = Store.open(world.store).read(np.datetime64(START, "s"), np.datetime64(TRAINED, "s"))
+    running = rows.filter(pc.equal(rows["job_status"].cast(pa.string()), "running"))
+    sums = running.group_by("panda_queue").aggregate([("jobs", "sum")])
+    return str(sums["panda_queue"][int(np.argmax(sums["jobs_sum"].to_numpy()))])
+
+
+@pytest.fixture(scope="module")
+def drains(world: World, drained: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The world, with six hours in which it is all but empty, twice in the training time and once after it."""
+    path = tmp_path_factory.mktemp("drains") / "store"
+    return rebuilt(Store.open(world.store), path, lambda rows: emptied(rows, drained)).path
+
+
+def emptied(rows: pa.Table, queue: str) -> pa.Table:
+    time = seconds(rows)
+    days = [np.datetime64(day, "s") + np.timedelta64(6, "h") for day in DRAINS]
+    inside = np.any([(time >= begin) & (time < begin + np.timedelta64(6, "h")) for begin in days], axis=0)
+    mine = inside & np.array([str(name) == queue for name in rows["panda_queue"].to_pylist()])
+    jobs = rows["jobs"].to_numpy()
+    jobs = np.where(mine, np.floor(jobs * 0.05), jobs)
+    place = rows.column_names.index("jobs")
+    return rows.set_column(place, "jobs", pa.array(jobs).cast(rows.schema.field("jobs").type))
+
+
+@pytest.fixture(scope="module")
+def plain(train: Train, drains: Path) -> Path:
+    """A bundle of these, without labels."""
+    path = drains.with_name("plain")
+    assert train(f"store={drains}", f"bundle={path}", *SMALL) == 0
+    return path
+
+
+def test_a_drain_that_is_called_expected_alarms_no_more(
+    train: Train, drains: Path, drained: str, plain: Path, labels: Path, tmp_path: Path
+) -> None:
+    for day in DRAINS[:2]:
+        write(labels, on(drained, f"{day}T06:00:00Z", f"{day}T12:00:00Z", word="expected"))
+    assert train(f"store={drains}", f"bundle={tmp_path / 'labelled'}", f"labels={labels}", *SMALL) == 0
+    start, end = (np.datetime64(f"{DRAINS[2]}T{hour}", "s") for hour in ("04:00", "14:00"))
+    before, after = (
+        run_backtest(Store.open(drains), Scorer.load(path), start, end) for path in (plain, tmp_path / "labelled")
+    )
+    row = before.series.index((drained,))
+    assert before.flagged[row].any()
+    assert not after.flagged[row].any()
+    ((odd, rare),) = [(u.odd, u.rare) for u in read_bundle(tmp_path / "labelled").calibration.usual.values()]
+    assert 1 < rare < 3 < odd
+    others = np.arange(len(before.series)) != row
+    assert np.array_equal(before.score[others], after.score[others], equal_nan=True)
+
+
 class TestTheProgram:
     def test_a_run_and_its_card_say_what_was_left_out(
         self, world: World, train: Train, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -233,12 +289,11 @@ class TestTheProgram:
         assert "another configuration" in capsys.readouterr().err
 
     def test_a_file_of_labels_without_effect_changes_no_bit(
-        self, world: World, train: Train, labels: Path, tmp_path: Path
+        self, train: Train, drains: Path, plain: Path, labels: Path, tmp_path: Path
     ) -> None:
         write(labels, on("NO_SUCH_QUEUE", "2026-01-07T03:00:00Z", "2026-01-07T09:00:00Z"))
-        plain, other = tmp_path / "plain", tmp_path / "other"
-        assert train(f"bundle={plain}", *SMALL) == 0
-        assert train(f"bundle={other}", f"labels={labels}", *SMALL) == 0
+        other = tmp_path / "other"
+        assert train(f"store={drains}", f"bundle={other}", f"labels={labels}", *SMALL) == 0
         for name in ("model.onnx", "preprocess.json", "calibration.json", "detection.json"):
             assert (plain / name).read_bytes() == (other / name).read_bytes(), name
         assert "labels" not in json.loads((plain / "manifest.json").read_text())
