@@ -17,11 +17,14 @@ from qad_dl.backtest import run_backtest
 from qad_dl.bundle import read_bundle
 from qad_dl.card import card
 from qad_dl.labels import LabelLog, event_of
+from qad_dl.nn.highway import solve_highway
 from qad_dl.schema import Tick
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from tests.apps.conftest import START, TRAINED, seconds
+from tests.apps.polluted_grid import Course, make_grid, polluted_share, write_labels
 from tests.light.made_labels import put
+from training.fit import network_shape
 from training.freeze import exported_errors
 from training.period import load_period, make_period
 from training.quality.life import rebuilt
@@ -263,6 +266,34 @@ def test_a_drain_that_is_called_expected_alarms_no_more(
     assert 1 < rare < 3 < odd
     others = np.arange(len(before.series)) != row
     assert np.array_equal(before.score[others], after.score[others], equal_nan=True)
+
+
+def test_labels_give_back_what_pollution_did_to_the_linear_part(tmp_path: Path) -> None:
+    """How far off counts usually are, on a grid with many incidents, with and without labels, and on one with none."""
+    course = Course(seed=2, pollution=8.0, queues=12, days=12, first=0, split=7)
+    for name, pollution in (("polluted", course.pollution), ("clean", 0.0)):
+        make_grid(tmp_path / name, replace(course, pollution=pollution))
+    said = write_labels(tmp_path / "polluted", course)
+    assert polluted_share(tmp_path / "polluted", course) > 0.05
+    plain, labelled, clean = (
+        linear_spread(tmp_path / name / "store", course, labels)
+        for name, labels in (("polluted", None), ("polluted", said), ("clean", None))
+    )
+    wider, after = (float(np.log(of / clean).mean()) for of in (plain, labelled))
+    assert wider > 0.1
+    assert abs(after) < wider / 4
+    assert np.abs(np.log(labelled / clean)).mean() < np.abs(np.log(plain / clean)).mean() / 2
+
+
+def linear_spread(store: Path, course: Course, labels: Path | None) -> np.ndarray:
+    start, end = course.trained
+    given = [f"store={store}", f"bundle={store}.bundle", f"data.start={start}", f"data.end={end}"]
+    given += [] if labels is None else [f"labels={labels}"]
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = read_settings(hydra.compose("train", given))
+    period = load_period(settings)
+    shape = network_shape(settings, period)
+    return solve_highway(period.preprocess, period.prepared, period.weight, period.fit, shape)[1]
 
 
 class TestTheProgram:
