@@ -35,9 +35,9 @@ class Course:
     seed: int
     pollution: float
     queues: int = 100
-    days: int = 70
-    first: int = 21
-    split: int = 42
+    days: int = 120
+    first: int = 51
+    split: int = 72
 
     @property
     def trained(self) -> tuple[np.datetime64, np.datetime64]:
