@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+import training.retrain
 from qad_dl.backtest import run_backtest
 from qad_dl.bundle import read_bundle
 from qad_dl.card import card
@@ -346,3 +348,21 @@ class TestTheProgram:
         assert len(said) == 1
         assert str(labels) in said[0]
         assert not (tmp_path / "bundle").exists()
+
+
+def test_retraining_hands_them_on(world: World, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(labels, on(world.queues[0], "2026-01-07T03:00:00Z", "2026-01-07T09:00:00Z"))
+    started: list[list[str]] = []
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+        started.append(command)
+        return subprocess.CompletedProcess(command, 2)
+
+    monkeypatch.setattr(training.retrain.subprocess, "run", run)
+    monkeypatch.chdir(labels.parent)
+    given = ["--store", str(world.store), "--bundles", str(tmp_path / "bundles"), "--held-out-days", "3"]
+    assert training.retrain.main([*given, "--labels", labels.name, "seed=2"]) == 2
+    ((*_, named, seed),) = started
+    assert (named, seed) == (f"labels={labels}", "seed=2")
+    assert training.retrain.main(given) == 2
+    assert not any(word.startswith("labels=") for word in started[1])
