@@ -97,9 +97,12 @@ screenshots: $(DEMO)/review.html system ## the pictures of docs/review.md, of th
 signatures: env ## learn again what incidents look like (qad_dl/signatures.json): half an hour
 	$(BIN)/python -m training.signatures
 
+# Parts that `make quality` makes at a time.
+JOBS := 1
+
 .PHONY: quality
-quality: env ## how good the alarms are: three worlds, all peers, docs/quality.md; hours, goes on where it was
-	$(BIN)/python -m training.quality
+quality: env ## how good the alarms are: three worlds, all peers, docs/quality.md; hours (JOBS=N at a time), goes on where it was
+	$(BIN)/python -m training.quality jobs=$(JOBS)
 
 .PHONY: quality-smoke
 quality-smoke: env ## the same with two tiny worlds and a few batches, into checkpoints/

@@ -42,7 +42,7 @@ FLAP_TICKS: Final = 36
 """What comes back within six hours of its end goes on with the same incident."""
 
 LEAST_QUEUES: Final = 2
-LEAST_SHARE: Final = 0.5
+LEAST_SHARE: Final = 0.35
 """At least this many, and this share of the value's queues, must show something for the value to be told."""
 
 WIDEST: Final = 0.75
@@ -51,7 +51,7 @@ WIDEST: Final = 0.75
 GROUP_ALARMS: Final = 0.01
 """Groups without a flagged queue that are told by accident, per day, over all values and levels."""
 
-CHANCE: Final = 0.05
+CHANCE: Final = 0.02
 """Chance that a flagged queue is told with a value where nothing is shared, over all its values and levels."""
 
 OTHER: Final = "other"
@@ -270,10 +270,13 @@ class _Search:
         return _Shared(int(tried[v]), level, float(best))
 
     def _take(self, e: int, shared: _Shared) -> Found:
-        """The group's events: those that begin together, or while any of them lasts or just after."""
+        """The group's events: those that begin together, and those that begin while any of these lasts or just after.
+
+        What joins later does not make it last longer: of a hundred queues one always shows something.
+        """
         events, member = self.events, self.values.member[shared.value]
-        first = int(events.start[e]) - TOGETHER_TICKS
-        until, taken, queues = int(events.start[e]) + TOGETHER_TICKS, [], set()
+        first, together = (int(events.start[e]) + ticks for ticks in (-TOGETHER_TICKS, TOGETHER_TICKS))
+        until, taken, queues = together, [], set()
         for k in range(int(np.searchsorted(events.start, first)), len(events.start)):
             queue, start = int(events.series[k]), int(events.start[k])
             if start >= until + FLAP_TICKS:
@@ -284,7 +287,8 @@ class _Search:
             if events.level[k] >= shared.level:
                 taken.append(k)
                 queues.add(queue)
-                until = max(until, int(events.end[k]) + JOIN)
+                if start < together:
+                    until = max(until, int(events.end[k]) + JOIN)
         return self._told(taken, self.values.names[shared.value])
 
     def _told(self, taken: Sequence[int], name: tuple[str, str] | None) -> Found:

@@ -104,6 +104,24 @@ def test_a_late_member_joins_while_the_incident_lasts_and_not_a_day_later(values
     assert [len(f.series) for f in find_incidents(results(hit), values)] == [14, 1]
 
 
+def test_those_who_join_late_do_not_make_it_last_until_the_next_cause(values: Values) -> None:
+    harvester = {i: [(50, 120)] for i in range(2, 42, 4)}
+    late = {42: [(110, 180)], 46: [(170, 225)]}  # each begins before the one before it has ended
+    site = {i: [(220, 260)] for i in (48, 49, 50)}  # 50 is of the harvester too
+    found = find_incidents(results(harvester | late | site), values)
+    assert [(f.field, f.value, f.series) for f in found] == [
+        ("harvester", "H2", (*range(2, 42, 4), 42)),
+        ("panda_queue", "", (46,)),
+        ("atlas_site", "S16", (48, 49, 50)),
+    ]
+
+
+def test_a_harvester_is_told_by_the_third_of_its_queues_that_has_jobs(values: Values) -> None:
+    hit = {i: [(100 + i % 5, 160)] for i in range(2, 26, 4)}  # of 15
+    (found,) = find_incidents(results(hit, "harvester_down"), values)
+    assert (found.field, found.value, found.series) == ("harvester", "H2", tuple(hit))
+
+
 def test_flapping_is_one_incident(values: Values) -> None:
     spans = [(50, 55), (70, 72), (72 + FLAP_TICKS, 120)]
     (found,) = find_incidents(results({7: spans}), values)

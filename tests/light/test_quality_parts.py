@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from qad_dl.errors import ConfigError, InputError
+from training.quality.crew import Queue
 from training.quality.parts import Part, Workshop, spoken, table_of
 
 if TYPE_CHECKING:
@@ -123,3 +125,42 @@ def test_a_part_that_needs_what_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(4, "4 s"), (300, "5 min"), (3 * 3600 + 240, "3 h 4 min")])
 def test_times_for_people(seconds: float, said: str) -> None:
     assert spoken(seconds) == said
+
+
+def add(_place: Path, inputs: Any, needed: Any) -> dict[str, Any]:
+    """A maker that other processes can find."""
+    if inputs.get("broken"):
+        msg = "no such file"
+        raise InputError(msg)
+    return {"sum": inputs["n"] + sum(made.result["sum"] for made in needed.values()), "process": os.getpid()}
+
+
+def tree(work: Path, broken: str = "") -> Workshop:
+    names = {"a": (), "b": (), "c": ("a",), "d": ("b", "c"), "e": ("d",)}
+    return Workshop(
+        table_of(Part(n, add, {"n": 1, "broken": n == broken}, "code", needs) for n, needs in names.items()), work
+    )
+
+
+def test_several_at_a_time_make_the_same(tmp_path: Path) -> None:
+    shops = {jobs: tree(tmp_path / str(jobs)) for jobs in (1, 2)}
+    assert [shop.run(shop.chosen([None]), jobs) for jobs, shop in shops.items()] == [[], []]
+    assert [result(shop, "e")["sum"] for shop in shops.values()] == [5, 5]
+    assert result(shops[1], "e")["process"] == os.getpid() != result(shops[2], "e")["process"]
+
+
+def test_what_fails_beside_others_takes_only_what_needs_it_along(tmp_path: Path) -> None:
+    shop = tree(tmp_path, broken="c")
+    assert shop.run(shop.chosen([None]), jobs=2) == ["c", "d", "e"]
+    assert [name for name in shop.parts if shop.find(name)] == ["a", "b"]
+
+
+def test_what_most_of_the_time_waits_for_comes_first() -> None:
+    needs: dict[str, set[str]] = {"short": set(), "first": set(), "then": {"first"}, "last": {"then"}}
+    seconds = {"short": 50.0, "first": 10.0, "then": 100.0, "last": 1.0}
+    queue = Queue(needs, seconds, in_order=False)
+    assert queue.take(1) == ["first"]
+    assert queue.take(5) == ["short"], "what waits for a part that is being made is not ready"
+    queue.done("first")
+    assert queue.take(5) == ["then"]
+    assert queue.left_s() == 151

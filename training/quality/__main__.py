@@ -1,6 +1,6 @@
 """Measure how good the alarms are, and write the page that says so.
 
-python -m training.quality [scale=full|smoke] [part=NAME|list|worlds|report] [out=FILE.md] [work=DIR]
+python -m training.quality [scale=full|smoke] [part=NAME|list|worlds|report] [jobs=N] [out=FILE.md] [work=DIR]
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(config: DictConfig) -> None:
             print(f"{'made' if workshop.find(name) else '    '}  {name}")
         return
     patterns = {"worlds": plan.qualifying(), "report": []}.get(part, [part])
-    failed = workshop.run(workshop.chosen(patterns)) if patterns else []
+    failed = workshop.run(workshop.chosen(patterns), int(plain["jobs"])) if patterns else []
     if part in (None, "report"):
         write_report(Path(plain["out"]), workshop.work / "verdicts.json", reader, plain["scale"]["name"])
         sys.stderr.write(f"{plain['out']} written\n")

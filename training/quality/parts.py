@@ -8,14 +8,17 @@ import json
 import statistics
 import sys
 import time
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.atomic import replace_directory
 from qad_dl.errors import ConfigError, QadError
+from training.quality.crew import Queue, crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
 RESULT: Final = "result.json"
@@ -104,31 +107,44 @@ class Workshop:
                 self._with_needs(name, ordered)
         return list(ordered)
 
-    def run(self, names: Sequence[str]) -> list[str]:
-        """Make what is missing of these parts, in this order, saying what is left and how long it may take.
+    def run(self, names: Sequence[str], jobs: int = 1) -> list[str]:
+        """Make what is missing of these parts, each after what it needs, saying what is left and how long it may take.
+
+        Args:
+            names: of the parts, in an order in which they can be made.
+            jobs: how many are made at a time, each in a process of its own if there are several.
 
         Returns:
             Names of the parts that could not be made; what needs them is left out, all else is made.
         """
         missing = [name for name in names if self.find(name) is None]
         _say(f"{len(names)} parts, {len(names) - len(missing)} are there")
-        failed: list[str] = []
-        for i, name in enumerate(missing):
-            left = sum(self.expected_s(n) for n in missing[i:])
-            _say(f"[{i + 1}/{len(missing)}] {name}; left: {spoken(left)}")
-            if set(failed) & set(self.parts[name].needs):
-                _say(f"[{i + 1}/{len(missing)}] {name}: left out, it needs what could not be made")
-                failed.append(name)
-                continue
-            try:
-                seconds = self._make(name)
-            except (QadError, RuntimeError) as error:
-                _say(f"[{i + 1}/{len(missing)}] {name}: {error}")
-                failed.append(name)
-                continue
-            late = f", longer than the {spoken(LIMIT_S)} that a part may take" if seconds > LIMIT_S else ""
-            _say(f"[{i + 1}/{len(missing)}] {name}: {spoken(seconds)}{late}")
-        return failed
+        expected = {name: self.expected_s(name) for name in missing}
+        needs = {name: set(self.parts[name].needs) & set(missing) for name in missing}
+        queue = Queue(needs, expected, in_order=jobs == 1)
+        with crew(jobs) as makers:
+            beside: dict[Future[float], str] = {}
+            while queue.left:
+                for name in queue.take(jobs - len(beside)):
+                    _say(f"{queue.place(name)} {name}; left: {spoken(queue.left_s() / jobs)}")
+                    beside[makers.submit(self.make, name)] = name
+                done, _ = wait(beside, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._note(queue, beside.pop(future), future)
+        return queue.failed
+
+    def _note(self, queue: Queue, name: str, future: Future[float]) -> None:
+        """Say how a part went, and what can now be made or never will."""
+        try:
+            seconds = future.result()
+        except (QadError, RuntimeError) as error:
+            _say(f"{queue.place(name)} {name}: {error}")
+            for other in queue.fail(name):
+                _say(f"{queue.place(other)} {other}: left out, it needs what could not be made")
+            return
+        queue.done(name)
+        late = f", longer than the {spoken(LIMIT_S)} that a part may take" if seconds > LIMIT_S else ""
+        _say(f"{queue.place(name)} {name}: {spoken(seconds)}{late}")
 
     def expected_s(self, name: str) -> float:
         """Seconds that a part takes: as lately, with whatever code; else as its kind; else as thought."""
@@ -139,7 +155,12 @@ class Workshop:
                 return float(statistics.median(kept))
         return self.parts[name].guess_s
 
-    def _make(self, name: str) -> float:
+    def make(self, name: str) -> float:
+        """Make a part whose needs are there; returns the seconds that it took.
+
+        Raises:
+            RuntimeError: a part that it needs is not there.
+        """
         part = self.parts[name]
         needed = {need: self.find(need) for need in part.needs}
         made = {need: one for need, one in needed.items() if one is not None}

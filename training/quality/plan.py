@@ -112,8 +112,15 @@ class Plan:
         return World(name, params, str(split), str(end), str(start))
 
     def parts(self) -> Iterator[Part]:
-        """All parts, each after those that it needs."""
+        """All parts, each after those that it needs.
+
+        Raises:
+            ConfigError: the world that is looked at more closely is not among those that are reported.
+        """
         tuning, names = self.config["ablation"]["world"], self.reporting
+        if self.config["closer"] not in names:
+            msg = f"closer={self.config['closer']} is not among the worlds that are reported: {', '.join(names)}"
+            raise ConfigError(msg)
         for name in dict.fromkeys([tuning, *names, POLLUTED, QUIET]):
             yield self._world(name)
         for name in names:  # first, so that it is soon said which worlds count
@@ -175,7 +182,7 @@ class Plan:
         if not (self.scale["ricc"] and jobs.is_file()):
             return
         content = hashlib.sha256(jobs.read_bytes()).hexdigest()
-        yield Part("world/ricc", make_ricc, {"jobs": str(jobs), "sha256": content}, self.code["ricc"], (), 30)
+        yield Part("world/ricc", make_ricc, {"jobs": config["jobs"], "sha256": content}, self.code["ricc"], (), 30)
         world = World("ricc", {}, config["split"], config["end"], config["start"])
         *made, measured = self._model(world, "default", self.config["variants"]["default"])
         yield from made

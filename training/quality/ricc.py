@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,11 @@ from qad_dl.store import Store
 from qad_dl.timeparse import parse_time
 from training.quality import scored
 from training.quality.known import load_known
+from training.quality.sources import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -28,9 +29,9 @@ DAY = np.timedelta64(24 * 3600, "s")
 
 
 def make_ricc(place: Path, inputs: Mapping[str, Any], _made: Mapping[str, Made]) -> dict[str, Any]:
-    """Import the job history `inputs['jobs']` as a world without known incidents."""
+    """Import a job history as a world without known incidents; `inputs['jobs']` is its path from the top."""
     store = Store.create(place / "store", None)
-    for _, part in split_days(load_jobs(Path(inputs["jobs"]), Tick())):
+    for _, part in split_days(load_jobs(ROOT / inputs["jobs"], Tick())):
         store.put(part)
     (place / "incidents.csv").write_text(NO_INCIDENTS, encoding="utf-8")
     return {"span": [str(t) for t in store.span() or ()]}
