@@ -152,7 +152,7 @@ lint: env ## ruff, mypy, import contracts
 
 COLLECTOR_ROWS := 1 2 3 4 5 6 7 8
 QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
-REVIEW_ROWS := 1 2 3 5 6
+REVIEW_ROWS := 1 2 3 4 5 6
 ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(QUALITY_ROWS:%=quality-%) quality-6 $(REVIEW_ROWS:%=review-%)
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
 DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
@@ -242,6 +242,9 @@ accept-review-2: screenshots ## the pictures of docs/review.md
 
 accept-review-3: env system ## two reviewers in two browsers, 200 labels, the server killed: none lost, none doubled
 	$(ACCEPT) tests/accept/test_labels.py
+
+accept-review-4: env ## 5 % of the training time is incidents: with labels of them a bundle sees more
+	$(ACCEPT) tests/accept/test_labelled_training.py
 
 accept-review-5: env ## a bundle's life: drift is told, a challenger wins, is promoted, is rolled back
 	$(ACCEPT) tests/accept/test_life.py

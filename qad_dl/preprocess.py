@@ -215,7 +215,7 @@ class Preprocess:
             values=values,
             usable=(grid.arrived & (~grid.frozen | _still(grid))) & np.isfinite(x).all(axis=2),
             last_row=last_row,
-            expected=_spread(~grid.online, self.plan.grace),
+            expected=lasting(~grid.online, self.plan.grace),
             recovering=_recovering(grid, self.plan.day),
             calendar=calendar(grid.times),
             segment=segment,
@@ -409,10 +409,10 @@ def _recovering(grid: Grid, day: int) -> NDArray[np.bool_]:
     Without a row for a day and still without one a series is not back: it may be why one is told.
     """
     away = grid.quiet >= day
-    return _spread(~grid.online, day) | (_spread(away, day) & ~away)
+    return lasting(~grid.online, day) | (lasting(away, day) & ~away)
 
 
-def _spread(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:
+def lasting(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:
     """Each True of [N, T] carried on for `ticks` more ticks."""
     at = np.where(flags, np.arange(flags.shape[1]), -ticks - 1)
     return (np.arange(flags.shape[1]) - np.maximum.accumulate(at, axis=1)) <= ticks

@@ -229,7 +229,7 @@ class Scorer:
         reason = reasons(plan, prepared, series, start, made)
         skip = start - first
         said = np.isfinite(made.location[:, skip:]) & np.isfinite(made.spread[:, skip:])
-        score = np.where((reason == 0) & said.all(axis=(2, 3)), calibration.score(judged.statistics), np.nan)
+        score = np.where((reason == 0) & said.all(axis=(2, 3)), calibration.score(judged.statistics, seen.ids), np.nan)
         reason = np.where((reason == 0) & ~np.isfinite(score), np.int8(CODE["invalid"]), reason)
         weight, sign = calibration.leading(judged)
         state, direction = _leader(weight, sign, reason)
