@@ -8,6 +8,9 @@ ifndef TOGETHER
 endif
 .DEFAULT_GOAL := help
 
+# Where this is set, each of the hundreds of processes that tests start compiles our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The first Python of 3.11 or newer on the PATH; `make PYTHON=python3.13 ...` takes another.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -145,7 +148,7 @@ trained: env
 		--out $(TRAINED)/scores.parquet
 
 # A light test that passed where torch is not shows nothing new where it is, with the same releases of the same packages:
-# only those that did not run there, and those marked `everywhere`, run again. `.venv/bin/python -m pytest` runs all.
+# only those that were skipped there, and those marked `everywhere`, run again. `.venv/bin/python -m pytest` runs all.
 PASSED := checkpoints/passed-light.json
 PYTEST_TOGETHER := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
