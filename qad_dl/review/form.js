@@ -146,12 +146,14 @@ function eventWords(event) {
 const historyOf = (label) => h('ol', {}, ...label.history.map((event) => h('li', {}, eventWords(event))));
 
 // Labels that were taken back, folded away: what was said, by whom, when, and how it ended.
-function goneItem(found) {
+function fillGone() {
+  const found = goneHere();
   const back = (label) => button('bring back', 'Say it again', () => { putAndNote(draftOf(label), label.label); said(`Labelled ${label.word} again.`); });
-  const items = found.map((label) => h('li', { 'data-label': label.label },
-    h('b', {}, `${label.word}${label.kind ? `, ${kindWords(label.kind)}` : ''}`), h('span', { class: 'on' }, ` ${targetWords(label.target)}`),
-    label.history[0].author === labels.author() ? back(label) : null, historyOf(label)));
-  return h('li', { class: 'gone' }, h('details', {}, h('summary', {}, `${plural(found.length, 'label was', 'labels were')} taken back`), h('ul', {}, ...items)));
+  $('gone').hidden = !found.length;
+  $('gone-count').textContent = `${plural(found.length, 'label was', 'labels were')} taken back`;
+  $('gone-list').replaceChildren(...found.map((label) => h('li', { 'data-label': label.label },
+    h('b', {}, `${label.word}${label.kind ? `, ${kindWords(label.kind)}` : ''}`), ` ${targetWords(label.target)} `,
+    label.history[0].author === labels.author() ? back(label) : null, historyOf(label))));
 }
 
 function labelItem(label) {
@@ -169,9 +171,8 @@ function fillLabels() {
   $('labels').classList.toggle('named', Boolean(labels.author()));
   $('sync').classList.toggle('trouble', (labels.away || labels.trouble) !== '');
   if (!shown) return;
-  const open = $('label-list').querySelector('.gone details')?.open, gone = goneHere();
-  $('label-list').replaceChildren(...labelsHere().map(labelItem), ...(gone.length ? [goneItem(gone)] : []));
-  if (open && gone.length) $('label-list').querySelector('.gone details').open = true;
+  $('label-list').replaceChildren(...labelsHere().map(labelItem));
+  fillGone();
   fillSubject();
 }
 

@@ -2,6 +2,14 @@
 
 const scoreWords = (line) => (line.f ? `Highest score ${fixed(line.top)}, threshold ${fixed(index.threshold)}; ${plural(line.f, 'flagged tick')} in ${plural(line.e.length, 'event')}.` : '');
 
+const DOWNTIMES = 3;
+
+// The declared downtimes of a queue, for those who do not see the stripes.
+function downtimeWords({ d }) {
+  const listed = d.slice(0, DOWNTIMES).map(([from, to, what]) => `${what}, ${span(from, to)} UTC`).join('; ');
+  return d.length ? `Downtime: ${listed}${d.length > DOWNTIMES ? ` and ${d.length - DOWNTIMES} more` : ''}.` : '';
+}
+
 const newStates = (rows) => Object.entries(index.strange).filter(([, having]) => rows.some((row) => having.includes(row))).map(([state]) => state);
 
 // What the bundle was not trained on, of a queue or of those of an incident: what it says of that is worth less.

@@ -181,7 +181,7 @@ function draw(view, data, range) {
 
 function fillNotes({ incident, row }, data) {
   const one = row ?? (incident.q.length === 1 ? incident.q[0] : null);
-  const group = one === null ? [data.members.length < data.of ? `Adding up: ${data.members.length} of ${data.of} queues so far.` : `Counts are those of its ${data.of} queues together, the bands added edge by edge; scores are the highest of any.`] : [scoreWords(index.series[one])];
+  const group = one === null ? [data.members.length < data.of ? `Adding up: ${data.members.length} of ${data.of} queues so far.` : `Counts are those of its ${data.of} queues together, the bands added edge by edge; scores are the highest of any.`] : [scoreWords(index.series[one]), downtimeWords(index.series[one])];
   $('notes').textContent = [...group, unknownWords(row === null ? incident.q : [row]), unscoredWords(data)].filter(Boolean).join(' ');
 }
 

@@ -80,12 +80,18 @@ function pickable(u, pick) {
 
 const key = (kind, text) => h('span', { class: `key ${kind}` }, text);
 
+// Why a fall is no alarm at a tick: a declared downtime, or a queue that is not online.
+function calmAt({ downtimes, status }, t) {
+  const declared = downtimes.find(([from, to]) => from <= times[t] && times[t] < to);
+  return declared || status[t] & EXPECTED ? [key('quiet', declared ? `downtime: ${declared[2]}` : 'fall expected')] : [];
+}
+
 function scoreSpec(queue, stack) {
   const { colours, regions } = stack;
   const words = (t) => {
-    if (queue.score[t] === null) return [key('gap', `not scored: ${reasonWords(queue.status[t])}`)];
+    if (queue.score[t] === null) return [key('gap', `not scored: ${reasonWords(queue.status[t])}`), ...calmAt(queue, t)];
     const blamed = index.states[queue.blamed[t] - 1];
-    return [key('line', fixed(queue.score[t], 2)), queue.status[t] & FLAGGED ? key('flag', `flagged: ${blamed ?? 'yes'}`) : `threshold ${fixed(index.threshold)}`];
+    return [key('line', fixed(queue.score[t], 2)), queue.status[t] & FLAGGED ? key('flag', `flagged: ${blamed ?? 'yes'}`) : `threshold ${fixed(index.threshold)}`, ...calmAt(queue, t)];
   };
   return {
     kind: 'score', title: queue.members ? 'highest score' : 'score', height: 128, clock: true, data: [queue.score], words,
