@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from qad_dl.backtest import read_grid, score_tick
-from qad_dl.incident_log import Followed, follow
+from qad_dl.incident_log import OPENED, Followed, follow
 from qad_dl.incidents import values_of
 from qad_dl.novel import Novel, novel, novel_in
 from qad_dl.review.data import build_index, ranking
 from qad_dl.scorer import Scorer
+from qad_dl.sinks.message import single
+from serving.evaluate import evaluate
+from serving.follow import Book, follow_all
+from serving.state import State
 from tests.light.made import at, history
 from tests.light.made_bundle import made_history, made_store, write_made_bundle
 from tests.light.test_review_data import small_results
@@ -26,10 +31,15 @@ LAST = 2 * 144 - 1
 
 
 @pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "made"
     write_made_bundle(folder)
-    return Scorer.load(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scorer(bundle: Path) -> Scorer:
+    return Scorer.load(bundle)
 
 
 @pytest.fixture
@@ -78,3 +88,16 @@ def test_the_page_marks_them() -> None:
     rows = {results.series[i][0]: row for row, i in enumerate(order)}
     assert index["strange"] == {"throttled": sorted([rows["Q0"], rows["Q1"]])}
     assert np.array_equal(build_index(results, {}, [], order)[0]["strange"], {})
+
+
+def test_people_are_told_that_the_queue_is_new(store: Store, bundle: Path, tmp_path: Path) -> None:
+    last = LAST + 9
+    stopped = [(t, "NEW", "running", 0.0) for t in range(LAST + 1, last + 1)]
+    store.put(pa.concat_tables([made_history(9.5 / 144, seed=2, first=LAST + 1), history(stopped)]))
+    state = State(tmp_path / "state")
+    found = evaluate(store, state, [bundle], at(LAST + 1), at(last), 0.01)
+    book, news = follow_all(state, Book(), found.scored, at(last))
+    (told,) = (incident for incident in book.open(found.scored[0].label) if "NEW" in incident.queues)
+    assert told.unknown_queues == ("NEW",)
+    (first,) = (item for item in news if item.incident.id == told.id and item.transition.action == OPENED)
+    assert "new to the bundle" in single("k", OPENED, first).plain()
