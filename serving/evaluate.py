@@ -10,6 +10,7 @@ import numpy as np
 from qad_dl.backtest import read_grid
 from qad_dl.bundles import label_of
 from qad_dl.errors import BundleError, ConfigError
+from qad_dl.novel import Novel, novel_in
 from qad_dl.reconstruction import Earlier
 from qad_dl.rolling import load, roll, save
 from qad_dl.scorer import Scorer
@@ -37,6 +38,7 @@ class Scored:
         results: scores of the new ticks, with details.
         metadata: what holds in the range of its grid.
         known: the (panda_queue, prod_source, resource) that have had rows.
+        unknown: what the bundle was not trained on, at the newest tick.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Scored:
     results: Results
     metadata: Metadata
     known: frozenset[tuple[str, str, str]]
+    unknown: Novel
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -105,7 +108,8 @@ def _score(store: Store, state: State, path: Path, first: np.datetime64, last: n
     else:
         results, made = scorer.score_last(kept.grid, metadata, budget, Earlier.from_arrays(kept.memory))
         save(kept_at, replace(kept, memory=made.to_arrays()))
-    return Scored(path, bundle.name, results, metadata, kept.known)
+    unknown = novel_in(bundle.preprocess, results, kept.grid)
+    return Scored(path, bundle.name, results, metadata, kept.known, unknown)
 
 
 def _score_range(store: Store, scorer: Scorer, first: np.datetime64, last: np.datetime64, budget: float) -> Results:

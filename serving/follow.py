@@ -127,7 +127,8 @@ def follow_all(
         for at in part.results.times:
             if book.tick is not None and at <= book.tick:
                 continue
-            found, happened = follow(incidents.get(part.label, ()), until(past, at), values, rules, part.results)
+            known = incidents.get(part.label, ())
+            found, happened = follow(known, until(past, at), values, rules, part.results, unknown=part.unknown)
             incidents[part.label] = found
             news += [News(part.label, at, t, records=records_of(t, part.results, part.records)) for t in happened]
         save_results(state.results(part.label), past)

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from qad_dl.atomic import replace_file
     from qad_dl.backtest import run_backtest
     from qad_dl.incidents import find_incidents, to_incidents, values_of
+    from qad_dl.novel import novel
     from qad_dl.review.incidents import named
     from qad_dl.review.page import gather, load_uplot, static_page
     from qad_dl.review.past import week_before
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     incidents = named(to_incidents(find_incidents(results, values_of(results, store)), results))
     past = week_before(store, scorer.bundle.preprocess, results)
     title = "qad review · " + "/".join(args.store.resolve().parts[-2:])
-    content = gather(results, store.metadata().at(end), store.downtimes(), title, incidents, past, labels)
+    unknown = novel(scorer.bundle, results, store)
+    content = gather(results, store.metadata().at(end), store.downtimes(), title, incidents, past, labels, unknown)
     page = static_page(content, *uplot).html.encode("utf-8")
     replace_file(args.out, page)
     flagged = int(results.flagged.any(axis=1).sum())

@@ -9,7 +9,9 @@ import numpy as np
 
 from qad_dl.errors import InputError
 from qad_dl.events import Event, find_events
+from qad_dl.incident_features import NOTABLE
 from qad_dl.incidents_file import QUEUE_FIELD
+from qad_dl.novel import Novel, series_called
 from qad_dl.review.fields import Fields
 from qad_dl.review.incidents import incident_line, place
 from qad_dl.review.packing import (
@@ -90,6 +92,7 @@ def build_index(
     downtimes: Sequence[Downtime],
     order: Sequence[int],
     incidents: Sequence[Incident] = (),
+    unknown: Novel | None = None,
 ) -> tuple[Json, Fields]:
     """What the list needs at once, as JSON: the range, the fields to filter by, and a line for each series.
 
@@ -99,6 +102,7 @@ def build_index(
         downtimes: declared downtimes; those of a series are shown if its key names a queue.
         order: series indices in the order of the list.
         incidents: what was found in the range, under names that last.
+        unknown: what the bundle that scored them was not trained on.
 
     Returns:
         The index, and the metadata by field.
@@ -124,7 +128,9 @@ def build_index(
         "rest": deflate(json.dumps([fields.rest(row) for row in range(len(order))]).encode("utf-8")),
         "kinds": list(INCIDENT_KINDS),
         "series": [series_line(results, i, fields, row, declared) for row, i in enumerate(order)],
+        "features": list(NOTABLE),
     }
+    add_unknown(index, unknown or Novel(), [results.series[i] for i in order])
     rank = {i: row for row, i in enumerate(order)}
     sizes = fields.sizes()
     index["incidents"] = [
@@ -132,6 +138,18 @@ def build_index(
         for placed in place(incidents, results, metadata)
     ]
     return index, fields
+
+
+def add_unknown(index: Json, unknown: Novel, keys: Sequence[tuple[str, ...]]) -> None:
+    """Mark the series that the bundle does not know; name the states that it does not, with the rows that have them."""
+    strange = set(unknown.keys)
+    for line, key in zip(index["series"], keys, strict=True):
+        line.update({"nw": 1} if key in strange else {})
+    named = [series_called(index["entity"], key) for key in keys]
+    index["strange"] = {
+        state: [row for row, name in enumerate(named) if name in names]
+        for state, names in ((state, set(names)) for state, names in unknown.having.items())
+    }
 
 
 def series_record(results: Results, metadata: Mapping[str, Record], i: int) -> dict[str, str]:

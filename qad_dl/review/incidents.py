@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qad_dl.incident_features import figures, in_notable_units, incident_features, leader
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.review.spark import sparkline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Record
     from qad_dl.results import Details, Results
 
 Json = dict[str, Any]
-
-HIGH_AND_LOW: Final = (1, -1)
 
 
 def named(incidents: Sequence[Incident]) -> list[Incident]:
@@ -102,6 +99,7 @@ def incident_line(placed: Placed, results: Results, details: Details, rank: Mapp
     score, flagged = results.score[series], np.any(results.flagged[series], axis=0)
     highest = np.where(np.isfinite(score), score, -1.0).max(axis=0)
     state, direction = leader(results, series, ticks)
+    features = incident_features(results, series, placed.start, placed.end, of)
     top = incident.severity if incident.severity is not None else max(0.0, float(highest[ticks].max()))
     return {
         "id": incident.incident,
@@ -115,34 +113,5 @@ def incident_line(placed: Placed, results: Results, details: Details, rank: Mapp
         "of": of,
         "s": sparkline(np.where(highest >= 0, highest, np.nan), flagged, results.threshold),
         "w": [state, direction, *figures(details, series, ticks, state, direction)],
+        "z": [round(float(z), 2) for z in in_notable_units(features)],
     }
-
-
-def leader(results: Results, series: Sequence[int], ticks: slice) -> tuple[int, int]:
-    """The state and direction with the most score behind them; -1 and 0 where nothing is scored."""
-    score = np.nan_to_num(results.score[series, ticks])
-    state, direction = results.state[series, ticks], results.direction[series, ticks]
-    weights = {
-        (s, d): float(score[(state == s) & (direction == d)].sum())
-        for s in np.unique(state[state >= 0]).tolist()
-        for d in HIGH_AND_LOW
-    }
-    return max(weights, key=lambda key: weights[key]) if any(weights.values()) else (-1, 0)
-
-
-def figures(details: Details, series: Sequence[int], ticks: slice, state: int, direction: int) -> list[Any]:
-    """[tick, observed, expected] of the queues together, where the state is farthest off to its side."""
-    if state < 0:
-        return [ticks.start, None, None]
-    observed, expected = (together(array[series, ticks, state]) for array in (details.observed, details.reconstruction))
-    distance = direction * (np.log1p(observed) - np.log1p(expected))
-    if not np.isfinite(distance).any():
-        return [ticks.start, None, None]
-    worst = int(np.nanargmax(distance))
-    return [ticks.start + worst, round(float(observed[worst]), 1), round(float(expected[worst]), 1)]
-
-
-def together(counts: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum over queues, [Q, T] to [T]; NaN where none is known."""
-    known = np.isfinite(counts)
-    return np.where(known.any(axis=0), np.where(known, counts, 0.0).sum(axis=0, dtype=np.float64), np.nan)

@@ -10,6 +10,12 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+function button(text, title, action) {
+  const made = h('button', { type: 'button', title }, text);
+  made.addEventListener('click', action);
+  return made;
+}
+
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 const two = (n) => String(n).padStart(2, '0');

@@ -22,6 +22,7 @@ from qad_dl.bundle import SEAL
 from qad_dl.errors import QadError
 from qad_dl.incidents import find_incidents, to_incidents, values_of
 from qad_dl.incidents_file import Incident
+from qad_dl.novel import novel
 from qad_dl.review.incidents import named
 from qad_dl.review.page import gather
 from qad_dl.review.past import week_before
@@ -141,7 +142,8 @@ class Maker:
         told = [_incident(i, store.tick.delta) for i in book.incidents.get(self.bundle.name, ()) if not i.folded]
         past = self._last_week(store, scorer, results)
         title = f"qad review · {self.bundle.name}"
-        content = gather(results, store.metadata().at(end), store.downtimes(), title, merged(told, found), past)
+        records, downtimes, unknown = store.metadata().at(end), store.downtimes(), novel(scorer.bundle, results, store)
+        content = gather(results, records, downtimes, title, merged(told, found), past, unknown=unknown)
         return Shown.of(content, cause.tick)
 
     def _last_week(self, store: Store, scorer: Scorer, results: Results) -> NDArray[np.float32]:

@@ -346,6 +346,126 @@ def test_harvester_and_every_other_field_can_be_compared(visit: Visit, place: Pa
     assert "field_3" in options
 
 
+def test_the_cursor_tells_the_band_the_threshold_and_what_was_declared(
+    visit: Visit, place: Path | str, results: Results
+) -> None:
+    page = visit.open(place, "#queue=SITE-0008_MCORE")  # it has a downtime
+    i = results.series.index(("SITE-0008_MCORE",))
+    tick, s = int(np.flatnonzero(results.expected[i])[3]), results.states.index("running")
+    panel = page.locator(".panel.state").nth(s)
+    hover(page, panel, tick)
+    told = panel.locator("output").inner_text().replace("\u202f", "")
+    found = re.search(r"([\d.]+) expected \(([\d.]+)\u2013([\d.]+)\)", told)
+    assert found is not None, told
+    details = results.details
+    assert details is not None
+    wanted = [a[i, tick, s] for a in (details.reconstruction, details.lower, details.upper)]
+    assert [float(n) for n in found.groups()] == pytest.approx(wanted, rel=0.1, abs=0.6)
+    said = page.locator(".panel.score output").inner_text()
+    assert "downtime: offline" in said
+    assert f"threshold {THRESHOLD}" in said or "flagged: " in said
+    assert "Downtime: offline, " in (page.text_content("#notes") or "")
+    hover(page, panel, int(np.flatnonzero(results.expected[i])[0]) - 20)
+    assert "downtime" not in page.locator(".panel.score output").inner_text()
+
+
+def test_every_button_does_what_its_key_does(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, "#queue=SITE-0003_MCORE&tab=queues")
+    order = names(page, "list")
+    here = order.index("SITE-0003_MCORE")
+    page.click("#next")
+    page.wait_for_function("(name) => document.querySelector('#name').textContent === name", arg=order[here + 1])
+    page.click("#previous")
+    page.wait_for_function("(name) => document.querySelector('#name').textContent === name", arg=order[here])
+    page.wait_for_selector("#events button")
+    page.locator("#events button").first.click()
+    event = params(page)
+    page.click("#closer")
+    closer = params(page)
+    assert event["from"] < closer["from"] < closer["to"] < event["to"]
+    page.click("#later")
+    later = params(page)
+    assert later["from"] > closer["from"]
+    page.click("#earlier")
+    assert params(page)["from"] < later["from"]
+    page.click("#wider")
+    page.click("#last-day")
+    day = params(page)
+    assert (np.datetime64("2026-01-12T00:00") - np.datetime64(day["from"][:-1])) <= np.timedelta64(25, "h")
+    page.click("#to-event")  # the next one
+    second = params(page)
+    page.click("#all")
+    assert "from" not in params(page)
+    page.locator("#events button").nth(1).click()
+    assert params(page) == second
+    page.click("#all")
+    assert "from" not in params(page)
+    page.click("#closer")
+    page.locator("#plots .u-over").first.dblclick()
+    assert "from" not in params(page)
+    page.click("#help-open")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+    page.locator("#skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "queue"
+    assert visit.complaints == []
+
+
+def test_every_view_has_an_address(visit: Visit, place: Path | str) -> None:
+    wanted = {
+        "queue": "SITE-0004_MCORE",
+        "from": "2026-01-07T00:00Z",
+        "to": "2026-01-09T00:00Z",
+        "show": "1h,week",
+        "compare": "harvester",
+        "cell": "failed",
+        "tab": "queues",
+        "find": "site harvester-0",
+        "sort": "name",
+        "flagged": "any",
+        "kind": "bad_task",
+        "label": "none",
+        "time": "3days",
+        "is.cloud": "DE",
+        "is.field_6": "v4",
+    }
+    page = visit.open(place, "#" + "&".join(f"{name}={value}" for name, value in wanted.items()))
+    page.wait_for_selector("#others[data-drawn]")
+    boxes = {"#search": "find", "#sort": "sort", "#kind": "kind", "#labelled": "label", "#time": "time"}
+    for _ in range(2):
+        assert params(page) == wanted
+        assert {name: page.input_value(box) for box, name in boxes.items()} == {
+            name: wanted[name] for name in boxes.values()
+        }
+        assert page.locator("#more").get_attribute("open") is not None
+        page.keyboard.press("1")  # no key of ours
+        page.reload()
+        page.wait_for_selector("#others[data-drawn]")
+    assert visit.complaints == []
+
+
+def test_queues_are_filtered_by_their_status(visit: Visit, place: Path | str, results: Results) -> None:
+    page = visit.open(place, "#tab=queues")
+    every, blamed = {key[0] for key in results.series}, results.states.index("failed")
+    flagged = {key[0] for key, f in zip(results.series, results.flagged, strict=True) if f.any()}
+    wanted = {
+        "none": every - flagged,
+        "now": {key[0] for key, f in zip(results.series, results.flagged, strict=True) if f[-1]},
+        "quiet": {key[0] for key, calm in zip(results.series, results.expected, strict=True) if calm.any()},
+        "unscored": set(),
+    }
+    for choice, left in wanted.items():
+        page.select_option("#blamed", choice)
+        assert set(names(page)) == left, choice
+    page.select_option("#blamed", str(blamed))
+    assert set(names(page)) <= flagged
+    page.select_option("#blamed", "any")
+    page.select_option("#kind", "bad_task")
+    members = {queue for i in incidents_of(results) if i.kind == "bad_task" for queue in i.queues}
+    assert set(names(page)) == members
+
+
 def test_theme_can_be_chosen_and_is_kept(visit: Visit, place: Path | str) -> None:
     page = visit.open(place)
     shade = "getComputedStyle(document.body).backgroundColor"
