@@ -9,6 +9,7 @@ import numpy as np
 
 from qad_dl.errors import InputError
 from qad_dl.events import Event, find_events
+from qad_dl.evidence import Tuned
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.review.fields import Fields
 from qad_dl.review.incidents import incident_line, place
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Record
     from qad_dl.results import Details, Results
+    from qad_dl.tuning.order import Order
 
 BEFORE_TICKS: Final = 6
 """An event's evidence begins before it is flagged; so far back is looked for it."""
@@ -90,6 +92,7 @@ def build_index(
     downtimes: Sequence[Downtime],
     order: Sequence[int],
     incidents: Sequence[Incident] = (),
+    taught: Order | None = None,
 ) -> tuple[Json, Fields]:
     """What the list needs at once, as JSON: the range, the fields to filter by, and a line for each series.
 
@@ -99,6 +102,7 @@ def build_index(
         downtimes: declared downtimes; those of a series are shown if its key names a queue.
         order: series indices in the order of the list.
         incidents: what was found in the range, under names that last.
+        taught: the order of incidents that reviewers taught; by score where it is None.
 
     Returns:
         The index, and the metadata by field.
@@ -129,7 +133,7 @@ def build_index(
     sizes = fields.sizes()
     index["incidents"] = [
         incident_line(placed, results, details, rank, sizes.get((placed.incident.field, placed.incident.value), 0))
-        for placed in place(incidents, results, metadata)
+        for placed in place(incidents, results, metadata, taught)
     ]
     return index, fields
 
@@ -156,8 +160,15 @@ def series_line(results: Results, i: int, fields: Fields, row: int, declared: Ma
         "m": fields.codes(row),
         "st": [int(s) for s in active_states(details_of(results), i)],
         **({"x": 1} if results.expected[i].any() else {}),
+        **({"h": own} if (own := own_threshold(results, i)) is not None else {}),
         **({"u": last} if (last := int(status_codes(results, i)[-1]) & UNSCORED) else {}),
     }
+
+
+def own_threshold(results: Results, i: int) -> float | None:
+    """The threshold of series `i` at the end of the range; None where it is the one that all share."""
+    by = float(results.offset[i, -1]) if isinstance(results, Tuned) else 0.0
+    return round(results.threshold + by, 4) if by else None
 
 
 def event_line(results: Results, i: int, event: Event) -> list[Any]:
