@@ -66,6 +66,10 @@ class Weak:
     starts: NDArray[np.datetime64]
     heights: NDArray[np.float64]
 
+    def only(self, on: NDArray[np.bool_]) -> Weak:
+        """Some of them."""
+        return Weak(self.rows[on], self.starts[on], self.heights[on])
+
 
 def marked(things: Iterable[Judged], results: Results) -> list[Marked]:
     """The things that count for thresholds.

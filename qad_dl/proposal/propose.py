@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from qad_dl.incidents import Values
-    from qad_dl.label_evaluation import Judged
     from qad_dl.labels import Label
     from qad_dl.metadata import Metadata
     from qad_dl.proposal.ranking import ProposedOrder
@@ -167,9 +166,11 @@ def propose_from(
     own = Thresholds(proposed.field, proposed.offsets) if proposed.offsets else None
     draft = Tune(bundle, thresholds=own)
     then = tuned(results, draft, metadata)
-    order = _order(then, values, things)
+    before = find_incidents(results, values)
+    after = before if own is None else find_incidents(then, values)
+    order = propose_order(known_incidents(after, things, then))
     chosen = next((groups for groups in divided if groups.field == proposed.field), None)
-    changes = trade(results, then, values, labelling.marked, chosen, proposed)
+    changes = trade(results, then, (len(before), len(after)), labelling.marked, chosen, proposed)
     verdicts = (*dict.fromkeys((PROBLEM, EXPECTED, *(thing.verdict for thing in things))),)
     counted = {verdict: sum(thing.verdict == verdict for thing in things) for verdict in verdicts}
     made = Proposal(draft, proposed, order, changes, counted)
@@ -183,10 +184,6 @@ def propose_from(
         report=made.as_json(),
     )
     return replace(made, tune=tune)
-
-
-def _order(then: Results, values: Values, things: Sequence[Judged]) -> ProposedOrder:
-    return propose_order(known_incidents(find_incidents(then, values), things, then))
 
 
 def _groups(results: Results, metadata: Metadata, fields: Sequence[str]) -> list[Groups]:

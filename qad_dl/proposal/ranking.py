@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from qad_dl.tuning.features import WORDS, Sight, describe
 from qad_dl.tuning.order import Order, fit_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -95,7 +96,12 @@ def known_incidents(found: Sequence[Found], things: Sequence[Judged], results: R
         things: what was labelled.
         results: that show them, tuned as they were when they were found.
     """
-    said = [(f, {thing.verdict for thing in things if _about(thing, f, results)}) for f in found]
+    by_row: dict[int, list[_Timed]] = {}
+    for thing in things:
+        timed = _Timed(thing, span(results.times, thing.start, thing.end + GRACE))
+        for row in thing.rows:
+            by_row.setdefault(row, []).append(timed)
+    said = [(f, _verdicts(f, by_row)) for f in found]
     kept = [(f, next(iter(words))) for f, words in said if len(words) == 1 and words <= {PROBLEM, EXPECTED}]
     return Known(
         np.array([results.times[f.start] for f, _ in kept], "datetime64[s]"),
@@ -134,11 +140,24 @@ def _sight(found: Found) -> Sight:
     return Sight(found.series, found.start, found.end, found.kind, found.field != QUEUE_FIELD)
 
 
-def _about(thing: Judged, found: Found, results: Results) -> bool:
-    shared = len(set(thing.rows) & set(found.series))
-    ticks = span(results.times, thing.start, thing.end + GRACE)
-    together = ticks.start < found.end and found.start < ticks.stop
-    return together and (2 * shared > len(found.series) or 2 * shared > len(thing.rows))
+@dataclass(frozen=True, eq=False)
+class _Timed:
+    """A thing, and the ticks that it is about."""
+
+    thing: Judged
+    ticks: slice
+
+
+def _verdicts(found: Found, by_row: Mapping[int, Sequence[_Timed]]) -> set[str]:
+    """What is said of an incident."""
+    shared = Counter(timed for row in found.series for timed in by_row.get(row, ()))
+    return {
+        timed.thing.verdict
+        for timed, rows in shared.items()
+        if timed.ticks.start < found.end
+        and found.start < timed.ticks.stop
+        and (2 * rows > len(found.series) or 2 * rows > len(timed.thing.rows))
+    }
 
 
 def _too_few(problems: int, expected: int, later: tuple[int, int]) -> str:

@@ -106,8 +106,7 @@ class Labelling:
             on &= self.weak.starts >= start
         if end is not None:
             on &= self.weak.starts < end
-        weak = type(self.weak)(self.weak.rows[on], self.weak.starts[on], self.weak.heights[on])
-        return Labelling(kept, weak)
+        return Labelling(kept, self.weak.only(on))
 
     def counts(self) -> tuple[int, int]:
         """Problems and expected things among what is flagged."""
@@ -190,9 +189,7 @@ def propose_thresholds(labelling: Labelling, fields: Sequence[Groups], aim: Aim)
     early = labelling.between(None, split)
     chosen = _most_different(early, fields, aim)
     if chosen is None:
-        many = expected > aim.worth * problems
-        advice = "; a smaller budget is for all of them (`qad preview --budget`)" if many else ""
-        return Proposed("", {}, f"no field has groups that differ in what is a problem{advice}", split)
+        return Proposed("", {}, f"no field has groups that differ in what is a problem{_advice(labelling, aim)}", split)
     checked = check(chosen, _offsets(early, chosen, aim), labelling.between(split, None))
     raised, lowered = _wins(checked, aim)
     why = _in_words(checked, raised=raised, lowered=lowered)
@@ -269,6 +266,18 @@ def _too_few(problems: int, expected: int, later: tuple[int, int]) -> str:
     )
 
 
+def _advice(labelling: Labelling, aim: Aim) -> str:
+    """Where all groups alike would be better off with another threshold, that there is a knob for it."""
+    every = Groups("", ("all",), np.zeros(1 + max(int(m.rows.max()) for m in labelling.marked), np.int64))
+    above, _ = _cases(
+        Labelling(labelling.marked, labelling.weak.only(np.zeros(len(labelling.weak.rows), np.bool_))), every
+    )
+    made = fit(above.design, above.problem, np.array(RIDGE))
+    if _even(made, 0, aim) < STEP:
+        return ""
+    return "; what is just above the threshold is mostly expected in all: try a smaller budget (`qad preview --budget`)"
+
+
 def _most_different(early: Labelling, fields: Sequence[Groups], aim: Aim) -> Groups | None:
     """The field whose groups differ most by the evidence; None where that of none speaks for any difference."""
     gains = [sum(_gain(_cases(early, groups)[side], groups) for side in (0, 1)) for groups in fields]
@@ -326,10 +335,15 @@ def _fitted(cases: _Cases, groups: Groups) -> Fit:
 
 
 def _gain(cases: _Cases, groups: Groups) -> float:
-    """Evidence for groups that differ, over such as are alike."""
+    """Evidence for groups that differ in the share of problems, over such as are alike.
+
+    Whatever makes them differ counts, also that one of them has lower scores: so heights are not looked at.
+    """
     if not cases.mixed:
         return 0.0
-    return _fitted(cases, groups).evidence - fit(cases.design, cases.problem, np.array(RIDGE)).evidence
+    ones, ridge = cases.design[:, :1], np.array(RIDGE[:1])
+    differ = fit_groups(ones, cases.problem, ridge, cases.group, len(groups.values), SPREADS)
+    return differ.evidence - fit(ones, cases.problem, ridge).evidence
 
 
 def _offsets(labelling: Labelling, groups: Groups, aim: Aim) -> dict[str, float]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qad_dl.incidents import find_incidents
 from qad_dl.metrics.episodes import episode_begins
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.incidents import Values
     from qad_dl.proposal.marked import Marked
     from qad_dl.proposal.thresholds import Groups, Proposed
     from qad_dl.results import Results
@@ -68,14 +66,19 @@ class Trade:
 
 
 def trade(
-    now: Results, then: Results, values: Values, things: Sequence[Marked], groups: Groups | None, proposed: Proposed
+    now: Results,
+    then: Results,
+    incidents: tuple[int, int],
+    things: Sequence[Marked],
+    groups: Groups | None,
+    proposed: Proposed,
 ) -> Trade:
     """Compare flags now and then.
 
     Args:
         now: flagged from one threshold.
         then: flagged as proposed.
-        values: what the series share.
+        incidents: how many are found, now and then.
         things: what was labelled.
         groups: of the field of the proposal; None where there is none.
         proposed: the thresholds.
@@ -96,7 +99,7 @@ def trade(
         days=len(now.times) * tick,
         all=whole,
         groups=tuple(sorted(lines, key=lambda line: (line.episodes[1] - line.episodes[0], line.value))),
-        incidents=(len(find_incidents(now, values)), len(find_incidents(then, values))),
+        incidents=incidents,
         lost=tuple(m.name for m in gone if m.problem),
         caught=tuple(m.name for m in come if m.problem),
         silenced=tuple(m.name for m in gone if not m.problem),
