@@ -17,7 +17,6 @@ silenced than problems, by more than chance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -393,15 +392,19 @@ def _caps(labelling: Labelling, groups: Groups) -> dict[int, list[float]]:
 def _given_up(
     above: _Cases, wanted: Mapping[int, float], caps: Mapping[int, Sequence[float]], aim: Aim
 ) -> dict[int, int]:
-    """By group how many of its lowest problems are given up, where that may be and is worth it."""
+    """By group how many of its lowest problems are given up, where that may be and is worth it.
+
+    Those groups first in which most is silenced for each problem.
+    """
     offers = []
     for g, by in wanted.items():
-        for n, (low, high) in enumerate(pairwise([*caps.get(g, ()), np.inf]), 1):
-            heights = above.height[(above.group == g) & ~above.problem]
-            offers.append((int(((heights >= low) & (heights < min(high, by))).sum()), g, n))
+        heights, mine = above.height[(above.group == g) & ~above.problem], caps.get(g, ())
+        for n, until in enumerate([*mine[1:], np.inf][: aim.may_lose], 1) if mine else ():
+            gained = int(((heights >= mine[0]) & (heights < min(until, by))).sum())
+            offers += [(gained / n, g, n)] if gained >= aim.worth * n else []
     given: dict[int, int] = {}
-    for gained, g, n in sorted(offers, key=lambda offer: (-offer[0], offer[1], offer[2])):
-        if sum(given.values()) < aim.may_lose and gained >= aim.worth and given.get(g, 0) == n - 1:
+    for _, g, n in sorted(offers, key=lambda offer: (-offer[0], offer[1], offer[2])):
+        if g not in given and sum(given.values()) + n <= aim.may_lose:
             given[g] = n
     return given
 

@@ -1,4 +1,4 @@
-"""A store of six queues in two clouds: real failures in both, and short harmless bursts in one, with what reviewers say.
+"""A store of six queues in two clouds: failures in both, and short harmless bursts in one, with what reviewers say.
 
 The reviewers see what is flagged and know what was the matter, as people do who ring up the site.
 """
