@@ -154,7 +154,7 @@ def series_line(results: Results, i: int, fields: Fields, row: int, declared: Ma
         "n": series_name(results, i),
         "top": round(float(top), 2) if top >= 0 else None,
         "f": int(flagged.sum()),
-        "s": sparkline(score, flagged, results.threshold),
+        "s": sparkline(score, flagged, own_threshold(results, i) or results.threshold),
         "e": [event_line(results, i, event) for event in find_events(flagged, score)],
         "d": downtime_lines(results, i, declared),
         "m": fields.codes(row),
