@@ -1,10 +1,14 @@
 """A store of six queues in two clouds: failures in both, and short harmless bursts in one, with what reviewers say.
 
 The reviewers see what is flagged and know what was the matter, as people do who ring up the site.
+
+    python -m tests.light.made_wolf_store FOLDER      store, bundle and labels.jsonl, for a look by hand
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,16 +18,14 @@ from qad_dl.events import find_events
 from qad_dl.incidents import FLAP_TICKS
 from qad_dl.labels import LabelLog, event_of
 from qad_dl.rows import merge_rows
+from qad_dl.scorer import Scorer
 from tests.light.made import TICK, at, history
-from tests.light.made_bundle import QUEUES, made_history, made_store
+from tests.light.made_bundle import QUEUES, made_history, made_store, write_made_bundle
 from tests.light.made_labels import put
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
 
-    from qad_dl.scorer import Scorer
     from qad_dl.store import Store
 
 DAY = TICK.per_day
@@ -81,3 +83,14 @@ def _target(row: int, start: int, end: int) -> dict[str, str]:
 def _word(row: int, tick: int) -> str:
     failed = any(failure and q == row and -2 <= tick - t < BROKEN + 6 for q, t, failure in matters())
     return "problem" if failed else "expected"
+
+
+def make(folder: Path) -> None:
+    """Store, bundle and labels in a folder that is made."""
+    folder.mkdir(parents=True)
+    write_made_bundle(folder / "bundle")
+    label(folder / "labels.jsonl", wolf_store(folder / "store"), Scorer.load(folder / "bundle"))
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

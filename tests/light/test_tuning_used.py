@@ -29,9 +29,8 @@ from serving.evaluate import evaluate
 from serving.follow import Book, follow_all, load_results
 from serving.state import State
 from tests.light.made import at
-from tests.light.made_bundle import write_made_bundle
 from tests.light.made_news import group, incident, news
-from tests.light.made_wolf_store import BUDGET, DAY, END, START, label, matters, wolf_store
+from tests.light.made_wolf_store import BUDGET, DAY, END, START, make, matters
 from tests.light.test_review_data import small_results
 from tests.light.test_sinks_plan import planned
 
@@ -45,10 +44,8 @@ LENGTH = Order(("length",), np.array([1.0]), np.array([1.0]), np.array([2.0]), 0
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Store, bundle and labels, and what `qad tune --out` proposes; nothing is applied."""
-    made = tmp_path_factory.mktemp("tune")
-    write_made_bundle(made / "bundle")
-    store = wolf_store(made / "store")
-    label(made / "labels.jsonl", store, Scorer.load(made / "bundle"))
+    made = tmp_path_factory.mktemp("tune") / "made"
+    make(made)
     assert main(tune(made, "--out", str(made / "tune.json"))) == 0
     return made
 
