@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.evidence import Tuned, evidence, plain
 from qad_dl.incidents import FLAP_TICKS, TOGETHER_TICKS, find_incidents
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.novel import Novel, series_called
@@ -343,7 +344,7 @@ class _Now:
     def shows(self, sight: _Sight) -> bool:
         """Whether enough of the newest ticks show it, and it is large enough to be told."""
         results, rules = self.results, self.rules
-        recent = results.score[list(sight.series), -rules.m :]
+        recent = evidence(results)[list(sight.series), -rules.m :]
         flagged = results.flagged[list(sight.series), -rules.m :]
         if sight.last < results.times[-rules.m :][0]:
             return False
@@ -530,7 +531,7 @@ def _column(results: Results, at: int) -> Results:
     details = results.details
     if details is not None:
         details = replace(details, **{name: array[:, at : at + 1] for name, array in vars(details).items()})
-    return replace(results, times=results.times[at : at + 1], details=details, **arrays)
+    return replace(plain(results), times=results.times[at : at + 1], details=details, **arrays)
 
 
 _FILLS: Final[Mapping[str, Any]] = {
@@ -548,8 +549,8 @@ _FILLS: Final[Mapping[str, Any]] = {
 def joined(past: Results | None, new: Results, ticks: int) -> Results:
     """The results of `past` before those of `new`, the last `ticks` of both; without details.
 
-    Where the two overlap `new` counts; ticks between them are missing ones. Results of other states or kinds, those of
-    another bundle, are not joined.
+    Both have one threshold for all. Where the two overlap `new` counts; ticks between them are missing ones. Results of
+    other states or kinds, those of another bundle, are not joined.
     """
     if past is None or (past.entity, past.states, past.kinds) != (new.entity, new.states, new.kinds):
         return replace(new, details=None)
@@ -579,4 +580,6 @@ def until(results: Results, tick: np.datetime64) -> Results:
     """The results up to a tick."""
     on = results.times <= tick
     arrays = {name: getattr(results, name)[:, on] for name in _FILLS}
+    if isinstance(results, Tuned):
+        arrays["offset"] = results.offset[:, on]
     return replace(results, times=results.times[on], details=None, **arrays)

@@ -9,6 +9,7 @@ import numpy as np
 
 from qad_dl.errors import InputError
 from qad_dl.events import Event, find_events
+from qad_dl.evidence import Tuned
 from qad_dl.incident_features import NOTABLE
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.novel import Novel, series_called
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Record
     from qad_dl.results import Details, Results
+    from qad_dl.tuning.order import Order
 
 BEFORE_TICKS: Final = 6
 """An event's evidence begins before it is flagged; so far back is looked for it."""
@@ -93,6 +95,7 @@ def build_index(
     order: Sequence[int],
     incidents: Sequence[Incident] = (),
     unknown: Novel | None = None,
+    taught: Order | None = None,
 ) -> tuple[Json, Fields]:
     """What the list needs at once, as JSON: the range, the fields to filter by, and a line for each series.
 
@@ -103,6 +106,7 @@ def build_index(
         order: series indices in the order of the list.
         incidents: what was found in the range, under names that last.
         unknown: what the bundle that scored them was not trained on.
+        taught: the order of incidents that reviewers taught; by score where it is None.
 
     Returns:
         The index, and the metadata by field.
@@ -135,7 +139,7 @@ def build_index(
     sizes = fields.sizes()
     index["incidents"] = [
         incident_line(placed, results, details, rank, sizes.get((placed.incident.field, placed.incident.value), 0))
-        for placed in place(incidents, results, metadata)
+        for placed in place(incidents, results, metadata, taught)
     ]
     return index, fields
 
@@ -168,14 +172,21 @@ def series_line(results: Results, i: int, fields: Fields, row: int, declared: Ma
         "n": series_name(results, i),
         "top": round(float(top), 2) if top >= 0 else None,
         "f": int(flagged.sum()),
-        "s": sparkline(score, flagged, results.threshold),
+        "s": sparkline(score, flagged, own_threshold(results, i) or results.threshold),
         "e": [event_line(results, i, event) for event in find_events(flagged, score)],
         "d": downtime_lines(results, i, declared),
         "m": fields.codes(row),
         "st": [int(s) for s in active_states(details_of(results), i)],
         **({"x": 1} if results.expected[i].any() else {}),
+        **({"h": own} if (own := own_threshold(results, i)) is not None else {}),
         **({"u": last} if (last := int(status_codes(results, i)[-1]) & UNSCORED) else {}),
     }
+
+
+def own_threshold(results: Results, i: int) -> float | None:
+    """The threshold of series `i` at the end of the range; None where it is the one that all share."""
+    by = float(results.offset[i, -1]) if isinstance(results, Tuned) else 0.0
+    return round(results.threshold + by, 4) if by else None
 
 
 def event_line(results: Results, i: int, event: Event) -> list[Any]:

@@ -86,8 +86,9 @@ function queueOf(queue) {
 
 // Nothing below two fifths of the threshold, then ever fuller, full well above it.
 function scoreCell(queue) {
+  const threshold = thresholdOf(index.series[queue.row]);
   return (t) => {
-    const part = (queue.score[t] ?? 0) / index.threshold;
+    const part = (queue.score[t] ?? 0) / threshold;
     return part < 0.4 ? 0 : Math.min(1, 0.62 * part);
   };
 }

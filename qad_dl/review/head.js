@@ -1,6 +1,6 @@
 // What stands above the plots: the name of the incident or the queue, what happened in a sentence, its metadata, its queues.
 
-const scoreWords = (line) => (line.f ? `Highest score ${fixed(line.top)}, threshold ${fixed(index.threshold)}; ${plural(line.f, 'flagged tick')} in ${plural(line.e.length, 'event')}.` : '');
+const scoreWords = (line) => (line.f ? `Highest score ${fixed(line.top)}, threshold ${fixed(thresholdOf(line))}; ${plural(line.f, 'flagged tick')} in ${plural(line.e.length, 'event')}.` : '');
 
 const DOWNTIMES = 3;
 

@@ -370,7 +370,8 @@ function fillFrame() {
   const flagged = index.series.filter((line) => line.f).length;
   const now = index.series.filter((line) => line.e.at(-1)?.[1] === index.ticks).length;
   $('summary').textContent = `${span(times[0], times.at(-1) + index.step)} UTC · ${plural(index.series.length, 'queue')}, ${flagged} flagged, ` +
-    `${now} at the end · threshold ${fixed(index.threshold)} (${index.budget} false alarms per queue and day)`;
+    `${now} at the end · threshold ${fixed(index.threshold)} (${index.budget} false alarms per queue and day)` +
+    (index.series.some((line) => line.h !== undefined) ? ', of some groups another' : '') + (index.incidents.some((line) => line.p !== undefined) ? ' · incidents in the order that labels taught' : '');
   $('exact').textContent = index.quanta.observed[1];
   $('rounding').textContent = `${Math.ceil(50 / index.quanta.observed[1])}`;
   setTheme(THEMES.includes(recall('qad-theme')) ? recall('qad-theme') : 'auto');

@@ -87,18 +87,18 @@ function calmAt({ downtimes, status }, t) {
 }
 
 function scoreSpec(queue, stack) {
-  const { colours, regions } = stack;
+  const { colours, regions } = stack, threshold = thresholdOf(index.series[queue.row]);
   const words = (t) => {
     if (queue.score[t] === null) return [key('gap', `not scored: ${reasonWords(queue.status[t])}`), ...calmAt(queue, t)];
     const blamed = index.states[queue.blamed[t] - 1];
-    return [key('line', fixed(queue.score[t], 2)), queue.status[t] & FLAGGED ? key('flag', `flagged: ${blamed ?? 'yes'}`) : `threshold ${fixed(index.threshold)}`, ...calmAt(queue, t)];
+    return [key('line', fixed(queue.score[t], 2)), queue.status[t] & FLAGGED ? key('flag', `flagged: ${blamed ?? 'yes'}`) : `threshold ${fixed(threshold)}`, ...calmAt(queue, t)];
   };
   return {
     kind: 'score', title: queue.members ? 'highest score' : 'score', height: 128, clock: true, data: [queue.score], words,
-    label: `Score, at most ${fixed(queue.top)}, threshold ${fixed(index.threshold)}`,
+    label: `Score, at most ${fixed(queue.top)}, threshold ${fixed(threshold)}`,
     series: [curve(queue.score, colours.ink, 1.25)], axis: countAxis(colours, stack.gutter, { incrs: [0.5, ...WHOLE] }),
-    range: (view, high) => [0, Math.max(high ?? 0, index.threshold * 1.25) * 1.06],
-    after: (u) => { drawThreshold(u, colours); nameRegions(u, regions, colours); },
+    range: (view, high) => [0, Math.max(high ?? 0, threshold * 1.25) * 1.06],
+    after: (u) => { drawThreshold(u, colours, threshold); nameRegions(u, regions, colours); },
   };
 }
 

@@ -153,7 +153,7 @@ def digest(key: str, told: Sequence[tuple[str, News]], review_url: str = "") -> 
         for saying, news in told[:DIGESTED]
     ]
     if len(told) > DIGESTED:
-        lines.append((f"- and {len(told) - DIGESTED} more, of lower scores",))
+        lines.append((f"- and {len(told) - DIGESTED} more, of lower rank",))
     return Message(key, subject, (("These came together, or in quiet hours:",), *lines))
 
 
@@ -214,6 +214,8 @@ def _of_queues(saying: str, news: News, review_url: str) -> tuple[Paragraph, ...
     if cause:
         paragraphs.append((f"Likely kind: {incident.kind} - {cause}.",))
     paragraphs.append((f"How sure: a healthy queue scores as high {how_sure(incident.score)}", *_together(incident)))
+    if news.place is not None:
+        paragraphs.append((f"Reviewers called about {100 * news.place.chance:.0f} % of such incidents a problem.",))
     if incident.expected:
         paragraphs.append(("Not online or in a downtime: falls are expected and do not count here.",))
     if incident.group:

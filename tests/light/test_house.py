@@ -115,7 +115,7 @@ def test_a_decision_has_the_fixed_form(path: Path) -> None:
 
 def test_the_commands() -> None:
     scoring = ["score", "backtest", "evaluate", "incidents"]
-    assert list(COMMANDS) == ["simulate", "import", *scoring, "preview", "drift", "bundles", "review", "labels"]
+    assert list(COMMANDS) == ["simulate", "import", *scoring, "preview", "drift", "bundles", "review", "tune", "labels"]
     for name in COMMANDS:
         module = importlib.import_module(f"qad_dl.cli.cmd_{name}")
         assert callable(module.add_arguments)

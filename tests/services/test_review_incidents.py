@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from qad_dl.metadata import Metadata
 from qad_dl.review.page import gather, load_uplot, static_page
+from qad_dl.tuning.file import Thresholds, Tune, tuned
+from qad_dl.tuning.order import Order
 from tests.services.review_live import LiveServer
 from tests.services.review_pages import (
     GROUP,
     HOSTILE,
     content_of,
+    downtimes_of,
     drawn,
     incident_of,
     incidents_of,
@@ -509,3 +513,28 @@ def test_without_a_week_before_it_says_so(visit: Visit, results: Results, tmp_pa
     page.keyboard.press("w")
     assert "nothing of this queue for the week before" in (page.text_content("#said") or "")
     assert f"{THRESHOLD}" in (page.text_content("#summary") or "")
+
+
+def test_a_tuned_page_has_the_taught_order_and_own_thresholds(visit: Visit, results: Results, tmp_path: Path) -> None:
+    incidents = incidents_of(results)
+    taught = Order(("length",), np.array([3.0]), np.array([1.0]), np.array([3.0]), 0.0)
+    queue = results.series[3][0]
+    own = tuned(results, Tune("b", thresholds=Thresholds("panda_queue", {queue: 0.75})), Metadata.empty())
+    content = gather(own, metadata_of(results), downtimes_of(results), "tuned", incidents, taught=taught)
+    assert visit.requests == []
+    path = tmp_path / "tuned.html"
+    path.write_text(static_page(content, *load_uplot()).html, encoding="utf-8", newline="\n")
+    page = visit.open(path)
+    longest = sorted(incidents, key=lambda i: i.start - i.end)
+    shown = shown_incidents(page)
+    assert shown == [line["id"] for line in content.index["incidents"]]
+    assert shown[0] in {i.incident for i in longest[:5]}
+    assert shown != [i.incident for i in sorted(incidents, key=lambda i: -(i.severity or 0))]
+    assert "Reviewers called about " in (page.text_content("#headline") or "")
+    assert "in the order that labels taught" in (page.text_content("#summary") or "")
+    row = row_of(results, content, 3)
+    page.goto(f"{page.url.partition('#')[0]}#queue={queue}")
+    drawn(page, row)
+    label = page.locator("#plots canvas").first.evaluate("(c) => c.closest('[aria-label]').getAttribute('aria-label')")
+    assert f"threshold {results.threshold + 0.75:.1f}" in label
+    assert visit.complaints == []
