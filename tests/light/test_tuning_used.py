@@ -127,6 +127,8 @@ def test_it_is_applied_and_taken_back(folder: Path, tmp_path: Path, capsys: pyte
 def test_a_file_for_another_bundle_is_refused_in_one_line(
     folder: Path, applied: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if command == "review":
+        pytest.importorskip("uplot")
     applied.write_text(json.dumps({**json.loads(applied.read_text()), "bundle": "ffffffffffff"}))
     span = ["--start", f"{at(2 * DAY)}Z", "--end", f"{at(2 * DAY + 3)}Z"]
     more = {"score": [], "preview": span}.get(command, [*span, "--out", str(tmp_path / "out")])
