@@ -36,7 +36,7 @@ function setWishes(found) {
 // Write the address of what is on screen, without a new entry in the history unless it is another view.
 function address(view, range, fresh) {
   const found = new URLSearchParams(view ? viewParams(view) : []);
-  if (range && (range[0] > FULL[0] || range[1] < FULL[1])) { found.set('from', iso(range[0])); found.set('to', iso(range[1])); }
+  if (range && (range[0] >= FULL[0] + index.step || range[1] <= FULL[1] - index.step)) { found.set('from', iso(range[0])); found.set('to', iso(range[1])); }
   for (const [name, value] of [...wishParams(), ...filterParams()]) found.set(name, value);
   const hash = `#${found}`;
   if (hash !== (location.hash || '#')) history[fresh ? 'pushState' : 'replaceState'](null, '', hash);
