@@ -241,24 +241,30 @@ async function renewToken() {
 
 const post = (event) => fetch('labels', { method: 'POST', headers: { 'Content-Type': 'application/json', 'X-QAD-CSRF': csrf }, body: JSON.stringify(event) });
 
-// Send what is not yet sent, the oldest first; what the server cannot take now is tried again, what it refuses is told.
+// Send what is not yet sent, the oldest first, and what is said meanwhile; what the server cannot take now is tried again,
+// what it refuses is told.
 async function send() {
   if (sending) return;
   sending = true;
+  const tried = new Set(), next = () => [...labels.mine.values()].filter((event) => !tried.has(event.id)).sort(inOrder)[0];
   try {
-    for (const event of [...labels.mine.values()].sort(inOrder)) {
+    let signedOut = false;
+    for (let event = next(); event && !signedOut; event = next()) {
+      tried.add(event.id);
       let response = await post(event);
       if (response.status === 403) { await renewToken(); response = await post(event); }
       if (response.status >= 500 || response.status === 429) throw new Error(`it answers ${response.status}`);
       if (!response.ok) refused(event, (await response.json().catch(() => ({}))).error ?? `it answers ${response.status}`);
       else labels.trouble = '';
-      if (response.status === 401 || response.status === 403) break;  // may do again once somebody has signed in
+      signedOut = response.status === 401 || response.status === 403;  // may do again once somebody has signed in
+      if (signedOut) continue;
       if (response.ok) labels.served.push((await response.json()).label?.history?.find((e) => e.id === event.id) ?? event);
       labels.mine.delete(event.id);
       storage?.removeItem(MINE + event.id);
+      pause = 1000;
+      if (!next()) await fetchLabels();  // something may be said before it is there
     }
-    pause = 1000;
-    await fetchLabels();
+    if (signedOut) await fetchLabels();
   } catch (error) {
     labels.away = `Not sent yet: the server cannot be reached (${error.message}). It is tried again.`;
     setTimeout(send, pause);

@@ -5,8 +5,9 @@ const LEAST = 6 * index.step;
 const INCREMENTS = [600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800, 1209600, 2419200];
 const WHOLE = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((e) => n * 10 ** e)).sort((a, b) => a - b);
 
-// A range of time inside the data, and not shorter than what can be seen.
+// A range of time inside the data, and not shorter than what can be seen; from the first tick to the last is all of it.
 function clamp(from, to) {
+  if (from <= times[0] && to >= times.at(-1)) return [...FULL];
   const width = Math.min(Math.max(to - from, LEAST), FULL[1] - FULL[0]);
   const start = Math.min(Math.max((from + to - width) / 2, FULL[0]), FULL[1] - width);
   return [start, start + width];

@@ -388,23 +388,17 @@ def test_every_button_does_what_its_key_does(visit: Visit, place: Path | str) ->
     closer = params(page)
     assert event["from"] < closer["from"] < closer["to"] < event["to"]
     page.click("#later")
-    later = params(page)
-    assert later["from"] > closer["from"]
+    assert params(page)["from"] > closer["from"]
     page.click("#earlier")
-    assert params(page)["from"] < later["from"]
     page.click("#wider")
+    assert params(page) == event  # there and back
     page.click("#last-day")
-    day = params(page)
-    assert (np.datetime64("2026-01-12T00:00") - np.datetime64(day["from"][:-1])) <= np.timedelta64(25, "h")
+    assert params(page)["from"] >= "2026-01-10T23:50Z"
     page.click("#to-event")  # the next one
     second = params(page)
     page.click("#all")
-    assert "from" not in params(page)
     page.locator("#events button").nth(1).click()
     assert params(page) == second
-    page.click("#all")
-    assert "from" not in params(page)
-    page.click("#closer")
     page.locator("#plots .u-over").first.dblclick()
     assert "from" not in params(page)
     page.click("#help-open")
