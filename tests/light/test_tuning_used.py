@@ -25,8 +25,10 @@ from qad_dl.sinks.routing import Channel
 from qad_dl.store import Store
 from qad_dl.tuning.file import Thresholds, Tune, read_tune, tune_path, tuned, write_tune
 from qad_dl.tuning.order import Order, Placing
+from serving.config import read_config
 from serving.evaluate import evaluate
 from serving.follow import Book, follow_all, load_results
+from serving.review.data import Maker
 from serving.state import State
 from tests.light.made import at
 from tests.light.made_news import group, incident, news
@@ -210,6 +212,23 @@ def test_the_page_lists_incidents_in_the_taught_order_and_draws_own_thresholds()
     plain = gather(results, {}, [], "t", found).index
     assert not any("p" in line for line in plain["incidents"])
     assert not any("h" in line for line in plain["series"])
+
+
+def test_the_live_page_is_made_anew_when_it_is_tuned_and_says_what_is_refused(
+    folder: Path, applied: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "collector.toml"
+    text = f'store = "{folder}/store"\nbundles = ["{folder}/bundle"]\nbudget = {BUDGET}\n[source]\nkind = "files"\n'
+    config.write_text(f'{text}url = "in"\n[review]\ndays = 1\n')
+    maker = Maker(read_config(config))
+    cause = maker.cause()
+    own = {line["n"]: line.get("h") for line in json.loads(maker.make(cause).index)["series"]}
+    assert {name for name, threshold in own.items() if threshold} == {"Q1", "Q3", "Q5"}
+    applied.write_text("{")
+    assert maker.cause() != cause
+    refused = json.loads(maker.make(maker.cause()).index)
+    assert f"not tuned: {applied}: cannot be read" in refused["title"]
+    assert not any("h" in line for line in refused["series"])
 
 
 def test_messages_go_out_in_the_taught_order_and_say_how_likely_it_is() -> None:
