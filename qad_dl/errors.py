@@ -33,6 +33,12 @@ class StoreError(QadError):
     """A store that does not exist, is of another format or tick length, or holds no data for what was asked."""
 
 
+class StoppedError(QadError):
+    """A training that came to no end: interrupted, or one of its processes was lost."""
+
+    exit_code = 1
+
+
 class ConfigError(QadError):
     """A bad argument, option or configuration value."""
 

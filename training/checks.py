@@ -154,6 +154,10 @@ def _check_model(model: Mapping[str, Any]) -> None:
 def _check_trainer(trainer: Mapping[str, Any]) -> None:
     for name in ("epochs", "patience", "batch_size", "outputs"):
         whole(f"trainer.{name}", trainer[name], 1)
+    number("trainer.timeout_s", trainer["timeout_s"], 1)
+    devices = trainer["devices"]
+    if trainer["accelerator"] == "cpu" or (devices not in (-1, "auto") and not isinstance(devices, list)):
+        whole("trainer.devices", devices, 1)
     if trainer["limit_batches"] is not None:
         whole("trainer.limit_batches", trainer["limit_batches"], 1)
     for name in ("learning_rate", "weight_decay"):

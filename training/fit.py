@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -14,18 +12,20 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch.utils.data import DataLoader
 
 from qad_dl.errors import ConfigError, InputError
-from qad_dl.nn.data import Batch, Masking, WindowBatches
+from qad_dl.nn.data import Masking, WindowBatches, WindowLoaders
 from qad_dl.nn.highway import solve_highway
 from qad_dl.nn.lightning_module import AutoencoderModule
 from qad_dl.nn.modules import MaskedAutoencoder, Shape
 from qad_dl.preprocess import CALENDAR_CHANNELS
 from qad_dl.timeparse import format_time
+from training.ranks import is_first, many, placement, quiet, told
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytorch_lightning.strategies import Strategy
 
     from training.period import Period
     from training.settings import Settings
@@ -36,17 +36,21 @@ def fit_network(settings: Settings, period: Period) -> MaskedAutoencoder:
 
     Raises:
         ConfigError: the accelerator is not there, or the checkpoint to resume from is of another configuration.
+        StoppedError: interrupted, or a process of several was lost.
         InputError: a part of the period has nothing to learn from.
     """
     pl.seed_everything(settings.seed, workers=True, verbose=False)
-    _quiet()
-    train, validation = (_loader(settings, period, training) for training in (True, False))
+    quiet()
+    train, validation = (_windows(settings, period, training) for training in (True, False))
     _refuse_empty(period, train, validation)
     module = _module(settings, period, len(train))
     best = ModelCheckpoint(settings.run_dir, "best", monitor="val_loss", enable_version_counter=False)
     last = ModelCheckpoint(settings.run_dir, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    trainer = _trainer(settings, [best, last])
-    trainer.fit(module, train, validation, ckpt_path=_resume_from(settings, period), weights_only=True)
+    checkpoint = _resume_from(settings, period)
+    with many(settings.trainer) as strategy:
+        trainer = _trainer(settings, [best, last], strategy)
+        with told(trainer, settings.run_dir / "last.ckpt"):
+            trainer.fit(module, WindowLoaders(train, validation), ckpt_path=checkpoint, weights_only=True)
     saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(saved["state_dict"])
     return in_use(module.network.cpu(), settings)
@@ -113,19 +117,19 @@ def _module(settings: Settings, period: Period, batches: int) -> AutoencoderModu
     return module
 
 
-def _refuse_empty(period: Period, train: DataLoader[Batch], validation: DataLoader[Batch]) -> None:
+def _refuse_empty(period: Period, train: WindowBatches, validation: WindowBatches) -> None:
     """Raise `InputError` where there is nothing to learn from, or nothing that could stop the training."""
-    for loader, (first, end) in ((train, period.fit), (validation, period.validation)):
-        if not len(loader):
+    for batches, (first, end) in ((train, period.fit), (validation, period.validation)):
+        if not len(batches):
             since, until = (format_time(period.prepared.grid.times[i]) for i in (first, end - 1))
             msg = f"no queue is online with data from {since} to {until}: choose data.start and data.end elsewhere"
             raise InputError(msg)
 
 
-def _loader(settings: Settings, period: Period, training: bool) -> DataLoader[Batch]:
+def _windows(settings: Settings, period: Period, training: bool) -> WindowBatches:
     plan = period.preprocess.plan
     masking = Masking(**{k: float(v) for k, v in settings.model["masking"].items()})
-    batches = WindowBatches(
+    return WindowBatches(
         period.preprocess,
         period.prepared,
         period.weight,
@@ -135,17 +139,17 @@ def _loader(settings: Settings, period: Period, training: bool) -> DataLoader[Ba
         masking=masking if training else None,
         seed=settings.seed,
     )
-    return DataLoader(batches, batch_size=None)
 
 
-def _trainer(settings: Settings, checkpoints: list[ModelCheckpoint]) -> pl.Trainer:
+def _trainer(settings: Settings, checkpoints: list[ModelCheckpoint], strategy: Strategy | str) -> pl.Trainer:
     config = settings.trainer
     stop = EarlyStopping("val_loss", patience=int(config["patience"]))
     bar: list[Any] = [TQDMProgressBar(refresh_rate=5)] if sys.stderr.isatty() else []
     try:
         return pl.Trainer(
             accelerator=config["accelerator"],
-            devices=config["devices"],
+            strategy=strategy,
+            **placement(config),
             precision=config["precision"],
             max_epochs=int(config["epochs"]),
             limit_train_batches=config["limit_batches"] or 1.0,
@@ -156,6 +160,7 @@ def _trainer(settings: Settings, checkpoints: list[ModelCheckpoint]) -> pl.Train
             deterministic=True,
             gradient_clip_val=1.0,
             num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # batches are shared out by the windows themselves
             log_every_n_steps=1,
             default_root_dir=settings.run_dir,
         )
@@ -177,6 +182,8 @@ def _resume_from(settings: Settings, period: Period) -> Path | None:
     note, digest = settings.run_dir / "config.sha256", _digest(settings, period)
     checkpoint = settings.run_dir / "last.ckpt"
     settings.run_dir.mkdir(parents=True, exist_ok=True)
+    if not is_first():
+        return checkpoint if settings.resume and checkpoint.exists() else None
     if not settings.resume or not checkpoint.exists():
         note.write_text(digest)
         return None
@@ -192,11 +199,3 @@ def _digest(settings: Settings, period: Period) -> str:
     if period.labels is not None:
         same["labels"] = period.labels["sha256"]
     return hashlib.sha256(json.dumps(same, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _quiet() -> None:
-    """Leave out what Lightning says to people who are not there: users of ours can do nothing about it."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # batches are cut in memory
-    warnings.filterwarnings("ignore", ".*(Checkpoint|logs) directory .* exists and is not empty.*")  # run_dir is both
-    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*is deprecated.*")  # Lightning's own use of torch

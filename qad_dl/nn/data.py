@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +41,8 @@ class WindowBatches(Dataset[Batch]):
 
     In training every epoch cuts at new random places (seeded by `seed` and `epoch`); for validation `masking` is None
     and the places are fixed, end to end.
+
+    Where several processes train together, each has its `share` of every batch.
     """
 
     def __init__(
@@ -67,7 +71,14 @@ class WindowBatches(Dataset[Batch]):
         self.preprocess, self.prepared, self.weight = preprocess, prepared, weight
         self.span, self.outputs, self.batch_size = span, min(outputs, span[1] - span[0]), batch_size
         self.masking, self.seed = masking, seed
+        self.rank, self.ranks = 0, 1
         self.set_epoch(0)
+
+    def share(self, rank: int, ranks: int) -> WindowBatches:
+        """The same batches, of each every `ranks`-th window from `rank` on: places and masks are those of the whole."""
+        mine = copy(self)
+        mine.rank, mine.ranks = rank, ranks
+        return mine
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the places of this epoch's windows."""
@@ -92,16 +103,26 @@ class WindowBatches(Dataset[Batch]):
         return -(-len(self.series) // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
-        """Cut batch `index`."""
+        """Cut batch `index`, or this process's share of it.
+
+        Where a batch has fewer windows than there are processes, one without a share gets the first window, and nothing
+        in it counts: all processes must take as many steps.
+        """
         if index >= len(self):
             raise IndexError(index)
         at = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        series, first = self.series[at], self.first[at]
-        windows = self.preprocess.cut(self.prepared, series, first, self.outputs, self._hidden(index, len(series)))
+        size = len(self.series[at])
+        mine = np.arange(self.rank, size, self.ranks)
+        rows = mine if mine.size else np.zeros(1, np.int64)
+        series, first = self.series[at][rows], self.first[at][rows]
+        hidden = self._hidden(index, size)
+        windows = self.preprocess.cut(
+            self.prepared, series, first, self.outputs, None if hidden is None else hidden[rows]
+        )
         batch = {name: torch.from_numpy(array) for name, array in windows.feeds().items()}
         ticks = first[:, None] + np.arange(self.outputs)
         target = self.prepared.values[series[:, None], ticks]
-        counts = self.weight[series[:, None], ticks][:, :, None] & np.isfinite(target)
+        counts = self.weight[series[:, None], ticks][:, :, None] & np.isfinite(target) & bool(mine.size)
         batch["target"] = torch.from_numpy(np.where(counts, target, 0).astype(np.float32))
         batch["weight"] = torch.from_numpy(counts.astype(np.float32))
         return batch
@@ -114,3 +135,23 @@ class WindowBatches(Dataset[Batch]):
         ticks = rng.random((size, length, 1), np.float32) < self.masking.ticks
         cells = rng.random((size, length, len(self.preprocess.states)), np.float32) < self.masking.cells
         return np.asarray(ticks | cells)
+
+
+class WindowLoaders(pl.LightningDataModule):
+    """The windows of a training and those that stop it, split between the processes that train together."""
+
+    def __init__(self, train: WindowBatches, validation: WindowBatches) -> None:
+        super().__init__()
+        self.train, self.validation = train, validation
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """What is learned from."""
+        return self._loader(self.train)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """What stops the training."""
+        return self._loader(self.validation)
+
+    def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
+        rank, ranks = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        return DataLoader(batches.share(rank, ranks), batch_size=None)

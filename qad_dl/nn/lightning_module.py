@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from qad_dl.nn.modules import MaskedAutoencoder, Shape, unknown_ids
 
@@ -32,6 +32,21 @@ def student_loss(target: Tensor, reconstruction: Tensor, spread: Tensor, weight:
     z = (target.unsqueeze(2) - reconstruction) / spread
     loss = torch.log(spread) + (DEGREES + 1) / 2 * torch.log1p(z**2 / DEGREES)
     return (loss * weight.unsqueeze(2)).sum() / (weight.sum() * spread.shape[2]).clamp(min=1)
+
+
+def together(loss: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """Loss of a share of a batch such that the mean over processes is the loss of the whole; windows of the whole.
+
+    The mean over cells of a batch is no mean of the means over its shares, which have different numbers of cells that
+    count. With this factor the gradients of several processes are, but for rounding, those that one would have.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return loss, len(batch["target"])
+    mine = batch["weight"].sum()
+    windows = (batch["weight"].sum(dim=(1, 2)) > 0).sum()
+    total = torch.stack([mine, windows.to(mine.dtype)])
+    distributed.all_reduce(total)
+    return loss * (mine * distributed.get_world_size() / total[0].clamp(min=1)), int(total[1])
 
 
 class AutoencoderModule(pl.LightningModule):
@@ -66,20 +81,25 @@ class AutoencoderModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one batch, with some ids turned into the unknown one."""
-        loss = self._loss(batch, unknown_ids(batch["static_cat"], self.unknown_share))
-        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=len(batch["target"]))
+        loss, windows = together(self._loss(batch, unknown_ids(batch["static_cat"], self.unknown_share)), batch)
+        self.log("train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, batch_size=windows, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss on held-out time."""
         loss = self._loss(batch, batch["static_cat"])
-        self.log("val_loss", loss, prog_bar=True, batch_size=int(batch["weight"].sum().clamp(min=1)))
+        self.log("val_loss", loss, prog_bar=True, batch_size=int(batch["weight"].sum()), sync_dist=True)
 
     def _loss(self, batch: Batch, static_cat: Tensor) -> Tensor:
         reconstruction, spread = self.network(
             batch["values"], batch["observed"], batch["calendar"], static_cat, batch["static_num"]
         )
         return student_loss(batch["target"], reconstruction, spread, batch["weight"])
+
+    def on_train_start(self) -> None:
+        """Processes that train together drop other units and other ids each: the first those that it drops alone."""
+        if self.global_rank:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def on_train_epoch_start(self) -> None:
         """New places for the windows in every epoch."""

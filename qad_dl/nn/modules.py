@@ -78,6 +78,10 @@ class Highway(nn.Module):
 
     def forward(self, values: Tensor, series: Tensor) -> tuple[Tensor, Tensor]:
         """Linear prediction [B, M, H, S] and its spread [B, 1, H, S] for values [B, L, S] and series ids [B]."""
+        if torch.is_autocast_enabled(values.device.type):
+            # Half precision has 3 digits: too few for what every other part is measured against.
+            with torch.autocast(values.device.type, enabled=False):
+                return self.forward(values, series)
         table = self.table[series]
         out = [lag_features(values, h, self.shape) @ table[:, i] for i, h in enumerate(self.shape.horizons)]
         return torch.stack(out, dim=2), self.spread[series].unsqueeze(1)
