@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import tempfile
 import warnings
@@ -61,6 +62,12 @@ class OneMachine(DDPStrategy):
             timeout=self._timeout,
         )
         super().setup_distributed()
+        if self.global_rank:
+            _fall_silent()
+
+    def on_train_start(self) -> None:
+        """Be ended at once when another is lost: Lightning would have it talk to the lost one first."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def check_accelerator(config: Mapping[str, Any]) -> None:
@@ -149,9 +156,17 @@ def told(trainer: pl.Trainer, checkpoint: Path) -> Iterator[None]:
 def quiet() -> None:
     """Leave out what Lightning says to people who are not there: users of ours can do nothing about it."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # `told` says which process was lost
     warnings.filterwarnings("ignore", ".*does not have many workers.*")  # batches are cut in memory
     warnings.filterwarnings("ignore", ".*(Checkpoint|logs) directory .* exists and is not empty.*")  # run_dir is both
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*is deprecated.*")  # Lightning's own use of torch
+
+
+def _fall_silent() -> None:
+    """Nothing more of this process on the terminal: how it ends is told by the one that started it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _go_on(checkpoint: Path) -> str:

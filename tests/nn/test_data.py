@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qad_dl.grid import build_grid
-from qad_dl.nn.data import Masking, WindowBatches
+from qad_dl.nn.data import Masking, WindowBatches, WindowLoaders
 from tests.light.made import TICK, at
 from tests.light.made_bundle import METADATA, fitted, made_history
 
@@ -119,3 +119,24 @@ def test_no_nan_reaches_a_network() -> None:
     for i in range(len(made)):
         for name, tensor in made[i].items():
             assert torch.isfinite(tensor.float()).all(), name
+
+
+class TestShare:
+    def test_shares_are_the_whole_batch_once_with_its_masks(self) -> None:
+        whole, shares = batches(Masking(cells=0.5)), [batches(Masking(cells=0.5)).share(r, 3) for r in range(3)]
+        assert {len(s) for s in shares} == {len(whole)}
+        for i in range(len(whole)):
+            parts = [s[i] for s in shares[: len(whole[i]["values"])]]  # the last batch may have fewer windows
+            for name, array in whole[i].items():
+                assert all(torch.equal(array[r::3], part[name]) for r, part in enumerate(parts)), name
+
+    def test_a_process_without_a_share_takes_the_step_with_nothing_that_counts(self) -> None:
+        whole = batches()
+        spare = batches().share(4, 5)  # batches have four windows
+        assert len(spare) == len(whole)
+        assert all(len(b["values"]) == 1 and not b["weight"].any() for b in (spare[i] for i in range(len(spare))))
+
+    def test_the_loaders_give_all_to_one_process(self) -> None:
+        loaders = WindowLoaders(batches(Masking()), batches())
+        assert all(same(a, b) for a, b in zip(loaders.train_dataloader(), batches(Masking()), strict=True))
+        assert len(loaders.val_dataloader()) == len(batches())

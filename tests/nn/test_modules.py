@@ -145,3 +145,13 @@ def test_in_use_a_network_that_is_unsure_excuses_nothing(encoder: str, spread: s
     assert np.array_equal(after[0], before[0])
     assert np.allclose(after[1], np.broadcast_to(linear, after[1].shape), atol=1e-6) is not own
     assert np.array_equal(after[1], before[1]) is own
+
+
+def test_half_precision_leaves_the_highway_alone() -> None:
+    net, batch = network("tcn"), windows()
+    feeds = torch.from_numpy(batch.values), torch.from_numpy(batch.static_cat[:, 0])
+    whole = net.highway(*feeds)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net.highway(*feeds)
+        assert net.encoder.enter(torch.ones(1, net.encoder.enter.in_channels, 4)).dtype == torch.bfloat16
+    assert all(a.dtype == torch.float32 and torch.equal(a, b) for a, b in zip(half, whole, strict=True))
