@@ -62,6 +62,8 @@ def start(task: Callable[[DictConfig], None], config_name: str, program: str) ->
         folder = _sweep_folder(program, configs) if runs else None
     except QadError as error:
         sys.exit(_said(program, error))
+    if runs:  # Hydra's parser wants overrides in one piece
+        sys.argv[1:] = ["--multirun", *(a for a in sys.argv[1:] if a not in FLAGS)]
     hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(guarded)()
     if folder is not None:
         table, well = sweep_table(folder, runs)

@@ -39,7 +39,8 @@ def runs_of(overrides: Sequence[str]) -> list[list[str]]:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         return [list(run) for batch in BasicSweeper.split_arguments(parsed, None) for run in batch]
     except HydraException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        msg = f"{' '.join(str(error).split())}: give values as in seed=1,2 or seed=range(1,4) (docs/training.md)"
+        raise ConfigError(msg) from error
 
 
 def claim_sweep(bundle: str) -> Path:

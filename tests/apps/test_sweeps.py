@@ -60,7 +60,7 @@ def test_the_launchers_give_each_run_its_folder(train: Train, tmp_path: Path, ca
         (["sweep=nowhere", "seed=1,2"], "nowhere"),
         (["sweep=slurm", "seed=1,2"], "no sbatch here"),
         (["bundle=a,b"], "give one"),
-        (["seed=interval(1,2)"], "interval"),
+        (["seed=interval(1,2)"], "INTERVAL_SWEEP"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -69,9 +69,8 @@ def test_what_makes_no_sense_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert (
-        train("--multirun", *(overrides if "bundle" in overrides[0] else [f"bundle={tmp_path / 'b'}", *overrides])) == 2
-    )
+    given = overrides if "bundle" in overrides[0] else [f"bundle={tmp_path / 'b'}", *overrides]
+    assert train("--multirun", *given) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     assert said in lines[0]
