@@ -236,6 +236,10 @@ def _made(
     grid = grid_of(gathering, downtimes, known)
     arrived = grid.times[grid.arrived]
     newest = store.read(arrived[-1], arrived[-1] + store.tick.delta) if arrived.size else concat_rows([])
+    span = store.span()
+    if span is not None and span[1] > at:
+        # What these entries hold of later ticks is not in the grid: it must not pass for known when they are due.
+        source = replace(source, versions={})
     return Rolling(grid, source, frozenset(having), _last_said(said, queues, grid.times), _newest(newest, newest))
 
 

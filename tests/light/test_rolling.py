@@ -164,6 +164,19 @@ def test_an_older_tick_than_the_kept_one_is_made_from_the_store(carried: tuple[S
     assert_same(roll(kept, store, bundle, at(27))[0], store, bundle, at(27))
 
 
+def test_ticks_that_were_there_before_their_time_are_in_the_grid(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    store, bundle = Store.create(tmp_path / "store", HOUR), bundle_for()
+    store.add_metadata(dump(rng), at(0))
+    for position in range(68):
+        store.append(table(tick_rows(rng, position)))
+    kept = None
+    for position in range(62, 68):  # a tick that is done late: the store has those after it
+        kept = roll(kept, store, bundle, at(position))[0]
+        assert kept.grid.arrived[-1]
+        assert_same(kept, store, bundle, at(position))
+
+
 def test_what_is_damaged_is_made_anew(carried: tuple[Store, Any, Rolling], tmp_path: Path) -> None:
     path = tmp_path / "kept"
     assert load(path) is None
