@@ -6,7 +6,7 @@ arrive, and a series is not there before its first row: both are NaN, never 0 (i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -49,6 +49,8 @@ class Grid:
         quiet: [N, T] int32 ticks since the series' last row, 0 where it has one, `NEVER` where it had none.
         online: [N, T] whether work is sent to the series: its status is online and no downtime is declared.
         known: [N, T] whether the series is known at the tick: it has had a row, or the metadata list it.
+        before: whether the ticks before the first of `times` arrived, where this was cut out of a longer grid by
+            `newest`, [B]; `quiet` then tells of rows in them, too.
     """
 
     tick: Tick
@@ -62,6 +64,17 @@ class Grid:
     quiet: NDArray[np.int32]
     online: NDArray[np.bool_]
     known: NDArray[np.bool_]
+    before: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+
+    def newest(self, ticks: int) -> Grid:
+        """The newest ticks alone, at most `ticks`, without forgetting what was before them; nothing is copied."""
+        cut = len(self.times) - ticks
+        if cut <= 0:
+            return self
+        parts = {name: getattr(self, name)[:, cut:] for name in ("counts", "quiet", "online", "known")}
+        before = np.concatenate([self.before, self.arrived[:cut]])
+        times, arrived, frozen = self.times[cut:], self.arrived[cut:], self.frozen[cut:]
+        return replace(self, times=times, arrived=arrived, frozen=frozen, before=before, **parts)
 
 
 def build_grid(
@@ -179,11 +192,11 @@ def _check_fields(fields: Sequence[str], segments: Segments) -> None:
     asked = [f for f in fields if f not in ROW_FIELDS]
     if not asked:
         return
-    seen = {field for _, _, queues in segments for record in queues.values() for field in record}
-    for field in asked:
-        if field not in seen:
+    seen = {name for _, _, queues in segments for record in queues.values() for name in record}
+    for name in asked:
+        if name not in seen:
             some = ", ".join(sorted(seen)[:12]) or "none, since there are no metadata"
-            msg = f"entity or selection field {field!r} is no column of the history and in no metadata; known: {some}"
+            msg = f"entity or selection field {name!r} is no column of the history and in no metadata; known: {some}"
             raise ConfigError(msg)
 
 
