@@ -158,8 +158,7 @@ class Scorer:
 
     def _seen(self, grid: Grid, start: int) -> Grid:
         """The part of a grid that the scores from position `start` on look at."""
-        plan = self.bundle.preprocess.plan
-        return grid.newest(len(grid.times) - start + self.bundle.calibration.reach + plan.context + plan.stride)
+        return grid.newest(len(grid.times) - 1 - start + self.bundle.sight)
 
     def _retired(self, grid: Grid, series: NDArray[np.int64], start: int) -> NDArray[np.bool_]:
         """Which of some series have no tick from position `start` on in which anybody would ask the model, [N]."""

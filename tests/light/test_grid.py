@@ -184,8 +184,8 @@ class TestOnline:
     def test_a_carried_status_is_forgotten_inside_the_lookback(self) -> None:
         rows = [(0, "A", "running", 1, "offline"), *((p, "A", "running", 1) for p in range(1, 7 * DAY))]
         online = grid_of(rows, 7 * DAY).online[0]
-        assert not online[: 6 * DAY].any()
-        assert online[6 * DAY :].all()
+        assert not online[: 5 * DAY].any()
+        assert online[5 * DAY :].all()
 
     def test_downtimes_are_half_open(self) -> None:
         downtimes = [Downtime("A", at(1), at(3), "OUTAGE"), Downtime("nobody", at(0), at(9), "OUTAGE")]
