@@ -378,11 +378,12 @@ def _counts(
     kept, added = slice(None, -more), slice(-more, None)
     for grid, ticks, taken in ((old, kept, slice(more, None)), (new, added, added)):
         rows, channels = _rows_of(grid, place), np.array([states.index(state) for state in grid.states], np.int64)
-        counts = np.where(np.isnan(grid.counts[:, taken]), np.float32(0), grid.counts[:, taken])
+        counts = grid.counts[:, taken]
         if len(rows) == len(series) and len(channels) == len(states):
             out[:, ticks] = counts
         else:
             out[np.ix_(rows, np.arange(out.shape[1])[ticks], channels)] = counts
+    out[np.isnan(out)] = 0
     return out
 
 
