@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from qad_dl.arrow import from_numpy, one_chunk, to_numpy
+from qad_dl.arrow import from_numpy
 from qad_dl.errors import ConfigError
 from qad_dl.gathering import ROW_FIELDS, UNSAID, Gathering, Segments, Triple
-from qad_dl.rows import series_of
+from qad_dl.rows import seconds_of, series_of
 from qad_dl.schema import RETIRED_AFTER_DAYS, STATUS_CARRIED_DAYS, Tick, Times, is_flow, state_order
 
 if TYPE_CHECKING:
@@ -196,7 +195,10 @@ def grid_of(
 
 def series_before(rows: pa.Table, time: np.datetime64) -> set[tuple[str, str, str]]:
     """The (panda_queue, prod_source, resource) of the rows before `time`."""
-    return series_of(rows.filter(from_numpy(times_of(rows) < time, pa.bool_())))
+    before = times_of(rows) < time
+    if not before.any():
+        return set()
+    return series_of(rows if before.all() else rows.filter(from_numpy(before, pa.bool_())))
 
 
 _Spans: TypeAlias = "list[tuple[int, int]]"
@@ -204,8 +206,7 @@ _Spans: TypeAlias = "list[tuple[int, int]]"
 
 def times_of(rows: pa.Table) -> Times:
     """The column `time` as `datetime64[s]`, [rows]."""
-    seconds = pc.cast(rows.column("time"), pa.timestamp("s", "UTC"))
-    return to_numpy(one_chunk(seconds)).astype("datetime64[s]")
+    return seconds_of(rows).view("datetime64[s]")
 
 
 def _check_fields(fields: Sequence[str], segments: Segments) -> None:

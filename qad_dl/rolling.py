@@ -314,7 +314,8 @@ def _newest(rows: pa.Table, before: pa.Table) -> pa.Table:
     if rows.num_rows == 0:
         return before
     times = times_of(rows)
-    return merge_rows([rows.filter(from_numpy(times == times.max(), pa.bool_()))])
+    last = times == times.max()
+    return merge_rows([rows if last.all() else rows.filter(from_numpy(last, pa.bool_()))])
 
 
 def _joined(old: Grid, new: Grid) -> Grid:

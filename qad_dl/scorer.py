@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from qad_dl.preprocess import Prepared
     from qad_dl.windows import WindowPlan
 
-SERIES_BLOCK: Final = 64
+SERIES_BLOCK: Final = 32
 """Series scored together; bounds the memory, has no influence on any score."""
 
 MIN_TICKS: Final = 0.25
