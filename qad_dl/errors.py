@@ -5,6 +5,7 @@ QadError                 exit code 2 unless said otherwise
 ├── InputError           a file or history that the doors of the product refuse
 ├── StoreError           a store that cannot be read or written as asked
 ├── ConfigError          a bad argument or setting
+├── StoppedError         a training that was interrupted, or lost a process; exit code 1
 ├── BundleError          a bundle that is incomplete, changed, or of another format version
 ├── SourceError          a source that does not answer, or not with what can be used; exit code 3
 ├── InfluxError          an InfluxDB that refuses what it is asked or sent

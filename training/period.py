@@ -74,7 +74,7 @@ def load_period(settings: Settings) -> Period:
     store = Store.open(settings.store)
     times = _period_times(store, settings)
     metadata = store.metadata()
-    rows = store.read(times[0], times[-1] + store.tick.delta)
+    rows = store.pieces(times[0], times[-1] + store.tick.delta)
     data = settings.data
     grid = build_grid(rows, times, store.tick, metadata, tuple(data["entity"]), data["select"], store.downtimes())
     reviewed = None if settings.labels is None else review(read_source(settings.labels), grid, metadata)

@@ -119,18 +119,21 @@ async function drawOthers(view, group) {
 
 // Open a view: words at once, plots as soon as they are unpacked.
 async function open(view, range, asView = true) {
+  const elsewhere = opening === null || keyOf(opening) !== keyOf(view) || opening.incident !== view.incident;
   wanted = keyOf(view);
   opening = view;
   if (asView) document.body.dataset.view = 'queue';
-  if (shown && keyOf(shown.view) === wanted && shown.view.incident === view.incident) { shown.plots.zoom(...range); return; }
   $('problem').hidden = true;
-  markEntry(view);
-  fillHead(view);
+  const here = shown && keyOf(shown.view) === wanted && shown.view.incident === view.incident;
+  // Also where the plots are those of the view: back from another that was not unpacked yet, the words are of that one.
+  if (!here || elsewhere) { markEntry(view); fillHead(view); }
+  if (here) { shown.plots.zoom(...range); return; }
   let data;
   try {
     data = await gather(view);
   } catch (error) {
     if (error instanceof Stale) return newerData(true);
+    if (wanted !== keyOf(view)) return;
     clearPlots();
     problem(live && error instanceof TypeError ? `The server cannot be reached (${error.message}); what was looked at before is still there.` : `The data cannot be had or unpacked (${error.message}); this needs a browser of 2023 or newer.`);
     return;
