@@ -139,7 +139,7 @@ def test_the_errors() -> None:
         "SinkAccessError",
     }
     assert all(issubclass(kind, errors.QadError) for kind in tree.values())
-    assert {name for name, kind in tree.items() if kind.exit_code != 2} == {"SourceError"}
+    assert {name for name, kind in tree.items() if kind.exit_code != 2} == {"SourceError", "StoppedError"}
 
 
 def test_the_scorer() -> None:
