@@ -1,0 +1,100 @@
+"""What a process costs: wall time, processor time, peak memory, as the kernel counts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from training.quality.sources import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Numerical libraries read these as they are loaded."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one process.
+
+    Attributes:
+        wall_s: from before it was started until it had ended.
+        cpu_s: of all its threads, in user and kernel mode.
+        peak_mb: largest resident set, MB of 10^6 bytes.
+        said: its standard output.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    said: str = ""
+
+    def figures(self) -> dict[str, float]:
+        """The numbers by name."""
+        return {name: value for name, value in asdict(self).items() if name != "said"}
+
+
+def cost_of(*command: str) -> Cost:
+    """Run a program from the top of the checkout to its end.
+
+    The kernel counts the memory of the process that starts another one as the other's until it runs its own program:
+    whoever calls this must be smaller than what it measures.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        began = time.monotonic()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err, env={**os.environ, **ONE_THREAD})
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        said = out.read().decode()
+        if process.returncode:
+            err.seek(0)
+            msg = f"exit code {process.returncode} of {' '.join(command)}\n{err.read().decode()[-3000:]}"
+            raise RuntimeError(msg)
+    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6, said)
+
+
+def middle(costs: Sequence[Cost]) -> dict[str, float]:
+    """Median of each figure over several runs, and the least processor time, which others on the machine disturb least."""
+    figures = [cost.figures() for cost in costs]
+    medians = {name: statistics.median(f[name] for f in figures) for name in figures[0]}
+    return {**medians, "least_cpu_s": min(f["cpu_s"] for f in figures), "runs": len(costs)}
+
+
+def in_child(work: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a piece of work (`child.WORK`) in a process of its own.
+
+    Returns:
+        What it returned, and under `process` what the whole process cost.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    cost = cost_of(sys.executable, "-m", "training.bench.child", work, json.dumps(inputs))
+    result: dict[str, Any] = json.loads(cost.said.splitlines()[-1])
+    return {**result, "process": cost.figures()}
+
+
+def machine() -> dict[str, Any]:
+    """What this ran on: processor, cores, memory, and how busy it was."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith(("model name", "CPU part"))]
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": models[0] if models else "unknown",
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(pages / 1e9, 1),
+        "load": round(os.getloadavg()[0], 2),
+    }
