@@ -51,6 +51,8 @@ system: ## the Debian packages that tests need, where root and apt-get are at ha
 # --- the main job, shown ------------------------------------------------------------------------------------------
 
 DEMO := checkpoints/demo
+# What the light tests find where torch is not: a bundle trained where it is, its history, its scores.
+TRAINED := checkpoints/trained
 START := 2026-01-05
 SPLIT := 2026-01-19
 END := 2026-01-26
@@ -116,10 +118,21 @@ BENCHMARK := checkpoints/benchmark
 benchmark: env ## ours and every peer on labelled servers (DATASET=...), one table: 10 minutes
 	$(BIN)/python -m training.benchmark dataset=$(DATASET) out=$(BENCHMARK) peers=all
 
-# --- checks -------------------------------------------------------------------------------------------------------
+# What it costs. The small form takes the bundle of `make trained`, and fails on a loss against .ci/bench.json.
+BENCH := $(BIN)/python -m training.bench
 
-# What the light tests find where torch is not: a bundle trained where it is, its history, its scores.
-TRAINED := checkpoints/trained
+.PHONY: bench
+bench: env ## what it costs: time, memory, rates, beside others; docs/performance.md, an hour (row=N alone: make bench ROW=N)
+	$(BENCH) $(if $(ROW),row=$(ROW))
+
+.PHONY: bench-smoke bench-baseline
+bench-smoke: $(TRAINED)/bundle/manifest.json ## the same in the small, held against what it was
+	$(BENCH) scale=smoke again=true
+
+bench-baseline: $(TRAINED)/bundle/manifest.json ## keep what it costs now as what it is held against, for this processor
+	$(BENCH) scale=smoke again=true keep=true
+
+# --- checks -------------------------------------------------------------------------------------------------------
 
 .PHONY: trained
 trained: env
@@ -129,6 +142,9 @@ trained: env
 	$(BIN)/python -m training.train store=$(TRAINED)/store bundle=$(TRAINED)/bundle data.end=2026-01-12 trainer=smoke
 	$(BIN)/qad backtest $(TRAINED)/store --bundle $(TRAINED)/bundle --start 2026-01-12 --end 2026-01-12T06:00 \
 		--out $(TRAINED)/scores.parquet
+
+$(TRAINED)/bundle/manifest.json:
+	$(MAKE) trained
 
 .PHONY: test
 test: export QAD_TEST_BUNDLE := $(TRAINED)

@@ -8,6 +8,7 @@ prod_source, resource, job_status) goes through both whole lists to pick out its
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qad_dl.arrow import one_chunk
 from qad_dl.downsampling import DAYS, HOURS, downsample
 from qad_dl.influx.qmonit import average_lines, averaged_rows
 from qad_dl.rows import merge_rows, series_of
@@ -49,9 +51,8 @@ def compare_averages(inputs: Mapping[str, Any]) -> dict[str, Any]:
     for number in inputs["keys"]:
         ticks, days = _rows(store, at, int(number))
         records = store.metadata().at(at)
-        theirs, theirs_s = _timed(lambda ticks=ticks, days=days: qmonit_averages(points_of(ticks), points_of(days)))
-        per_hour = store.tick.per_day // 24
-        ours, ours_s = _timed(lambda t=ticks, d=days, r=records: list(average_lines(t, d, at, per_hour, r)), 3)
+        theirs, theirs_s = _timed(partial(_theirs, ticks, days))
+        ours, ours_s = _timed(partial(_ours, ticks, days, at, store.tick.per_day // 24, records), 3)
         _compare(theirs, ours)
         out.append({"series": number, "averages": len(ours), "qmonit_s": theirs_s, "ours_s": ours_s})
     return {"sizes": [{**one, "times": one["qmonit_s"] / one["ours_s"]} for one in out]}
@@ -71,6 +72,14 @@ def qmonit_averages(ticks: list[Point], days: list[Point]) -> dict[tuple[str, ..
     return averages
 
 
+def _theirs(ticks: pa.Table, days: pa.Table) -> dict[tuple[str, ...], dict[str, float]]:
+    return qmonit_averages(points_of(ticks), points_of(days))
+
+
+def _ours(*asked: Any) -> list[str]:
+    return list(average_lines(*asked))
+
+
 def points_of(rows: pa.Table) -> list[Point]:
     """Rows as a client of InfluxDB gives points: one object each."""
     return rows.sort_by("time").select([*KEY, "jobs", "time"]).to_pylist()
@@ -84,13 +93,17 @@ def _rows(store: Store, at: np.datetime64, number: int) -> tuple[pa.Table, pa.Ta
     chosen = pa.array(sorted({queue for queue, _, _ in sorted(series_of(newest))[:number]}), pa.string())
 
     def of(rows: pa.Table) -> pa.Table:
-        return averaged_rows(merge_rows([rows.filter(pc.is_in(rows.column("panda_queue").cast("string"), chosen))]))
+        return averaged_rows(
+            merge_rows([rows.filter(pc.is_in(one_chunk(rows.column("panda_queue")).cast(pa.string()), chosen))])
+        )
 
     midnight = at.astype("datetime64[D]").astype("datetime64[s]")
     points = []
     for stamp in (midnight - i * day for i in range(DAILY_DAYS)):
         hours = np.arange(stamp - day, stamp + HOURS.tick.delta, HOURS.tick.delta)
-        finer = downsample(of(store.read(stamp - day - HOURS.reach, stamp + store.tick.delta)), hours, HOURS, store.tick)
+        finer = downsample(
+            of(store.read(stamp - day - HOURS.reach, stamp + store.tick.delta)), hours, HOURS, store.tick
+        )
         points.append(downsample(finer, np.array([stamp]), DAYS, HOURS.tick))
     return of(newest), merge_rows(points)
 

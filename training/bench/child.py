@@ -12,6 +12,7 @@ from typing import Final
 
 WORK: Final = {
     "product": "training.bench.product:measure_product",
+    "growing": "training.bench.grown:grow",
     "tick": "training.bench.tick:score_in_parts",
     "network": "training.bench.network:network_rates",
     "scoring": "training.bench.network:scoring_rates",

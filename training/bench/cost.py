@@ -8,8 +8,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from training.quality.sources import ROOT
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Numerical libraries read these as they are loaded."""
+
+
+LAUNCH: Final = Path(__file__).with_name("launch.py")
 
 
 @dataclass(frozen=True)
@@ -45,29 +48,24 @@ class Cost:
 def cost_of(*command: str) -> Cost:
     """Run a program from the top of the checkout to its end.
 
-    The kernel counts the memory of the process that starts another one as the other's until it runs its own program:
-    whoever calls this must be smaller than what it measures.
-
     Raises:
         RuntimeError: it failed.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        began = time.monotonic()
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err, env={**os.environ, **ONE_THREAD})
-        _, status, used = os.wait4(process.pid, 0)
-        wall = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        said = out.read().decode()
-        if process.returncode:
-            err.seek(0)
-            msg = f"exit code {process.returncode} of {' '.join(command)}\n{err.read().decode()[-3000:]}"
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures"
+        launch = [sys.executable, "-I", "-S", str(LAUNCH), str(figures), *command]
+        done = subprocess.run(
+            launch, cwd=ROOT, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            msg = f"exit code {done.returncode} of {' '.join(command)}\n{done.stderr[-3000:]}"
             raise RuntimeError(msg)
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6, said)
+        wall, cpu, peak = map(float, figures.read_text(encoding="utf-8").split())
+    return Cost(wall, cpu, peak / 1e6, done.stdout)
 
 
 def middle(costs: Sequence[Cost]) -> dict[str, float]:
-    """Median of each figure over several runs, and the least processor time, which others on the machine disturb least."""
+    """Median of each figure over several runs, and the least processor time, which others disturb least."""
     figures = [cost.figures() for cost in costs]
     medians = {name: statistics.median(f[name] for f in figures) for name in figures[0]}
     return {**medians, "least_cpu_s": min(f["cpu_s"] for f in figures), "runs": len(costs)}
@@ -89,7 +87,7 @@ def in_child(work: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What this ran on: processor, cores, memory, and how busy it was."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
+    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith(("model name", "CPU part"))]
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {

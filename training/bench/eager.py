@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,12 +46,12 @@ def compare_eager(inputs: Mapping[str, Any]) -> dict[str, Any]:
         tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
         with torch.inference_mode():
             said, _ = network(**tensors)
-            eager = best_s(lambda tensors=tensors: network(**tensors), inputs["seconds"])
+            eager = best_s(partial(network, **tensors), inputs["seconds"])
         got = session.run(["reconstruction"], feeds)[0]
         if not float(np.abs(said.numpy() - got).max()) <= PARITY_TOLERANCE:
             msg = f"torch and onnxruntime differ at a batch of {size}"
             raise RuntimeError(msg)
-        ours = best_s(lambda feeds=feeds: session.run(["reconstruction", "spread"], feeds), inputs["seconds"])
+        ours = best_s(partial(session.run, ["reconstruction", "spread"], feeds), inputs["seconds"])
         out.append({"batch": size, "eager_per_s": size / eager, "onnxruntime_per_s": size / ours})
     best = {name: max(float(one[name]) for one in out) for name in ("eager_per_s", "onnxruntime_per_s")}
     return {"batches": out, **best, "times": best["onnxruntime_per_s"] / best["eager_per_s"]}

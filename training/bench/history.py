@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def write_rows(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """A long table of `rows` rows in `out`: those of `jobs`, repeated with the queues under other names if need be."""
     left, copy = int(inputs["rows"]), 0
-    with pq.ParquetFile(inputs["jobs"]) as file, pq.ParquetWriter(inputs["out"], file.schema_arrow, compression="zstd") as out:
+    with (
+        pq.ParquetFile(inputs["jobs"]) as file,
+        pq.ParquetWriter(inputs["out"], file.schema_arrow, compression="zstd") as out,
+    ):
         while left:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group).slice(0, left)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from training.bench.windows import real_windows, tiled, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-ONE: int = 1
+ONE: Final = 1
 """Thread: the figures are per core."""
 
 
@@ -44,7 +45,7 @@ def network_rates(inputs: Mapping[str, Any]) -> dict[str, Any]:
     out = []
     for size in sizes:
         feeds = {name: np.ascontiguousarray(array[:size]) for name, array in windows.feeds().items()}
-        least = best_s(lambda feeds=feeds: session.run(["reconstruction", "spread"], feeds), inputs["seconds"])
+        least = best_s(partial(session.run, ["reconstruction", "spread"], feeds), inputs["seconds"])
         unit = product_s(5)[0]
         share = work * size / least / 1e9 / gflops(unit)
         out.append({"batch": size, "windows_per_s": size / least, "share": share, "peak_mb": peak_mb()})

@@ -9,7 +9,7 @@ import numpy as np
 from qad_dl.errors import ConfigError
 from qad_dl.simulator import WorldParams
 from training.bench import rows
-from training.bench.worlds import make_world
+from training.bench.world import make_world
 from training.quality.parts import Part
 from training.quality.sources import ROOT, source_digest
 
@@ -22,7 +22,7 @@ NOON_H: Final = 12
 WORLD: Final = "world/history"
 
 WORK: Final = {
-    "scoring": ("qad_dl.cli.cmd_backtest", "training.bench.tick", "training.bench.worlds"),
+    "scoring": ("qad_dl.cli.cmd_backtest", "training.bench.tick", "training.bench.grown"),
     "network": ("training.bench.network",),
     "history": ("qad_dl.cli.cmd_import", "training.bench.history"),
     "averages": ("training.bench.averages",),
@@ -71,11 +71,11 @@ class Plan:
         if not seal.is_file():
             msg = f"{seal}: is not there; `make trained` makes it"
             raise ConfigError(msg)
-        return seal.read_text(encoding="utf-8")
+        return str(seal.read_text(encoding="utf-8"))
 
     def _foundations(self) -> Iterator[Part]:
         """The world and the bundles."""
-        yield Part(WORLD, make_world, self.scale["world"], source_digest(["training.bench.worlds"]), (), 300)
+        yield Part(WORLD, make_world, self.scale["world"], source_digest(["training.bench.world"]), (), 300)
         for name, overrides in self.scale["training"].items():
             yield self._bundle(name, [f"model={name}", *overrides], 900)
         if self.scale["series"] or self.scale["growth"]:
@@ -103,7 +103,9 @@ class Plan:
             inputs = {**tick, "number": self.scale["queues"], "field": "panda_queue"}
             yield self._row("1/tick", rows.tick, "scoring", "tcn", inputs, 60)
         before: list[str] = []
-        for row, number in [(3, n) for n in self.scale["growth"]] + [(2, self.scale["series"])] * bool(self.scale["series"]):
+        for row, number in [(3, n) for n in self.scale["growth"]] + [(2, self.scale["series"])] * bool(
+            self.scale["series"]
+        ):
             inputs = {**tick, "number": number, "field": "series"}
             name = f"{row}/{number}"
             yield self._row(name, rows.tick, "scoring", "series", inputs, number / 40, *before[-2:])

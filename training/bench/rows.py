@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qad_dl.store import Store
+from qad_dl.schema import Tick
 from training.bench.cost import cost_of, in_child, machine, middle
-from training.bench.worlds import grown_store
 from training.quality.sources import ROOT
 
 if TYPE_CHECKING:
@@ -65,8 +64,9 @@ def tick(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> di
     if expected is not None and expected["peak_mb"] > inputs["most_mb"]:
         return {"number": inputs["number"], "reached": False, "expected": expected, "machine": machine()}
     at, of = np.datetime64(inputs["at"], "s"), places(inputs, made)
-    store = grown_store(Store.open(of.store), place / "store", inputs["number"], at, inputs["field"])
-    result = _scored(place, store.path, of.bundle, (at, at + store.tick.delta), inputs["repeats"])
+    words = {"source": str(of.store), "path": str(place / "store"), "at": inputs["at"]}
+    in_child("growing", {**words, "number": inputs["number"], "field": inputs["field"]})
+    result = _scored(place, place / "store", of.bundle, (at, at + Tick().delta), inputs["repeats"])
     _drop(place / "store")
     return {"number": inputs["number"], "reached": True, **result}
 

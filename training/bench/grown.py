@@ -1,41 +1,32 @@
-"""Histories to measure on: a simulated world as a store, and larger ones that repeat it under other names."""
+"""Larger histories: a store repeated under other names until it has as many queues or series as are wanted."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from qad_dl.arrow import codes_of, from_numpy, one_chunk
-from qad_dl.downtimes import read_downtimes
-from qad_dl.metadata import read_cric
 from qad_dl.rows import JOBS_SCHEMA, SERIES, concat_rows, dictionary_column
-from qad_dl.simulator import WorldParams, simulate
 from qad_dl.store import Store
-from training.quality.worlds import put_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from training.quality.parts import Made
 
 BLOCK_ROWS: Final = 20_000_000
 """Rows that are stored at a time: what a larger day is made of stays in several files, as where several write."""
 
 
-def make_world(place: Path, inputs: Mapping[str, Any], _made: Mapping[str, Made]) -> dict[str, Any]:
-    """Simulate a world and import it; its long table stays beside the store, to be imported again."""
-    params = WorldParams(**inputs)
-    numbers = simulate(params, place)
-    store = Store.create(place / "store", None)
-    store.add_metadata(read_cric(place / "cric.json"), params.start)
-    store.add_downtimes(read_downtimes(place / "downtimes.csv"))
-    put_jobs(store, place / "jobs.parquet")
-    return {**numbers, "start": str(params.start)}
+def grow(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """`grown_store` of the store `source` in `path`: `number` of `field` at the tick `at`."""
+    at = np.datetime64(inputs["at"], "s")
+    source, path = Store.open(Path(inputs["source"])), Path(inputs["path"])
+    grown_store(source, path, int(inputs["number"]), at, inputs["field"])
+    return {}
 
 
 def grown_store(source: Store, path: Path, number: int, at: np.datetime64, field: str) -> Store:
