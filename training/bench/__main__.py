@@ -24,8 +24,8 @@ def main(config: DictConfig) -> None:
     from training.quality.parts import Workshop, table_of
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    row, plan = plain["row"], Plan(plain)
-    workshop = Workshop(table_of(plan.parts()), Path(plain["work"]) / plain["scale"])
+    row, scale, plan = plain["row"], plain["scale"]["name"], Plan(plain)
+    workshop = Workshop(table_of(plan.parts()), Path(plain["work"]) / scale)
     if row == "list":
         for name in workshop.parts:
             print(f"{'made' if workshop.find(name) else '    '}  {name}")
@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
             forget(workshop, [name for name in chosen if name.startswith("row/")])
         failed = workshop.run(chosen)
     results = results_of(workshop)
-    if plain["scale"] != "smoke":
+    if scale != "smoke":
         write_page(Path(plain["out"]), workshop.work / "results.json", results, plain)
         sys.stderr.write(f"{plain['out']} written\n")
     else:

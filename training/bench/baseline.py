@@ -67,7 +67,8 @@ WATCHED: Final = (
     Watched("scoring, MB", "row/4/tcn", lambda r: float(r["scoring"]["process"]["peak_mb"]), anywhere=True),
     Watched("import, products", "row/7/import", _in_products("whole", "least_cpu_s")),
     Watched("import, MB", "row/7/import", lambda r: float(r["whole"]["peak_mb"]), anywhere=True),
-    Watched("reading a grid, memory over the grid", "row/7/read", lambda r: float(r["over_grid"]), anywhere=True),
+    Watched("reading a grid, products", "row/7/read", _in_products("cpu_s")),
+    Watched("reading a grid, MB", "row/7/read", lambda r: float(r["process"]["peak_mb"]), anywhere=True),
     Watched(
         "our averages over QMonit's way", "row/8/averages", lambda r: 1 / float(r["sizes"][-1]["times"]), anywhere=True
     ),

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MONTH_H: Final = 730.0
-MONTH_TICKS: Final = 4380.0
+ROW_BYTES: Final = 36
+"""Of a row in memory: time, count and five codes (`qad_dl.rows.JOBS_SCHEMA`)."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,12 @@ def section(results: Mapping[str, Mapping[str, Any] | None], config: Mapping[str
         return "## A million series\n\nNot worked out: rows 3 and 4 have not been measured."
     n, host = int(asked["series"]), config["host"]
     text = [
-        f"## A million series\n\nWhat {n:,} series every {asked['tick_minutes']} minutes would take with the code as it is, worked out from rows "
-        f"3, 4 and 7 above (cost of a further series times their number). A tick may take {asked['deadline_s']} s, half of its time; a host has "
-        f"{host['cores']} cores and {host['memory_gb']} GB. Prices are assumptions of `configs/bench.yaml`: "
-        f"{price['core_hour']} EUR for a core and hour, {price['gb_month']} EUR for a GB and month in an object store."
+        "## A million series",
+        f"What {n:,} series every {asked['tick_minutes']} minutes would take with the code as it is, worked out from "
+        "rows 3 and 4 above (the cost of a further series times their number) and from the store that rows 5 to 7 are "
+        f"measured on. A tick may take {asked['deadline_s']} s, half of its time; a host has {host['cores']} cores and "
+        f"{host['memory_gb']} GB. Prices are assumptions of `configs/bench.yaml`: {price['core_hour']} EUR for a core "
+        f"and hour, {price['gb_month']} EUR for a GB and month in an object store.",
     ]
     head = ["way", "processor s a tick", "memory GB", "hosts by time", "hosts by memory", "hosts", "EUR a month"]
     lines = [head, ["---"] * len(head), *(_line(way, n, asked, host, price) for way in ways)]
@@ -90,9 +93,10 @@ def _bytes(
     rows = int(world["rows"]) / int(world["ticks"]) / series * n
     money = kept * price["gb_month"]
     return (
-        f"Bytes: a series takes {of_day:,.0f} bytes a day in days that are over ({world['store_bytes'] / world['rows']:.2f} bytes a row), "
-        f"so {asked['history_days']} days of {n:,} series are {kept:,.0f} GB and {money:,.0f} EUR a month. A tick brings {rows / 1e6:,.1f} million "
-        f"rows, which is {rows * 40 / 1e9:,.2f} GB in memory before they are a grid."
+        f"Bytes: a series takes {of_day:,.0f} bytes a day in days that are over "
+        f"({world['store_bytes'] / world['rows']:.2f} bytes a row), so {asked['history_days']} days of {n:,} series "
+        f"are {kept:,.0f} GB and {money:,.0f} EUR a month. A tick brings {rows / 1e6:,.1f} million rows, which is "
+        f"{rows * ROW_BYTES / 1e9:,.2f} GB in memory before they are a grid."
     )
 
 

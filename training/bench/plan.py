@@ -41,10 +41,11 @@ class Plan:
         Raises:
             ConfigError: there is none of that name, or what it says is there already is not.
         """
-        if config["scale"] not in config["scales"]:
-            msg = f"scale={config['scale']}: configs/bench.yaml has {', '.join(config['scales'])}"
+        name = config["scale"]["name"]
+        if name not in config["sizes"]:
+            msg = f"scale={name}: configs/bench.yaml has sizes for {', '.join(config['sizes'])}"
             raise ConfigError(msg)
-        self.scale: Mapping[str, Any] = config["scales"][config["scale"]]
+        self.scale: Mapping[str, Any] = config["sizes"][name]
         self.seal = self._seal()
         params = WorldParams(**self.scale["world"])
         self.start = params.start
