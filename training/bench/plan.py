@@ -121,7 +121,7 @@ class Plan:
         """Rows 5 and 6."""
         if self.scale["backtest_days"]:
             end = self.split + np.timedelta64(self.scale["backtest_days"], "D")
-            inputs = {"start": str(self.split), "end": str(end), "repeats": 3}
+            inputs = {"start": str(self.split), "end": str(end), "repeats": min(3, self.scale["repeats"])}
             yield self._row("5/backtest", rows.backtest, "scoring", "tcn", inputs, 150)
         if not self.scale["made"]:
             yield self._row("6/training", rows.training, "scoring", "tcn", {}, 5)
