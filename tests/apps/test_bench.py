@@ -59,7 +59,7 @@ def test_a_cold_tick_and_its_parts(bench: Bench) -> None:
 def test_rates(bench: Bench, bundle: Path) -> None:
     rates = bench.result("4/tcn")
     assert [one["batch"] for one in rates["network"]["batches"]] == [8, 32]
-    assert all(0 < one["share"] < 1.5 for one in rates["network"]["batches"])
+    assert all(0 < one["share"] < 1.5 and one["memory_mb"] > 1 for one in rates["network"]["batches"])
     assert rates["network"]["flops"] == flops_of((bundle / "model.onnx").read_bytes()) > 1e7
     scoring = rates["scoring"]
     assert scoring["remembered"]["per_s"] > scoring["newest"]["per_s"]

@@ -54,7 +54,8 @@ def compare_averages(inputs: Mapping[str, Any]) -> dict[str, Any]:
         theirs, theirs_s = _timed(partial(_theirs, ticks, days))
         ours, ours_s = _timed(partial(_ours, ticks, days, at, store.tick.per_day // 24, records), 3)
         _compare(theirs, ours)
-        out.append({"series": number, "averages": len(ours), "qmonit_s": theirs_s, "ours_s": ours_s})
+        series = len(series_of(ticks))
+        out.append({"series": series, "averages": len(ours), "qmonit_s": theirs_s, "ours_s": ours_s})
     return {"sizes": [{**one, "times": one["qmonit_s"] / one["ours_s"]} for one in out]}
 
 

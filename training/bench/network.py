@@ -16,7 +16,7 @@ from qad_dl.preprocess import Preprocess
 from qad_dl.reconstruction import BATCH, Model
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
-from training.bench.clock import PartClock, peak_mb
+from training.bench.clock import PartClock, forget_peak, peak_mb, resident_mb
 from training.bench.flops import flops_of
 from training.bench.product import gflops, product_s
 from training.bench.windows import real_windows, tiled, until
@@ -35,20 +35,24 @@ def network_rates(inputs: Mapping[str, Any]) -> dict[str, Any]:
         inputs: `store`, `bundle`, `at`, `batches`, and `seconds` for each.
 
     Returns:
-        By batch size the rate, its share of the speed of a matrix product measured right beside it, and the peak of
-        the process's memory so far; operations and ticks of a window.
+        By batch size the rate, its share of the speed of a matrix product measured right beside it, and the memory that
+        the network takes with its weights; operations and ticks of a window.
     """
     bundle = read_bundle(Path(inputs["bundle"]))
     sizes = sorted(int(b) for b in inputs["batches"])
     windows = real_windows(Store.open(Path(inputs["store"])), bundle.preprocess, _time(inputs), max(sizes))
-    session, work = Model(bundle.model, ONE).session, flops_of(bundle.model)
-    out = []
+    work, out = flops_of(bundle.model), []
     for size in sizes:
         feeds = {name: np.ascontiguousarray(array[:size]) for name, array in windows.feeds().items()}
+        forget_peak()
+        before = resident_mb()
+        session = Model(bundle.model, ONE).session
         least = best_s(partial(session.run, ["reconstruction", "spread"], feeds), inputs["seconds"])
+        memory = peak_mb() - before
         unit = product_s(5)[0]
         share = work * size / least / 1e9 / gflops(unit)
-        out.append({"batch": size, "windows_per_s": size / least, "share": share, "peak_mb": peak_mb()})
+        out.append({"batch": size, "windows_per_s": size / least, "share": share, "memory_mb": memory})
+        del session
     plan = bundle.preprocess.plan
     return {"batches": out, "flops": work, "stride": plan.stride, "length": plan.length, "in_use": BATCH}
 

@@ -83,7 +83,7 @@ def _rates(results: Results) -> str:
                     number(per),
                     number(per * net["stride"]),
                     f"{100 * one['share']:.0f} %",
-                    number(one["peak_mb"]),
+                    number(one["memory_mb"]),
                 ]
             )
         for key, what in (
@@ -94,7 +94,7 @@ def _rates(results: Results) -> str:
             rows.append([name, what, "", number(scoring[key]["per_s"]), "", ""])
     if not rows:
         return ""
-    head = ["model", "what", "windows/s", "queue-ticks/s", "of the matrix product's speed", "MB so far"]
+    head = ["model", "what", "windows/s", "queue-ticks/s", "of the matrix product's speed", "MB of the network"]
     text = (
         "On one thread. A window of the network reconstructs several ticks at once when a range is scored; of the "
         "newest window one tick is used. The batch that scoring uses is fixed, so that a score does not "
