@@ -42,6 +42,7 @@ def network_rates(inputs: Mapping[str, Any]) -> dict[str, Any]:
     sizes = sorted(int(b) for b in inputs["batches"])
     windows = real_windows(Store.open(Path(inputs["store"])), bundle.preprocess, _time(inputs), max(sizes))
     work, out = flops_of(bundle.model), []
+    Model(bundle.model, ONE)  # loads the runtime, which is no batch's memory
     for size in sizes:
         feeds = {name: np.ascontiguousarray(array[:size]) for name, array in windows.feeds().items()}
         forget_peak()

@@ -109,7 +109,7 @@ class Plan:
         ):
             inputs = {**tick, "number": number, "field": "series"}
             name = f"{row}/{number}"
-            yield self._row(name, rows.tick, "scoring", "series", inputs, number / 40, *before[-2:])
+            yield self._row(name, rows.tick, "scoring", "series", inputs, number / 40, *before)
             before += [f"row/{name}"] * (row == 3)
 
     def _scored(self) -> dict[str, Any]:
