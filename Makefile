@@ -3,8 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
+ifndef TOGETHER
 .NOTPARALLEL:
+endif
 .DEFAULT_GOAL := help
+
+# Where this is set, each of the hundreds of processes that tests start compiles our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first Python of 3.11 or newer on the PATH; `make PYTHON=python3.13 ...` takes another.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
@@ -12,6 +17,12 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 VENV := .venv
 LIGHT := .venv-light
 BIN := $(VENV)/bin
+
+# Tests run in so many processes, and steps that do not need each other so many at once: a core each, and half a gigabyte.
+WORKERS := 2
+
+# $(call together,TARGETS): make them at the same time. What each says comes when it is done.
+together = +@$(MAKE) --no-print-directory --jobs=$(WORKERS) --output-sync=target TOGETHER=1 $(1)
 
 # Programs that tests start and pip does not have: Debian's package for each.
 DEBIAN_PACKAGES := chromium influxdb openssl prometheus-alertmanager
@@ -96,7 +107,7 @@ screenshots: $(DEMO)/review.html system ## the pictures of docs/review.md, of th
 	$(BIN)/python -m tests.services.screenshots $(DEMO)/review.html docs/review
 
 .PHONY: signatures
-signatures: env ## learn again what incidents look like (qad_dl/signatures.json): half an hour
+signatures: env ## learn again what incidents look like (qad_dl/signatures.json): two hours
 	$(BIN)/python -m training.signatures
 
 # Parts that `make quality` makes at a time.
@@ -106,9 +117,18 @@ JOBS := 1
 quality: env ## how good the alarms are: three worlds, all peers, docs/quality.md; hours (JOBS=N at a time), goes on where it was
 	$(BIN)/python -m training.quality jobs=$(JOBS)
 
+SMOKE := $(BIN)/python -m training.quality scale=smoke out=checkpoints/quality-smoke/quality.md work=checkpoints/quality-smoke
+SMOKE_WORLDS := c1 c2 t1 quiet
+
 .PHONY: quality-smoke
-quality-smoke: env ## the same with two tiny worlds and a few batches, into checkpoints/
-	$(BIN)/python -m training.quality scale=smoke out=checkpoints/quality-smoke/quality.md work=checkpoints/quality-smoke
+quality-smoke: export OMP_NUM_THREADS := 1
+quality-smoke: env ## the same with tiny worlds and a few batches, into checkpoints/
+	$(call together,$(SMOKE_WORLDS:%=quality-smoke-%))
+	$(SMOKE)
+
+.PHONY: $(SMOKE_WORLDS:%=quality-smoke-%)
+$(SMOKE_WORLDS:%=quality-smoke-%): quality-smoke-%: env
+	$(SMOKE) 'part=*/$**'
 
 # The labelled measurements of other systems: folder in the layout of docs/interfaces.md, section 7.
 DATASET := ../shared/data/asd
@@ -146,15 +166,25 @@ trained: env
 $(TRAINED)/bundle/manifest.json:
 	$(MAKE) trained
 
+# A light test that passed where torch is not shows nothing new where it is, with the same releases of the same packages:
+# only those that were skipped there, and those marked `everywhere`, run again. `.venv/bin/python -m pytest` runs all.
+PASSED := checkpoints/passed-light.json
+PYTEST_TOGETHER := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
 test: export QAD_TEST_BUNDLE := $(TRAINED)
-test: lint trained test-light system ## lint, the light tests without torch, then every test
-	$(BIN)/python -m pytest
+test: export OMP_NUM_THREADS := 1
+test: ## lint, the light tests without torch, then every other test
+	@echo 'Making what tests need: environments, programs, a trained bundle; and lint. What each says comes when it is done.'
+	$(call together,lint trained env-light system)
+	@$(MAKE) --no-print-directory test-light
+	$(BIN)/python -m pytest $(PYTEST_TOGETHER) --leave-out-passed=$(PASSED)
 
 .PHONY: test-light
+test-light: export OMP_NUM_THREADS := 1
 test-light: env-light ## the light tests, where torch is not installed
 	@$(LIGHT)/bin/python -c "import importlib.util as u, sys; sys.exit('torch is in $(LIGHT)' if u.find_spec('torch') else 0)"
-	$(LIGHT)/bin/python -m pytest tests/light
+	$(LIGHT)/bin/python -m pytest tests/light $(PYTEST_TOGETHER) --note-passed=$(PASSED)
 
 .PHONY: lint
 lint: env ## ruff, mypy, import contracts
@@ -168,7 +198,7 @@ lint: env ## ruff, mypy, import contracts
 
 COLLECTOR_ROWS := 1 2 3 4 5 6 7 8
 QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
-REVIEW_ROWS := 1 2 3 5 6
+REVIEW_ROWS := 1 2 3 4 5 6
 ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(QUALITY_ROWS:%=quality-%) quality-6 $(REVIEW_ROWS:%=review-%)
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
 DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
@@ -258,6 +288,9 @@ accept-review-2: screenshots ## the pictures of docs/review.md
 
 accept-review-3: env system ## two reviewers in two browsers, 200 labels, the server killed: none lost, none doubled
 	$(ACCEPT) tests/accept/test_labels.py
+
+accept-review-4: env ## 5 % of the training time is incidents: with labels of them a bundle sees more
+	$(ACCEPT) tests/accept/test_labelled_training.py
 
 accept-review-5: env ## a bundle's life: drift is told, a challenger wins, is promoted, is rolled back
 	$(ACCEPT) tests/accept/test_life.py

@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +35,19 @@ def temporary_name(target: Path) -> Path:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write `content` as `path`, in place of what may be there."""
-    temporary = _write_temporary(path, content)
+    with replacing_file(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write; if the block ends without an exception it becomes `path`, in place of what may be there."""
+    temporary = temporary_name(path)
     try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

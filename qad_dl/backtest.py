@@ -11,7 +11,7 @@ from qad_dl.grid import Grid, build_grid, series_before
 from qad_dl.timeparse import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -94,12 +94,24 @@ def read_grid(
     return build_grid(rows, times, store.tick, metadata, preprocess.entity, preprocess.select, store.downtimes(), known)
 
 
-def read_history(store: Store, start: np.datetime64, end: np.datetime64) -> tuple[pa.Table, set[tuple[str, str, str]]]:
-    """The rows of [start, end), with those of the day in which it begins, and the series that had a row before it."""
+def read_history(
+    store: Store, start: np.datetime64, end: np.datetime64
+) -> tuple[Iterator[pa.Table], set[tuple[str, str, str]]]:
+    """The rows of [start, end) in pieces, with those of the day in which it begins, and the series seen before it.
+
+    The series are all that had a row before `start` once the pieces have been read.
+    """
     # The store knows the series of whole days only; those of the day in which the range begins are in its rows.
     day = start.astype("datetime64[D]").astype("datetime64[s]")
-    rows = store.read(day, end)
-    return rows, store.known_series(start) | series_before(rows, start)
+    known = store.known_series(start)
+
+    def pieces() -> Iterator[pa.Table]:
+        for rows in store.pieces(day, end):
+            known.update(series_before(rows, start))
+            yield rows
+            del rows  # or it was held while the next is read
+
+    return pieces(), known
 
 
 def chosen_series(grid: Grid, queues: Sequence[str]) -> NDArray[np.int64]:

@@ -59,6 +59,11 @@ class Bundle:
         horizons = list(self.manifest["horizons"])
         return int(horizons.index(max(horizons)))
 
+    @property
+    def sight(self) -> int:
+        """The newest ticks of a grid whose counts the score of its last one looks at."""
+        return 1 + self.calibration.reach + self.preprocess.plan.length
+
 
 def write_bundle(
     path: Path,

@@ -10,11 +10,14 @@ known to be normal (`signatures.Healthy`), stretched to fit the bulk of the hist
 Any other history is judged by two statistics, deviation and stop (`scoring`). Each is turned into a probability p_k by
 its own calibration time, they share the false alarms, p = min over k of p_k / share_k (Bonferroni), and p is calibrated
 once more, since the two go together.
+
+A probability is that of a healthy tick of the series. What reviewers call expected is healthy, however odd: where a
+series has such times, its score is no higher than they are rare (`Usual`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -123,6 +126,23 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What a series does at times and reviewers call expected.
+
+    Attributes:
+        odd: the score that the oddest of it would have.
+        rare: -log10 of the share of the series' time that is at least half as odd.
+    """
+
+    odd: float
+    rare: float
+
+    def limit(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """No score up to `odd` is higher than it is rare, and what is odder counts by how much; any shape."""
+        return np.minimum(score, self.rare * np.maximum(score / self.odd, 1.0))
+
+
+@dataclass(frozen=True)
 class Calibration:
     """What makes errors of different series comparable; row 0 of every table is for unknown series.
 
@@ -137,6 +157,7 @@ class Calibration:
         combine: `max` or `mean` of the channels is the deviation of a tick.
         survival: of each statistic in use.
         total: of the largest -log10 p_k / share_k.
+        usual: by id, of the series that have any.
     """
 
     evidence: Evidence
@@ -149,6 +170,7 @@ class Calibration:
     total: Survival
     whitening: NDArray[np.float32] | None = None
     combine: str = "max"
+    usual: Mapping[int, Usual] = field(default_factory=dict)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -186,9 +208,20 @@ class Calibration:
         shares = _shares(self.survival)
         return {name: s.score(statistics[name]) + np.log10(shares[name]) for name, s in self.survival.items()}
 
-    def score(self, statistics: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-        """-log10 of the probability that a healthy tick looks as bad in any way, [N, T], >= 0."""
-        return self.total.score(np.max(list(self.parts(statistics).values()), axis=0))
+    def score(
+        self, statistics: Mapping[str, NDArray[np.float32]], ids: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """-log10 of the probability that a healthy tick looks as bad in any way, [N, T], >= 0.
+
+        Args:
+            statistics: of `judge`.
+            ids: [N] the series' ids; None to leave out what is usual of each.
+        """
+        score = self.total.score(np.max(list(self.parts(statistics).values()), axis=0))
+        for row, i in enumerate([] if ids is None or not self.usual else ids.tolist()):
+            if i in self.usual:
+                score[row] = self.usual[i].limit(score[row])
+        return score
 
     def leading(self, judged: Judged) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """How much each state adds to the score, [N, T, S] >= 0, and whether it is high (1) or low (-1), [N, T, S].
@@ -230,7 +263,7 @@ class Calibration:
             "total": self.total.to_json(),
             "whitening": None if self.whitening is None else self.whitening.tolist(),
             "combine": self.combine,
-        }
+        } | ({"usual": {str(i): [u.odd, u.rare] for i, u in self.usual.items()}} if self.usual else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
@@ -247,6 +280,7 @@ class Calibration:
             total=Survival.from_json(data["total"]),
             whitening=None if whitening is None else np.array(whitening, np.float32),
             combine=str(data.get("combine", "max")),
+            usual={int(i): Usual(float(odd), float(rare)) for i, (odd, rare) in data.get("usual", {}).items()},
         )
 
 
@@ -261,6 +295,7 @@ def fit_calibration(
     whiten: bool = False,
     combine: str = "max",
     as_new: tuple[Errors, NDArray[np.bool_]] | None = None,
+    expected: NDArray[np.bool_] | None = None,
 ) -> Calibration:
     """Learn spreads, levels and survival curves on held-out time.
 
@@ -276,6 +311,7 @@ def fit_calibration(
         combine: `max` or `mean` of the channels is the deviation of a tick.
         as_new: the same errors and ticks had the series been new (`Preprocess.as_if_new`): what unknown ones are
             measured by. None: by the median of the known ones.
+        expected: [N, T] ticks that reviewers call expected: what stands out there is no incident.
     """
     prior = PRIOR_DAYS * per_day
     absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
@@ -298,7 +334,8 @@ def fit_calibration(
         draft = _with_new(draft, *as_new)
     statistics = unseen_statistics(draft, data, use, per_day)
     if signatures is not None:
-        stretch = _stretch(statistics["signature"], use, signatures.healthy, per_day)
+        doubtful = use if expected is None else use & ~expected
+        stretch = _stretch(statistics["signature"], use, doubtful, signatures.healthy, per_day)
         return replace(draft, survival={"signature": known_survival(signatures.healthy, stretch)})
     useful = {name: s[use] for name, s in statistics.items() if np.ptp(s[use]) > 0}
     with_curves = replace(draft, survival={name: survival_curve(values) for name, values in useful.items()})
@@ -409,22 +446,71 @@ def _learned(calibration: Calibration, data: Errors, use: NDArray[np.bool_], pri
     return replace(calibration, spread=spread, whitening=whitening, level=level)
 
 
-def _stretch(statistic_: NDArray[np.float32], use: NDArray[np.bool_], healthy: Healthy, per_day: int) -> float:
-    """How much wider than in known normal life the bulk of the statistic is in the calibration time."""
+def _stretch(
+    statistic_: NDArray[np.float32],
+    use: NDArray[np.bool_],
+    doubtful: NDArray[np.bool_],
+    healthy: Healthy,
+    per_day: int,
+) -> float:
+    """How much wider than in known normal life the bulk of the statistic is in the calibration time.
+
+    Args:
+        statistic_: [N, T].
+        use: [N, T] healthy as far as is known.
+        doubtful: [N, T] those where an incident may be that nobody has told of.
+        healthy: known normal life.
+        per_day: ticks in a day.
+    """
     days = use.sum() / per_day
     if days * STRETCH_RATE < STRETCH_EPISODES:
         return 1.0
-    lowest = float(statistic_.min()) - 1  # episodes are counted of positive scores
-    counts = count_episodes(np.where(use, statistic_ - lowest, 0), use, per_day)
     reference = {rate: healthy.thresholds[EPISODE_RATES.index(rate)] for rate in (STRETCH_RATE, PLATEAU_RATE)}
-    threshold, rate = counts.threshold + lowest, counts.episodes / days
-    plateau = rate[max(np.searchsorted(-threshold, -reference[PLATEAU_RATE]) - 1, 0)]
+    threshold, rate = _episode_rates(statistic_, use, per_day)
+    above, incidents = (threshold, rate) if doubtful is use else _episode_rates(statistic_, doubtful, per_day)
+    plateau = incidents[max(np.searchsorted(-above, -reference[PLATEAU_RATE]) - 1, 0)]
     # At low thresholds episodes run into each other and become fewer: only down to where they are most.
     within = np.flatnonzero(rate[: int(np.argmax(rate)) + 1] <= STRETCH_RATE + plateau)
     if not within.size:
         return 1.0
     own = threshold[within[-1]]
     return float(np.clip((own + STRETCH_OFFSET) / (reference[STRETCH_RATE] + STRETCH_OFFSET), *STRETCH_RANGE))
+
+
+def _episode_rates(
+    statistic_: NDArray[np.float32], use: NDArray[np.bool_], per_day: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Thresholds of the statistic, falling, and the episodes per series and day above each."""
+    lowest = float(statistic_.min()) - 1  # episodes are counted of positive scores
+    counts = count_episodes(np.where(use, statistic_ - lowest, 0), use, per_day)
+    return counts.threshold + lowest, counts.episodes / (use.sum() / per_day)
+
+
+def find_usual(
+    calibration: Calibration, data: Errors, use: NDArray[np.bool_], expected: NDArray[np.bool_], since: int
+) -> dict[int, Usual]:
+    """What known series do at times and reviewers call expected, by id.
+
+    Args:
+        calibration: fitted.
+        data: errors of the exported model over the training period, and before it for the evidence.
+        use: [N, T] ticks that count.
+        expected: [N, T] those that reviewers call expected.
+        since: first tick that is looked at.
+
+    Returns:
+        Nothing of a series whose expected times look no odder than they are rare.
+    """
+    scores = calibration.score(calibration.judge(data, since).statistics)
+    found: dict[int, Usual] = {}
+    for i, score, counted, said in zip(data.ids.tolist(), scores, use[:, since:], expected[:, since:], strict=True):
+        if i == 0 or not (counted & said).any():
+            continue
+        odd = float(score[counted & said].max())
+        rare = float(np.log10(counted.sum() / (counted & said & (score >= odd / 2)).sum()))
+        if odd > rare:
+            found[i] = Usual(odd, rare)
+    return found
 
 
 def scaled_evidence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.incidents import SHARED_FIELDS
+from qad_dl.labels import EXPECTED, PROBLEM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,12 +57,34 @@ def _data(bundle: Bundle) -> str:
         ("trained on", f"{training.get('start', '?')} to {training.get('held_out', '?')}"),
         ("held out", f"{training.get('held_out', '?')} to {training.get('end', '?')}"),
         ("calibrated on", f"{training.get('calibration', '?')} to {training.get('end', '?')}"),
+        *_labels(bundle.manifest.get("labels")),
         ("series", str(len(own) - 1)),
         ("groups that new series borrow from", str(len(preprocess.groups))),
         ("states", ", ".join(preprocess.states)),
         *((f"metadata: {v.field}", _values(v)) for v in fields),
     ]
     return _table(("what", "which"), rows)
+
+
+def _labels(about: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """What reviewers' labels did to the data; nothing where they were not asked."""
+    if about is None:
+        return [("labels", "none were used")]
+
+    def said(part: Mapping[str, Any]) -> str:
+        share = _percent(part["share"])
+        return f"{part['ranges']} ranges, {part['queue_hours']:.1f} queue-hours, {share} of the ticks"
+
+    return [
+        ("labels", f"{about['labels']} of `{about['file']}`, sha256 `{about['sha256']}`"),
+        ("left out, labelled as problems", said(about[PROBLEM])),
+        ("known to be healthy, labelled as expected", said(about[EXPECTED])),
+        (
+            "labels without effect",
+            f"{about['unsure']} unsure, {about['disputed']} contradicted, {about['unknown']} on no queue of it, "
+            f"{about['outside']} on another time",
+        ),
+    ]
 
 
 def _values(vocabulary: Vocabulary) -> str:
@@ -139,6 +162,7 @@ def _made(bundle: Bundle) -> str:
         f"data.start={training.get('start', '?')} data.end={training.get('end', '?')} seed={config.get('seed', '?')}",
         f"data.entity='[{','.join(bundle.preprocess.entity)}]'",
         f"data.select='{{{select}}}'" if select else "",
+        f"labels={config['labels']}" if config.get("labels") else "",
     )
     command = " ".join(filter(None, words))
     versions = ", ".join(f"{name} {v}" for name, v in sorted(manifest.get("versions", {}).items()))

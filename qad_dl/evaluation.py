@@ -188,8 +188,7 @@ def _rule_of(
     """QMonit's rule for the series and ticks of a scores file, [N, T], from the history with the day before it."""
     tick, end = history.tick, scored.times[-1] + history.tick.delta
     times = tick.range(scored.times[0] - np.timedelta64(24, "h"), end)
-    rows = history.read(times[0], end)
-    grid = build_grid(rows, times, tick, metadata, scored.entity, known=known)
+    grid = build_grid(history.pieces(times[0], end), times, tick, metadata, scored.entity, known=known)
     place = {key: row for row, key in enumerate(grid.series)}
     absent = next((key for key in scored.series if key not in place), None)
     if absent is not None:

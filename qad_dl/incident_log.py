@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.evidence import Tuned, evidence, plain
 from qad_dl.incidents import FLAP_TICKS, TOGETHER_TICKS, find_incidents
 from qad_dl.incidents_file import QUEUE_FIELD
+from qad_dl.novel import Novel, series_called
 from qad_dl.schema import REASONS, TICK_MINUTES
 from qad_dl.timeparse import format_time, parse_time
 
@@ -119,6 +121,8 @@ class Followed:
         worst: some of the queues, the highest scores at `last` first.
         figures: of its queues together at the newest tick that shows it and was scored with details.
         expected: at that tick all its queues were expected to fall: offline or in a downtime.
+        unknown_queues: those of its queues that the bundle did not know then: scored as their group is.
+        unknown_states: states of its queues that the bundle did not know then: they have no say.
     """
 
     id: str
@@ -139,6 +143,8 @@ class Followed:
     worst: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     expected: bool = False
+    unknown_queues: tuple[str, ...] = ()
+    unknown_states: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -154,7 +160,8 @@ class Followed:
         """As plain JSON values."""
         times = {name: format_time(getattr(self, name)) for name in ("start", "last", "told")}
         closed = None if self.closed is None else format_time(self.closed)
-        lists = {"queues": list(self.queues), "worst": list(self.worst), "figures": [asdict(f) for f in self.figures]}
+        lists: dict[str, Any] = {name: list(getattr(self, name)) for name in _NAMES}
+        lists["figures"] = [asdict(f) for f in self.figures]
         return {**asdict(self), **times, **lists, "closed": closed}
 
     @classmethod
@@ -167,7 +174,11 @@ class Followed:
         made: dict[str, Any] = {name: parse_time(data[name]) for name in ("start", "last", "told")}
         made["closed"] = None if data["closed"] is None else parse_time(data["closed"])
         made["figures"] = tuple(Figure(**figure) for figure in data["figures"])
-        return cls(**{**data, **made, "queues": tuple(data["queues"]), "worst": tuple(data["worst"])})
+        made |= {name: tuple(data.get(name, ())) for name in _NAMES}  # of before a name was written: nothing
+        return cls(**{**data, **made})
+
+
+_NAMES: Final = ("queues", "worst", "unknown_queues", "unknown_states")
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,7 @@ def follow(
     rules: Rules | None = None,
     detailed: Results | None = None,
     found: Sequence[Found] | None = None,
+    unknown: Novel | None = None,
 ) -> tuple[tuple[Followed, ...], tuple[Transition, ...]]:
     """The incidents after the last tick of `results`, and what happened to them at it.
 
@@ -200,9 +212,10 @@ def follow(
         rules: when an incident is told and when it is over.
         detailed: results with details that hold that tick. Without them no figures are told, and nothing is too small.
         found: what `find_incidents(results, values)` gives, where somebody has found them already.
+        unknown: what the bundle was not trained on, at that tick.
     """
     rules = rules or Rules()
-    now = _Now.of(results, detailed, rules)
+    now = _Now.of(results, detailed, rules, unknown or Novel())
     sights = find_incidents(results, values) if found is None else found
     seen = [_Sight.of_found(sight, results, values) for sight in sights]
     living = [incident for incident in known if not incident.folded]
@@ -262,10 +275,7 @@ class _Sight:
 
 def series_names(results: Results) -> tuple[str, ...]:
     """What people call the series: by the queue, or by the values of the other entity."""
-    if QUEUE_FIELD in results.entity:
-        at = results.entity.index(QUEUE_FIELD)
-        return tuple(key[at] for key in results.series)
-    return tuple("/".join(key) for key in results.series)
+    return tuple(series_called(results.entity, key) for key in results.series)
 
 
 def _size(found: Found, results: Results, values: Values) -> int:
@@ -299,20 +309,22 @@ class _Now:
         detailed: the same series' details at it; None where there are none.
         rules: the rules.
         step: length of a tick.
+        unknown: what the bundle was not trained on.
     """
 
     results: Results
     detailed: Results | None
     rules: Rules
     step: np.timedelta64
+    unknown: Novel
 
     @classmethod
-    def of(cls, results: Results, detailed: Results | None, rules: Rules) -> _Now:
+    def of(cls, results: Results, detailed: Results | None, rules: Rules, unknown: Novel) -> _Now:
         """The last tick of `results`."""
         if detailed is not None:
             (at,) = np.flatnonzero(detailed.times == results.times[-1])
             detailed = _column(detailed, int(at))
-        return cls(results, detailed, rules, _step(results.times))
+        return cls(results, detailed, rules, _step(results.times), unknown)
 
     @property
     def tick(self) -> np.datetime64:
@@ -332,7 +344,7 @@ class _Now:
     def shows(self, sight: _Sight) -> bool:
         """Whether enough of the newest ticks show it, and it is large enough to be told."""
         results, rules = self.results, self.rules
-        recent = results.score[list(sight.series), -rules.m :]
+        recent = evidence(results)[list(sight.series), -rules.m :]
         flagged = results.flagged[list(sight.series), -rules.m :]
         if sight.last < results.times[-rules.m :][0]:
             return False
@@ -372,6 +384,14 @@ class _Now:
     def expected(self, sight: _Sight) -> bool:
         """Whether all its queues are expected to fall."""
         return bool(self.results.expected[list(sight.series), -1].all())
+
+    def with_unknown(self, incident: Followed) -> Followed:
+        """The incident with what of it the bundle does not know."""
+        new = {series_called(self.results.entity, key) for key in self.unknown.keys}
+        states = (s for s, names in self.unknown.having.items() if not set(names).isdisjoint(incident.queues))
+        return replace(
+            incident, unknown_queues=tuple(sorted(new.intersection(incident.queues))), unknown_states=tuple(states)
+        )
 
     def _details(self, sight: _Sight) -> tuple[NDArray[np.float64], ...] | None:
         """observed, expected and share of the score, [its series, S] each."""
@@ -478,13 +498,14 @@ def _grown(incident: Followed, mine: Sequence[_Sight], now: _Now) -> Followed:
             worst=now.worst(main),
             expected=now.expected(main),
         )
+        grown = now.with_unknown(grown)
     return grown
 
 
 def _opened(sight: _Sight, now: _Now) -> Followed:
     name = "|".join((str(sight.start), sight.field, sight.value, *sight.queues))
     digest = hashlib.sha256(name.encode()).hexdigest()[:6]
-    return Followed(
+    opened = Followed(
         id=f"{str(sight.start)[:16].replace(':', '').replace('-', '')}-{digest}",
         field=sight.field,
         value=sight.value,
@@ -501,6 +522,7 @@ def _opened(sight: _Sight, now: _Now) -> Followed:
         figures=now.figures(sight),
         expected=now.expected(sight),
     )
+    return now.with_unknown(opened)
 
 
 def _column(results: Results, at: int) -> Results:
@@ -509,7 +531,7 @@ def _column(results: Results, at: int) -> Results:
     details = results.details
     if details is not None:
         details = replace(details, **{name: array[:, at : at + 1] for name, array in vars(details).items()})
-    return replace(results, times=results.times[at : at + 1], details=details, **arrays)
+    return replace(plain(results), times=results.times[at : at + 1], details=details, **arrays)
 
 
 _FILLS: Final[Mapping[str, Any]] = {
@@ -527,8 +549,8 @@ _FILLS: Final[Mapping[str, Any]] = {
 def joined(past: Results | None, new: Results, ticks: int) -> Results:
     """The results of `past` before those of `new`, the last `ticks` of both; without details.
 
-    Where the two overlap `new` counts; ticks between them are missing ones. Results of other states or kinds, those of
-    another bundle, are not joined.
+    Both have one threshold for all. Where the two overlap `new` counts; ticks between them are missing ones. Results of
+    other states or kinds, those of another bundle, are not joined.
     """
     if past is None or (past.entity, past.states, past.kinds) != (new.entity, new.states, new.kinds):
         return replace(new, details=None)
@@ -558,4 +580,6 @@ def until(results: Results, tick: np.datetime64) -> Results:
     """The results up to a tick."""
     on = results.times <= tick
     arrays = {name: getattr(results, name)[:, on] for name in _FILLS}
+    if isinstance(results, Tuned):
+        arrays["offset"] = results.offset[:, on]
     return replace(results, times=results.times[on], details=None, **arrays)

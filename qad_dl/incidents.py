@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qad_dl.events import find_events
+from qad_dl.evidence import evidence
 from qad_dl.incidents_file import QUEUE_FIELD, Incident
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class _Events:
     def of(cls, results: Results) -> _Events:
         """Those of a range: of each weak level with a threshold below the flagged one, and of what is flagged."""
         weak = [(rate, least) for rate, least in results.levels if least < results.threshold]
-        score = np.nan_to_num(results.score, nan=-np.inf)
+        score = np.nan_to_num(evidence(results), nan=-np.inf)
         rows = [
             (e.start, -level, i, e.end)
             for level, (_, least) in enumerate(weak)

@@ -7,7 +7,7 @@ what is not labelled is counted, and not judged.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from qad_dl.labels import Label
     from qad_dl.metadata import Metadata
     from qad_dl.metrics.scores import Scores
+    from qad_dl.schema import Times
 
 DISPUTED: Final = "disputed"
 """What reviewers say different things of."""
@@ -140,7 +141,7 @@ def against_labels(scores: Scores, labels: Iterable[Label], metadata: Metadata, 
     """
     placed = [(label, _place(label, scores, metadata)) for label in labels]
     here = [(label, place) for label, place in placed if place is not None]
-    things = _things(here)
+    things = _judged(here)
     begins = episode_begins(scores.flagged, per_day)
     return AgainstLabels(
         reviewers=len({label.author for label, _ in here}),
@@ -151,10 +152,42 @@ def against_labels(scores: Scores, labels: Iterable[Label], metadata: Metadata, 
     )
 
 
+def judged_things(labels: Iterable[Label], scores: Labelable, metadata: Metadata) -> list[Judged]:
+    """What was labelled of some scores, each thing once, whoever labelled it, in the order of their begin.
+
+    Args:
+        labels: those in force.
+        scores: of queues.
+        metadata: of the store.
+
+    Raises:
+        InputError: a label on a group by a field that no metadata record has.
+    """
+    placed = [(label, _place(label, scores, metadata)) for label in labels]
+    found = _judged([(label, place) for label, place in placed if place is not None])
+    return sorted(found, key=lambda thing: (thing.start, thing.end, thing.rows))
+
+
+class Labelable(Protocol):
+    """Scores of series over ticks, of a file or just made."""
+
+    @property
+    def times(self) -> Times:
+        """Ticks."""
+
+    @property
+    def entity(self) -> tuple[str, ...]:
+        """Names of the columns that make up a series' key."""
+
+    @property
+    def series(self) -> tuple[tuple[str, ...], ...]:
+        """Their keys."""
+
+
 Place = tuple[tuple[int, ...], np.datetime64, np.datetime64]
 
 
-def _place(label: Label, scores: Scores, metadata: Metadata) -> Place | None:
+def _place(label: Label, scores: Labelable, metadata: Metadata) -> Place | None:
     """Rows and times of a label; None where the scores have none of them."""
     spans = spans_of(label, metadata)
     names = {found.panda_queue for found in spans}
@@ -166,7 +199,7 @@ def _place(label: Label, scores: Scores, metadata: Metadata) -> Place | None:
     return (rows, spans[0].start, spans[0].end) if ticks.stop > ticks.start else None
 
 
-def _things(here: Iterable[tuple[Label, Place]]) -> list[Judged]:
+def _judged(here: Iterable[tuple[Label, Place]]) -> list[Judged]:
     """What was labelled, each once, whoever labelled it."""
     words: dict[Place, set[str]] = {}
     for label, place in here:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from qad_dl.arrow import one_chunk, to_numpy
+from qad_dl.backtest import read_history
+from qad_dl.grid import build_grid
 from qad_dl.incidents_file import QUEUE_FIELD
-from qad_dl.schema import state_order
 from qad_dl.vocab import UNKNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from qad_dl.bundle import Bundle
+    from qad_dl.grid import Grid
+    from qad_dl.preprocess import Preprocess
     from qad_dl.results import Results
     from qad_dl.store import Store
 
@@ -27,12 +29,23 @@ class Novel:
     """What is new to a bundle.
 
     Attributes:
-        series: names of those that have a score and are not known, sorted.
-        states: that had jobs in the day before and are not known, in the order of a table.
+        keys: of the series that have a score and are not known, sorted.
+        having: state that is not known -> the series that had jobs in it in the day before, by what people call them,
+            sorted; the states in the order of a table.
     """
 
-    series: tuple[str, ...]
-    states: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...] = ()
+    having: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The series by name."""
+        return tuple("/".join(key) for key in self.keys)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The states."""
+        return tuple(self.having)
 
 
 def novel(bundle: Bundle, results: Results, store: Store) -> Novel:
@@ -43,15 +56,44 @@ def novel(bundle: Bundle, results: Results, store: Store) -> Novel:
         results: its results.
         store: the history that they are of.
     """
-    known, preprocess = bundle.preprocess.vocabularies[0], bundle.preprocess
+    start, end, preprocess = results.times[-1] - RECENT, results.times[-1] + store.tick.delta, bundle.preprocess
+    rows, known = read_history(store, start, end)
+    grid = build_grid(
+        rows,
+        store.tick.range(start, end),
+        store.tick,
+        store.metadata(),
+        preprocess.entity,
+        preprocess.select,
+        store.downtimes(),
+        known,
+    )
+    return novel_in(preprocess, results, grid)
+
+
+def novel_in(preprocess: Preprocess, results: Results, grid: Grid) -> Novel:
+    """What is new to a bundle's preprocessing, of the same history as a grid that ends with the results.
+
+    Args:
+        preprocess: what the bundle knows.
+        results: its results.
+        grid: built with its entity and selection; a day of it is looked at.
+    """
+    known = preprocess.vocabularies[0]
     scored = (results.reason == 0).any(axis=1)
     met = [key for key, there in zip(results.series, scored, strict=True) if there]
-    strange = sorted("/".join(key) for key in met if known.encode("\x1f".join(key)) == UNKNOWN)
-    last = results.times[-1]
-    rows = store.read(last - RECENT, last + store.tick.delta)
-    having = rows.filter(pa.array(to_numpy(one_chunk(rows.column("jobs"))) > 0))
-    if results.entity == (QUEUE_FIELD,):
-        queues = pa.array([key[0] for key in results.series], pa.string())
-        having = having.filter(pc.is_in(having[QUEUE_FIELD].cast(pa.string()), queues))
-    states = {str(name) for name in pc.unique(having["job_status"].cast(pa.string())).to_pylist()}
-    return Novel(tuple(strange), state_order(states - set(preprocess.states)))
+    keys = tuple(sorted(key for key in met if known.encode("\x1f".join(key)) == UNKNOWN))
+    shown = set(results.series)
+    recent = grid.counts[:, grid.times >= grid.times[-1] - RECENT]
+    having: dict[str, tuple[str, ...]] = {}
+    for s, state in enumerate(grid.states):
+        if state not in preprocess.states:
+            rows = np.flatnonzero((recent[:, :, s] > 0).any(axis=1))
+            names = {series_called(grid.entity, grid.series[i]) for i in rows.tolist() if grid.series[i] in shown}
+            having |= {state: tuple(sorted(names))} if names else {}
+    return Novel(keys, having)
+
+
+def series_called(entity: Sequence[str], key: tuple[str, ...]) -> str:
+    """What people call a series: by its queue where it has one."""
+    return key[entity.index(QUEUE_FIELD)] if QUEUE_FIELD in entity else "/".join(key)

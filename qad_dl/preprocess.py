@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.errors import BundleError, InputError
-from qad_dl.grid import ROW_FIELDS, Grid
+from qad_dl.gathering import ROW_FIELDS
+from qad_dl.grid import NEVER
 from qad_dl.scaling import CLIP, Quantity, Scale, fit_scale, to_x
 from qad_dl.schema import Tick, Times, is_flow
 from qad_dl.vocab import UNKNOWN, Vocabulary
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata, Record
 
 METADATA_DEFAULT: Final = (
@@ -41,6 +43,9 @@ GROUP_FIELDS: Final = ("type", "resource_type", "capability")
 
 CALENDAR_CHANNELS: Final = 6
 
+NO_ROW: Final = -int(NEVER)
+"""In `Prepared.last_row`: far before any grid."""
+
 MIN_STATE_SHARE: Final = 2e-4
 """A state seen in a smaller share of the observed ticks of the training data is no channel of the model."""
 
@@ -54,7 +59,8 @@ class Prepared:
         x: [N, T, S] float32 ln(1 + jobs), or measurements, of the model's states, NaN where not counted.
         values: [N, T, S] float32 standardised x, NaN where not counted.
         usable: [N, T] the tick arrived, is not frozen (unless all stood still), and the series has had a row.
-        last_row: [N, T] int64 position of the last row that proves that the series has begun, -1 where none does.
+        last_row: [N, T] int64 position of the last row that proves that the series has begun, below 0 where that is
+            before the grid, `NO_ROW` where none does.
         expected: [N, T] a fall is expected: not online, in a downtime, or ramping up after one.
         recovering: [N, T] so, or within a day after it was offline or had no row for a day: not yet as it was.
         calendar: [T, K] float32.
@@ -200,10 +206,10 @@ class Preprocess:
         records = [_records(grid, held) for _, _, held in segments]
         static_cat = self._static_cat(grid, records)
         ticks = np.arange(len(grid.times))
-        last_row = np.where(grid.quiet <= ticks, ticks - np.minimum(grid.quiet, ticks), -1)
+        last_row = np.where(grid.quiet != NEVER, ticks - grid.quiet, NO_ROW)
         if not in_training:
             last_row[(static_cat[:, :, 0] != UNKNOWN).any(axis=0)] = ticks
-        x = self._channels(grid, last_row >= 0)
+        x = self._channels(grid, last_row != NO_ROW)
         scale = self._scales(grid, records)
         values = np.empty_like(x)
         for d in range(len(segments)):
@@ -215,7 +221,7 @@ class Preprocess:
             values=values,
             usable=(grid.arrived & (~grid.frozen | _still(grid))) & np.isfinite(x).all(axis=2),
             last_row=last_row,
-            expected=_spread(~grid.online, self.plan.grace),
+            expected=lasting(~grid.online, self.plan.grace),
             recovering=_recovering(grid, self.plan.day),
             calendar=calendar(grid.times),
             segment=segment,
@@ -283,7 +289,7 @@ class Preprocess:
             if state in grid.states:
                 counts = grid.counts[:, :, grid.states.index(state)]
                 if self.quantity is Quantity.COUNTS:
-                    counts = np.where(grid.quiet <= np.arange(t), counts, np.float32(0))
+                    counts = np.where(grid.quiet != NEVER, counts, np.float32(0))
                 x[:, :, channel] = to_x(counts, self.quantity)
         x[~begun | ~grid.arrived] = np.nan
         return x
@@ -409,10 +415,10 @@ def _recovering(grid: Grid, day: int) -> NDArray[np.bool_]:
     Without a row for a day and still without one a series is not back: it may be why one is told.
     """
     away = grid.quiet >= day
-    return _spread(~grid.online, day) | (_spread(away, day) & ~away)
+    return lasting(~grid.online, day) | (lasting(away, day) & ~away)
 
 
-def _spread(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:
+def lasting(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:
     """Each True of [N, T] carried on for `ticks` more ticks."""
     at = np.where(flags, np.arange(flags.shape[1]), -ticks - 1)
     return (np.arange(flags.shape[1]) - np.maximum.accumulate(at, axis=1)) <= ticks

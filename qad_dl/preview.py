@@ -2,8 +2,8 @@
 
     backtest -> incidents at each tick (`incident_log.follow`) -> outbox -> routes, silences, quiet hours, cap
 
-Each side of a preview is one policy: a budget, rules, routes. All sides share one backtest. The outbox is the real one,
-in a folder that is thrown away, and its channels keep what they are given instead of sending it.
+Each side of a preview is one setting: a budget, rules, routes, and what is tuned. All sides share one backtest. The
+outbox is the real one, in a folder that is thrown away, and its channels keep what they are given, and send nothing.
 
 The incidents of a tick are found in the week before it, so scoring begins a week early; following begins a day early,
 that what was open by then is not taken for new. Silences are not looked at: those of today say nothing of past weeks.
@@ -24,6 +24,7 @@ import numpy as np
 
 from qad_dl.backtest import newest_tick, run_backtest
 from qad_dl.errors import ConfigError
+from qad_dl.evidence import plain
 from qad_dl.incident_log import KEPT_TICKS, OPENED, REOPENED, UPDATED, Transition, follow, joined, series_names
 from qad_dl.incidents import find_incidents, values_among
 from qad_dl.metrics.budget import GRACE
@@ -33,8 +34,10 @@ from qad_dl.sinks.alertmanager import AlertmanagerSink
 from qad_dl.sinks.jsonl import JsonlSink
 from qad_dl.sinks.news import News, records_of
 from qad_dl.sinks.outbox import Outbox, Sink
+from qad_dl.sinks.places import places_of
 from qad_dl.sinks.plan import Gates
 from qad_dl.sinks.post import Poster
+from qad_dl.tuning.file import tuned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from qad_dl.sinks.policy import Policy
     from qad_dl.sinks.routing import Channel
     from qad_dl.store import Store
+    from qad_dl.tuning.file import Tune
 
 PEOPLE: Final = frozenset({"mail", "mattermost", "apprise", "everybody"})
 """Sinks whose messages somebody reads; what others are given is counted apart."""
@@ -66,6 +70,19 @@ PIECE_BYTES: Final = 1 << 28
 
 WORTH_A_POOL: Final = 20_000
 """Fewer pairs of tick and series are done faster in one process."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one side of a preview is replayed with.
+
+    Attributes:
+        policy: who is told what.
+        tunes: what is tuned, by label of the bundle.
+    """
+
+    policy: Policy
+    tunes: Mapping[str, Tune] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,17 +180,17 @@ class Preview:
 def preview(
     store: Store,
     scorers: Mapping[str, Scorer],
-    policies: Sequence[Policy],
+    settings: Sequence[Setting],
     start: np.datetime64,
     end: np.datetime64,
     incidents: Sequence[Incident] = (),
 ) -> Preview:
-    """Replay [start, end) under each policy.
+    """Replay [start, end) under each setting.
 
     Args:
         store: history and metadata; nothing in it is changed.
         scorers: by the label that the collector gives the bundle.
-        policies: one for each side.
+        settings: one for each side.
         start: first tick whose messages count.
         end: one past the last.
         incidents: known ones.
@@ -188,7 +205,7 @@ def preview(
         msg = f"--start {start}Z to --end {end}Z holds no tick up to the newest of the store, {newest_tick(store)}Z"
         raise ConfigError(msg)
     with tempfile.TemporaryDirectory(prefix="qad-preview-") as folder:
-        sides = [_Replay(policy, scorers, Path(folder) / str(i)) for i, policy in enumerate(policies)]
+        sides = [_Replay(setting, scorers, Path(folder) / str(i)) for i, setting in enumerate(settings)]
         courses = [_Course(store, label, scorer) for label, scorer in scorers.items()]
         for piece in _pieces(store, courses, times):
             _replay(piece, courses, sides)
@@ -240,7 +257,7 @@ class _Span:
         ticks = slice(max(0, stop - KEPT_TICKS), stop)
         known = past.known[:, stop - 1]
         rows: slice | NDArray[np.int64] = slice(None) if known.all() else np.flatnonzero(known)
-        arrays = {name: getattr(past, name)[:, ticks][rows] for name in _ARRAYS}
+        arrays = {name: getattr(past, name)[:, ticks][rows] for name in _ARRAYS}  # those of `past` are not tuned
         series = tuple(key for key, there in zip(past.series, known, strict=True) if there)
         return replace(past, times=past.times[ticks], series=series, **arrays)
 
@@ -253,11 +270,11 @@ class _Span:
             self._values = (key, values_among(window, records, self.known[day]))
         return self._values[1]
 
-    def found(self, at: np.datetime64, levels: Sequence[tuple[float, float]]) -> list[list[Found]]:
-        """The incidents of the week before a tick, at each (budget, threshold)."""
+    def found(self, at: np.datetime64, levels: Sequence[Level]) -> list[list[Found]]:
+        """The incidents of the week before a tick, at each level."""
         window = self.window(at)
         values = self.values(window)
-        return [find_incidents(_flagged(window, *level), values) for level in levels]
+        return [find_incidents(_flagged(window, level, self.metadata), values) for level in levels]
 
 
 class _Course:
@@ -285,20 +302,40 @@ class _Course:
         return _Span(self.past, self.metadata, known)
 
 
-def _flagged(window: Results, budget: float, threshold: float) -> Results:
-    """The window with what is flagged at a budget."""
-    return replace(window, budget=budget, threshold=threshold, flagged=window.score >= threshold)
+@dataclass(frozen=True)
+class Level:
+    """From which score on a tick is flagged.
+
+    Attributes:
+        budget: false alarm episodes per series and day.
+        threshold: the score that all series share.
+        tune: what is tuned beside it.
+    """
+
+    budget: float
+    threshold: float
+    tune: Tune | None = None
+
+
+def _flagged(window: Results, level: Level, metadata: Metadata) -> Results:
+    """The window with what is flagged at a level."""
+    shared = plain(replace(window, budget=level.budget, threshold=level.threshold))
+    return tuned(shared, level.tune, metadata)
 
 
 _ARRAYS: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
 
 
 class _Replay:
-    """One policy at work."""
+    """One setting at work."""
 
-    def __init__(self, policy: Policy, scorers: Mapping[str, Scorer], folder: Path) -> None:
+    def __init__(self, setting: Setting, scorers: Mapping[str, Scorer], folder: Path) -> None:
+        policy = setting.policy
         self.policy, self.outbox = policy, Outbox(folder)
-        self.thresholds = {label: s.bundle.detection.threshold(policy.budget) for label, s in scorers.items()}
+        self.levels = {
+            label: Level(policy.budget, s.bundle.detection.threshold(policy.budget), setting.tunes.get(label))
+            for label, s in scorers.items()
+        }
         self.tape = _Tape()
         self.sinks = [(channel, _sink(channel, self.tape)) for channel in policy.channels]
         self.incidents: dict[str, tuple[Followed, ...]] = {}
@@ -307,11 +344,16 @@ class _Replay:
     def follow(self, course: _Course, window: Results, values: Values, found: Sequence[Found]) -> list[News]:
         """What happens at the last tick of a window."""
         at, label = window.times[-1], course.label
-        results = _flagged(window, self.policy.budget, self.thresholds[label])
+        level = self.levels[label]
+        results = _flagged(window, level, course.metadata)
         known = self.incidents.get(label, ())
         self.incidents[label], happened = follow(known, results, values, self.policy.rules, course.piece, found)
         records = course.metadata.at(at)
-        return [News(label, at, t, records=records_of(t, results, records)) for t in happened]
+        places = places_of([t.incident for t in happened], results, level.tune)
+        return [
+            News(label, at, t, records=records_of(t, results, records), place=place)
+            for t, place in zip(happened, places, strict=True)
+        ]
 
     def tell(self, at: np.datetime64, news: Sequence[News]) -> None:
         """Tell what is new and what waits, as the collector does at the end of a tick."""
@@ -336,7 +378,8 @@ class _Replay:
         begun = [n for n in self.tape.news.values() if n.transition.action in _BEGINS and n.tick >= start]
         opened = {n.name: n for n in begun if any(channel.takes(n) for channel in self.policy.channels)}
         sent = tuple(s for s in self.tape.sent if s.at >= start)
-        return Side(self.policy, self.thresholds, sent, len(self.outbox.waiting()), opened)
+        thresholds = {label: level.threshold for label, level in self.levels.items()}
+        return Side(self.policy, thresholds, sent, len(self.outbox.waiting()), opened)
 
 
 _BEGINS: Final = (OPENED, REOPENED)
@@ -441,7 +484,7 @@ def _pieces(
 def _replay(piece: NDArray[np.datetime64], courses: Sequence[_Course], sides: Sequence[_Replay]) -> None:
     """Follow and tell, tick by tick."""
     spans = [course.span() for course in courses]
-    levels = [[(side.policy.budget, side.thresholds[course.label]) for side in sides] for course in courses]
+    levels = [[side.levels[course.label] for side in sides] for course in courses]
     found = [_found(span, piece, level) for span, level in zip(spans, levels, strict=True)]
     ticks = progress(zip(piece, zip(*found, strict=True), strict=True), "replay", len(piece), "tick")
     for at, by_course in ticks:
@@ -455,9 +498,7 @@ def _replay(piece: NDArray[np.datetime64], courses: Sequence[_Course], sides: Se
             side.tell(at, said)
 
 
-def _found(
-    span: _Span, times: NDArray[np.datetime64], levels: Sequence[tuple[float, float]]
-) -> Iterator[list[list[Found]]]:
+def _found(span: _Span, times: NDArray[np.datetime64], levels: Sequence[Level]) -> Iterator[list[list[Found]]]:
     """What is found at each tick at each level: each tick by itself, so on all cores where it is worth it."""
     workers = os.cpu_count() or 1
     if workers < 2 or len(times) * len(span.past.series) < WORTH_A_POOL:
@@ -474,10 +515,10 @@ class _Worker:
     """What a process of the pool was given when it began."""
 
     span: ClassVar[_Span]
-    levels: ClassVar[Sequence[tuple[float, float]]]
+    levels: ClassVar[Sequence[Level]]
 
     @classmethod
-    def begin(cls, span: _Span, levels: Sequence[tuple[float, float]]) -> None:
+    def begin(cls, span: _Span, levels: Sequence[Level]) -> None:
         """Take it over."""
         cls.span, cls.levels = span, levels
 

@@ -52,6 +52,10 @@ class Reconstruction:
         arrays = {name: getattr(self, name)[series, low:high] for name in _MADE}
         return Reconstruction(self.start + low, **arrays)
 
+    def of(self, series: slice) -> Reconstruction:
+        """Some series that follow each other; nothing is copied."""
+        return Reconstruction(self.start, **{name: getattr(self, name)[series] for name in _MADE})
+
 
 _MADE: Final = ("location", "spread", "seen", "counted")
 

@@ -8,7 +8,6 @@ tick are those of a backtest whatever happened in between.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import zipfile
 from dataclasses import dataclass, field, replace
@@ -18,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from qad_dl.arrow import codes_of, from_numpy, one_chunk
-from qad_dl.atomic import replace_file
+from qad_dl.atomic import replacing_file
 from qad_dl.backtest import read_history
-from qad_dl.grid import NEVER, Grid, build_grid, times_of
+from qad_dl.gathering import UNSAID
+from qad_dl.grid import NEVER, Grid, build_grid, grid_of, said_of, start_gathering, times_of
 from qad_dl.rows import concat_rows, merge_rows, series_of
 from qad_dl.schema import Tick, state_order
 
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from qad_dl.bundle import Bundle
     from qad_dl.downtimes import Downtime
     from qad_dl.metadata import Metadata
+    from qad_dl.schema import Times
     from qad_dl.store import Store
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of what `save` writes; another is made again."""
 
 
@@ -61,7 +62,7 @@ class Rolling:
     """A grid that can be carried on.
 
     Attributes:
-        grid: one lookback and the newest tick.
+        grid: the ticks that a score of the newest looks at, and whether those of one lookback before it arrived.
         source: what it was made from.
         known: (panda_queue, prod_source, resource) that have had a row so far.
         said: per queue, the tick whose row said its status last, and whether it was online.
@@ -121,13 +122,12 @@ def save(path: Path, kept: Rolling) -> None:
         **{name: getattr(grid, name) for name in _ARRAYS},
         **{_MEMORY + name: array for name, array in kept.memory.items()},
     }
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    replace_file(path, content.getvalue())
+    with replacing_file(path) as file:
+        np.savez(file, **arrays)
 
 
 _MEMORY: Final = "memory_"
-_ARRAYS: Final = ("counts", "arrived", "frozen", "quiet", "online", "known")
+_ARRAYS: Final = ("counts", "arrived", "frozen", "quiet", "online", "known", "before")
 
 
 def load(path: Path) -> Rolling | None:
@@ -193,6 +193,7 @@ def _fresh_rows(
         old.bundle != bundle.name
         or not 0 < ahead < len(grid.times)
         or kept.newest.num_rows == 0
+        or not old.versions
         or old.downtimes != _begun(downtimes, end)
         or old.metadata[len(old.metadata) - len(held) :] != held
     ):
@@ -223,10 +224,36 @@ def _made(
     """From the store."""
     preprocess = bundle.preprocess
     start = at - preprocess.plan.lookback * store.tick.delta
-    rows, known = read_history(store, start, at + store.tick.delta)
+    pieces, known = read_history(store, start, at + store.tick.delta)
     times = store.tick.range(start, at + store.tick.delta)
-    grid = build_grid(rows, times, store.tick, metadata, preprocess.entity, preprocess.select, downtimes, known)
-    return Rolling(grid, source, frozenset(known | series_of(rows)), _said(rows, {}), _newest(rows, concat_rows([])))
+    gathering = start_gathering(times, store.tick, metadata, preprocess.entity, preprocess.select)
+    for rows in pieces:
+        gathering.add(rows)
+        del rows  # or it was held while the next is read
+    queues, having = list(gathering.queues.place), known | set(gathering.triples.place)
+    said = said_of(gathering, queues)
+    grid = grid_of(gathering, downtimes, known)
+    arrived, grid = grid.times[grid.arrived], _copied(grid.newest(bundle.sight))
+    newest = store.read(arrived[-1], arrived[-1] + store.tick.delta) if arrived.size else concat_rows([])
+    span = store.span()
+    if span is not None and span[1] > at:
+        # What these entries hold of later ticks is not in the grid: it must not pass for known when they are due.
+        source = replace(source, versions={})
+    return Rolling(grid, source, frozenset(having), _last_said(said, queues, times), _newest(newest, newest))
+
+
+def _copied(grid: Grid) -> Grid:
+    """The same grid without a hold on the one that it was cut out of."""
+    arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(grid, name)) for name in ("times", *_ARRAYS)}
+    return replace(grid, **arrays)
+
+
+def _last_said(said: NDArray[np.int8], queues: Sequence[str], times: Times) -> dict[str, tuple[np.datetime64, bool]]:
+    """`Rolling.said` of the status by queue and tick."""
+    place = np.where(said != UNSAID, np.arange(len(times)), -1).max(axis=1, initial=-1)
+    return {
+        q: (times[at], bool(said[i, at] == 1)) for i, (q, at) in enumerate(zip(queues, place, strict=True)) if at >= 0
+    }
 
 
 def _carried_on(
@@ -292,7 +319,7 @@ def _newest(rows: pa.Table, before: pa.Table) -> pa.Table:
 
 def _joined(old: Grid, new: Grid) -> Grid:
     """The columns of `new` after the end of `old` behind those of `old`, as many in all as `old` has."""
-    more = int((new.times[-1] - old.times[-1]) // old.tick.delta)
+    length, more = len(old.times), int((new.times[-1] - old.times[-1]) // old.tick.delta)
     series = tuple(sorted({*old.series, *new.series}))
     states = state_order(frozenset((*old.states, *new.states)))
     place = {key: i for i, key in enumerate(series)}
@@ -300,13 +327,14 @@ def _joined(old: Grid, new: Grid) -> Grid:
 
     def both(name: str, missing: Any) -> NDArray[Any]:
         first, second = getattr(old, name), getattr(new, name)
-        out = np.full((len(series), len(old.times)), missing, first.dtype)
+        out = np.full((len(series), length), missing, first.dtype)
         out[here, :-more] = first[:, more:]
         out[there, -more:] = second[:, -more:]
         return out
 
-    quiet = _quiet(both("quiet", NEVER), more)
-    arrived = np.concatenate([old.arrived[more:], new.arrived[-more:]])
+    quiet = _quiet(both("quiet", NEVER), more, len(old.before))
+    every = np.concatenate([old.before, old.arrived, new.arrived[-more:]])[more:]
+    arrived = every[-length:]
     counts = _counts(old, new, series, states, more)
     counts[(quiet == NEVER) | ~arrived] = np.nan
     grid = Grid(
@@ -321,6 +349,7 @@ def _joined(old: Grid, new: Grid) -> Grid:
         quiet=quiet,
         online=both("online", True),
         known=both("known", False) | (quiet != NEVER),
+        before=every[:-length],
     )
     return _only(grid, np.flatnonzero(grid.known.any(axis=1)))
 
@@ -329,14 +358,14 @@ def _rows_of(grid: Grid, place: Mapping[tuple[str, ...], int]) -> NDArray[np.int
     return np.array([place[key] for key in grid.series], np.int64)
 
 
-def _quiet(quiet: NDArray[np.int32], more: int) -> NDArray[np.int32]:
-    """Ticks since the last row: carried on through the new columns, and `NEVER` where the row is off the grid now."""
+def _quiet(quiet: NDArray[np.int32], more: int, before: int) -> NDArray[np.int32]:
+    """Ticks since the last row: carried on through the new columns, and `NEVER` where that is one lookback ago."""
     if quiet.shape[1] > more:
         last = quiet[:, -more - 1]
         passed = last[:, None] + np.arange(1, more + 1, dtype=np.int32)
         carried = np.where(last[:, None] == NEVER, np.int32(NEVER), passed)
         quiet[:, -more:] = np.where(quiet[:, -more:] == NEVER, carried, quiet[:, -more:])
-    quiet[quiet > np.arange(quiet.shape[1])] = NEVER
+    quiet[quiet > before + np.arange(quiet.shape[1])] = NEVER
     return quiet
 
 
@@ -349,7 +378,7 @@ def _counts(
     kept, added = slice(None, -more), slice(-more, None)
     for grid, ticks, taken in ((old, kept, slice(more, None)), (new, added, added)):
         rows, channels = _rows_of(grid, place), np.array([states.index(state) for state in grid.states], np.int64)
-        counts = np.nan_to_num(grid.counts[:, taken], nan=0.0)
+        counts = np.where(np.isnan(grid.counts[:, taken]), np.float32(0), grid.counts[:, taken])
         if len(rows) == len(series) and len(channels) == len(states):
             out[:, ticks] = counts
         else:

@@ -79,8 +79,9 @@ RETIRED_AFTER_DAYS: Final = 7
 """A queue without a row for this long is retired; it is the longest lookback of any score."""
 
 
-STATUS_CARRIED_DAYS: Final = 6
-"""A queue's status holds from the row that carried it for this long at most: inside the lookback of a score."""
+STATUS_CARRIED_DAYS: Final = 5
+"""A queue's status holds from the row that carried it for this long at most. A score looks at the status of up to two
+days before its tick (its evidence, and a day before that), and must not depend on rows before its lookback."""
 
 
 def is_flow(state: str) -> bool:

@@ -8,9 +8,9 @@ in batches of one size, so that a score is the same number in every call.
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -48,6 +48,16 @@ WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 """Episodes per series and day of the evidence that counts where queues with something in common show it together."""
 
 CODE: Final = {reason: i for i, reason in enumerate(REASONS)}
+
+
+_Part: TypeAlias = tuple[
+    "NDArray[np.float64]",
+    "NDArray[np.int8]",
+    "NDArray[np.int16]",
+    "NDArray[np.int8]",
+    "NDArray[np.int8]",
+    "tuple[NDArray[np.float32], ...]",
+]
 
 
 class Scorer:
@@ -119,9 +129,10 @@ class Scorer:
             details: also give the per-state arrays.
             only: positions of the series to score; all if not given.
         """
-        prepared = self.bundle.preprocess.prepare(grid, metadata)
+        seen = self._seen(grid, start)
+        prepared = self.bundle.preprocess.prepare(seen, metadata)
         chosen = np.arange(len(grid.series)) if only is None else only
-        return self._results(prepared, start, budget, details, chosen)
+        return self._results(prepared, start - len(grid.times) + len(seen.times), budget, details, chosen)
 
     def score_last(
         self, grid: Grid, metadata: Metadata, budget: float | None = None, earlier: Earlier | None = None
@@ -137,30 +148,43 @@ class Scorer:
             budget: false alarm episodes per series and day; 0.01 if not given.
             earlier: what was remembered at a tick before.
         """
+        grid = self._seen(grid, len(grid.times) - 1)
         prepared = self.bundle.preprocess.prepare(grid, metadata)
-        made = self._made(prepared, max(0, len(grid.times) - 1 - self.bundle.calibration.reach), earlier)
-        results = self._results(prepared, len(grid.times) - 1, budget, True, np.arange(len(grid.series)), made)
-        return results, Earlier(grid.series, grid.times[made.start :], made)
+        last, every = len(grid.times) - 1, np.arange(len(grid.series))
+        due = every[~self._retired(grid, every, last)]
+        made = self._made(prepared, due, max(0, last - self.bundle.calibration.reach), earlier)
+        results = self._results(prepared, last, budget, True, every, made)
+        return results, Earlier(tuple(grid.series[i] for i in due), grid.times[made.start :], made)
 
-    def _made(self, prepared: Prepared, first: int, earlier: Earlier | None) -> Reconstruction:
-        """The reconstruction from grid position `first` on, of which `earlier` may hold the beginning."""
-        grid, preprocess = prepared.grid, self.bundle.preprocess
-        n, end = len(grid.series), len(grid.times)
+    def _seen(self, grid: Grid, start: int) -> Grid:
+        """The part of a grid that the scores from position `start` on look at."""
+        return grid.newest(len(grid.times) - 1 - start + self.bundle.sight)
+
+    def _retired(self, grid: Grid, series: NDArray[np.int64], start: int) -> NDArray[np.bool_]:
+        """Which of some series have no tick from position `start` on in which anybody would ask the model, [N]."""
+        return np.asarray((grid.quiet[series, start:] >= self.bundle.preprocess.plan.lookback).all(axis=1))
+
+    def _made(
+        self, prepared: Prepared, series: NDArray[np.int64], first: int, earlier: Earlier | None
+    ) -> Reconstruction:
+        """The reconstruction of some series from position `first` on, of which `earlier` may hold the beginning."""
+        grid, preprocess, end = prepared.grid, self.bundle.preprocess, len(prepared.grid.times)
         place = {key: i for i, key in enumerate(earlier.series)} if earlier is not None else {}
-        old = np.array([place.get(key, -1) for key in grid.series], np.int64)
+        old = np.array([place.get(grid.series[i], -1) for i in series], np.int64)
         covered = earlier.until(grid.times, first) if earlier is not None else first
         known, fresh = np.flatnonzero(old >= 0), np.flatnonzero(old < 0)
         if earlier is None or not known.size or covered <= first:
-            return reconstruct(self.model, preprocess, prepared, np.arange(n), first)
+            return reconstruct(self.model, preprocess, prepared, series, first)
         parts = []
         if fresh.size:
-            parts.append((fresh, slice(0, end - first), reconstruct(self.model, preprocess, prepared, fresh, first)))
+            whole = reconstruct(self.model, preprocess, prepared, series[fresh], first)
+            parts.append((fresh, slice(0, end - first), whole))
         skip = int((grid.times[first] - earlier.times[0]) // grid.tick.delta)
         parts.append((known, slice(0, covered - first), earlier.made.cut(old[known], skip, skip + covered - first)))
         if covered < end:
-            newest = reconstruct(self.model, preprocess, prepared, known, covered)
+            newest = reconstruct(self.model, preprocess, prepared, series[known], covered)
             parts.append((known, slice(covered - first, end - first), newest))
-        return assembled(parts, first, (n, end - first))
+        return assembled(parts, first, (len(series), end - first))
 
     def _results(
         self,
@@ -171,12 +195,24 @@ class Scorer:
         chosen: NDArray[np.int64],
         made: Reconstruction | None = None,
     ) -> Results:
-        """Judge some series of a prepared grid from position `start` on."""
+        """Judge some series of a prepared grid from position `start` on.
+
+        `made` is the reconstruction of those that are not retired from one evidence before `start` on, where it is
+        there already.
+        """
         bundle, budget, grid = self.bundle, DEFAULT_BUDGET if budget is None else budget, prepared.grid
         threshold = bundle.detection.threshold(budget)
-        blocks = [chosen[i : i + SERIES_BLOCK] for i in range(0, len(chosen), SERIES_BLOCK)] or [chosen]
-        parts = [self._block(prepared, block, start, details, made) for block in blocks]
-        score, reason, state, direction, kind = (np.concatenate([p[i] for p in parts]) for i in range(5))
+        retired = self._retired(grid, chosen, start)
+        due = np.flatnonzero(~retired)
+        places = [due[i : i + SERIES_BLOCK] for i in range(0, len(due), SERIES_BLOCK)]
+        of = [slice(i, i + SERIES_BLOCK) for i in range(0, len(due), SERIES_BLOCK)]
+        parts = [
+            self._block(prepared, chosen[at], start, details, None if made is None else made.of(part))
+            for at, part in zip(places, of, strict=True)
+        ]
+        parts.append(self._unasked(prepared, chosen[retired], start, details))
+        back = np.argsort(np.concatenate([*places, np.flatnonzero(retired)]))
+        score, reason, state, direction, kind = (np.concatenate([p[i] for p in parts])[back] for i in range(5))
         return Results(
             entity=grid.entity,
             series=tuple(grid.series[i] for i in chosen),
@@ -194,7 +230,7 @@ class Scorer:
             budget=budget,
             threshold=threshold,
             levels=tuple((rate, bundle.detection.threshold(rate)) for rate in WEAK_RATES),
-            details=_join_details([p[5] for p in parts]) if details else None,
+            details=_join_details([p[5] for p in parts], back) if details else None,
         )
 
     def _block(
@@ -203,39 +239,41 @@ class Scorer:
         series: NDArray[np.int64],
         start: int,
         details: bool,
-        every: Reconstruction | None = None,
-    ) -> tuple[
-        NDArray[np.float64],
-        NDArray[np.int8],
-        NDArray[np.int16],
-        NDArray[np.int8],
-        NDArray[np.int8],
-        tuple[NDArray[np.float32], ...],
-    ]:
+        made: Reconstruction | None = None,
+    ) -> _Part:
         """Score, reason, state, direction, kind and, if asked for, the details of some series.
 
-        `every` is the reconstruction of all series from one evidence before `start` on, where it is there already.
+        `made` is their reconstruction from one evidence before `start` on, where it is there already.
         """
         bundle = self.bundle
         calibration, plan = bundle.calibration, bundle.preprocess.plan
         # One tick more than the evidence reaches back, so that the recursion takes out what is too old at the start.
         first = max(0, start - calibration.reach)
-        if every is None:
+        if made is None:
             made = reconstruct(self.model, bundle.preprocess, prepared, series, first)
-        else:
-            made = replace(every.cut(series, 0, every.counted.shape[1]), start=first)
         seen = errors_of(prepared, series, made, bundle.preprocess.states)
         judged = calibration.judge(seen, start - first)
         reason = reasons(plan, prepared, series, start, made)
         skip = start - first
         said = np.isfinite(made.location[:, skip:]) & np.isfinite(made.spread[:, skip:])
-        score = np.where((reason == 0) & said.all(axis=(2, 3)), calibration.score(judged.statistics), np.nan)
+        score = np.where((reason == 0) & said.all(axis=(2, 3)), calibration.score(judged.statistics, seen.ids), np.nan)
         reason = np.where((reason == 0) & ~np.isfinite(score), np.int8(CODE["invalid"]), reason)
         weight, sign = calibration.leading(judged)
         state, direction = _leader(weight, sign, reason)
         made_details = self._details(prepared, series, start, made, weight, reason) if details else ()
         kind = judged.log_ratios.argmax(axis=2) if bundle.calibration.kinds else np.full(reason.shape, -1)
         return score, reason, state, direction, np.where(reason == 0, kind, -1).astype(np.int8), made_details
+
+    def _unasked(self, prepared: Prepared, series: NDArray[np.int64], start: int, details: bool) -> _Part:
+        """As `_block`, of series that are retired in all ticks, without running the model."""
+        shape = (len(series), len(prepared.grid.times) - start)
+        states, horizons = len(self.bundle.preprocess.states), 1
+        nothing = np.zeros((*shape, horizons, states), np.float32)
+        none = Reconstruction(start, nothing, nothing, np.zeros(shape, np.int32), np.zeros(shape, np.bool_))
+        reason = reasons(self.bundle.preprocess.plan, prepared, series, start, none)
+        score, absent = np.full(shape, np.nan), np.full((*shape, states), np.nan, np.float32)
+        no_state, no_way, no_kind = np.full(shape, -1, np.int16), np.zeros(shape, np.int8), np.full(shape, -1, np.int8)
+        return score, reason, no_state, no_way, no_kind, (absent,) * 5 if details else ()
 
     def _details(
         self,
@@ -273,7 +311,7 @@ def reasons(
     quiet = grid.quiet[series, start:]
     out = np.zeros(quiet.shape, np.int8)
     out[~made.counted[:, skip:] | (made.seen[:, skip:] < MIN_TICKS * plan.day)] = CODE["too_short"]
-    out[:, _gaps(plan, grid.arrived, start)] = CODE["gap"]
+    out[:, _gaps(plan, np.concatenate([grid.before, grid.arrived]), len(grid.before) + start)] = CODE["gap"]
     out[quiet >= plan.lookback] = CODE["retired"]
     out[:, grid.frozen[start:]] = CODE["frozen"]
     out[:, ~grid.arrived[start:]] = CODE["missing_tick"]
@@ -332,5 +370,5 @@ def _leader(
     )
 
 
-def _join_details(parts: list[tuple[NDArray[np.float32], ...]]) -> Details:
-    return Details(*(np.concatenate([p[i] for p in parts]) for i in range(5)))
+def _join_details(parts: list[tuple[NDArray[np.float32], ...]], back: NDArray[np.int64]) -> Details:
+    return Details(*(np.concatenate([p[i] for p in parts])[back] for i in range(5)))

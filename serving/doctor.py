@@ -36,6 +36,7 @@ from qad_dl.sources.http import Client, open_session
 from qad_dl.sources.panda import fetch_jobs
 from qad_dl.store import Store
 from qad_dl.timeparse import format_time
+from qad_dl.tuning.file import tune_of, tune_path
 from serving.config import PANDA_URL, read_config
 from serving.cric import Cric, cric_session
 from serving.influx import influx_source, influx_target
@@ -238,6 +239,9 @@ def _bundle_check(path: Path) -> Callable[[Visit], Iterator[Finding]]:
         bundle = Scorer.load(path.resolve()).bundle
         end = bundle.manifest.get("training", {}).get("end", "?")
         yield Finding(f"bundle {label_of(path)}", WELL, f"{path}: {bundle.name}, trained on history until {end}")
+        tune = tune_of(path, bundle.name)
+        if tune is not None:
+            yield Finding(f"bundle {label_of(path)}", WELL, f"{tune_path(path)}: {tune.words()}")
 
     return check
 

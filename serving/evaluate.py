@@ -10,9 +10,11 @@ import numpy as np
 from qad_dl.backtest import read_grid
 from qad_dl.bundles import label_of
 from qad_dl.errors import BundleError, ConfigError
+from qad_dl.novel import Novel, novel_in
 from qad_dl.reconstruction import Earlier
 from qad_dl.rolling import load, roll, save
 from qad_dl.scorer import Scorer
+from qad_dl.tuning.file import tune_of, tuned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from qad_dl.metadata import Metadata, Record
     from qad_dl.results import Results
     from qad_dl.store import Store
+    from qad_dl.tuning.file import Tune
     from serving.state import State
 
 THREADS = 0
@@ -34,9 +37,11 @@ class Scored:
     Attributes:
         path: folder of the bundle.
         name: hash of the bundle, as in score files.
-        results: scores of the new ticks, with details.
+        results: scores of the new ticks, with details; flagged as tuned.
         metadata: what holds in the range of its grid.
         known: the (panda_queue, prod_source, resource) that have had rows.
+        unknown: what the bundle was not trained on, at the newest tick.
+        tune: what is tuned for the bundle; None where nothing is, or where that is refused.
     """
 
     path: Path
@@ -44,6 +49,8 @@ class Scored:
     results: Results
     metadata: Metadata
     known: frozenset[tuple[str, str, str]]
+    unknown: Novel
+    tune: Tune | None = None
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -63,10 +70,12 @@ class Evaluation:
     Attributes:
         scored: one for each bundle that could be used.
         invalid: the others, with what is wrong with them, in one line.
+        refused: bundles whose tuning does not fit, with what is wrong with that; they are scored without.
     """
 
     scored: tuple[Scored, ...]
     invalid: tuple[tuple[Path, str], ...]
+    refused: tuple[tuple[Path, str], ...] = ()
 
 
 def evaluate(
@@ -82,16 +91,32 @@ def evaluate(
         last: newest.
         budget: false alarm episodes per series and day.
     """
-    scored, invalid = [], []
+    scored, invalid, refused = [], [], []
     state.grids.mkdir(parents=True, exist_ok=True)
     for path in bundles:
         try:
-            scored.append(_score(store, state, path, first, last, budget))
+            part = _score(store, state, path, first, last, budget)
         except (BundleError, ConfigError) as error:  # a selection by a field that the metadata do not have
             invalid.append((path, str(error)))
+            continue
+        try:
+            scored.append(_tuned(part))
+        except ConfigError as error:  # whoever tuned it is told; alarms by the bundle's own threshold are still alarms
+            refused.append((path, str(error)))
+            scored.append(part)
     if not invalid:
         state.forget_grids({bundle.name for bundle in scored})
-    return Evaluation(tuple(scored), tuple(invalid))
+    return Evaluation(tuple(scored), tuple(invalid), tuple(refused))
+
+
+def _tuned(part: Scored) -> Scored:
+    """The same scores as the bundle is tuned now.
+
+    Raises:
+        ConfigError: the file beside the bundle is refused.
+    """
+    tune = tune_of(part.path, part.name)
+    return replace(part, results=tuned(part.results, tune, part.metadata), tune=tune)
 
 
 def _score(store: Store, state: State, path: Path, first: np.datetime64, last: np.datetime64, budget: float) -> Scored:
@@ -105,7 +130,8 @@ def _score(store: Store, state: State, path: Path, first: np.datetime64, last: n
     else:
         results, made = scorer.score_last(kept.grid, metadata, budget, Earlier.from_arrays(kept.memory))
         save(kept_at, replace(kept, memory=made.to_arrays()))
-    return Scored(path, bundle.name, results, metadata, kept.known)
+    unknown = novel_in(bundle.preprocess, results, kept.grid)
+    return Scored(path, bundle.name, results, metadata, kept.known, unknown)
 
 
 def _score_range(store: Store, scorer: Scorer, first: np.datetime64, last: np.datetime64, budget: float) -> Results:

@@ -20,6 +20,7 @@ import numpy as np
 
 from qad_dl.atomic import replace_file
 from qad_dl.errors import QadError, StoreError
+from qad_dl.evidence import plain
 from qad_dl.incident_log import (
     CLOSED,
     KEPT_TICKS,
@@ -36,7 +37,9 @@ from qad_dl.incidents import values_among
 from qad_dl.results import Results
 from qad_dl.schema import TICK_MINUTES
 from qad_dl.sinks.news import MONITOR, News, records_of
+from qad_dl.sinks.places import places_of
 from qad_dl.timeparse import format_time, parse_time
+from qad_dl.tuning.file import tuned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,14 +125,21 @@ def follow_all(
     news: list[News] = []
     incidents = dict(book.incidents)
     for part in scored:
-        past = joined(load_results(state.results(part.label)), part.results, KEPT_TICKS)
+        # What is kept is not tuned: without the tuning everything is as if it had never been.
+        past = joined(load_results(state.results(part.label)), plain(part.results), KEPT_TICKS)
+        seen = tuned(past, part.tune, part.metadata)
         values = values_among(past, part.records, part.known)
         for at in part.results.times:
             if book.tick is not None and at <= book.tick:
                 continue
-            found, happened = follow(incidents.get(part.label, ()), until(past, at), values, rules, part.results)
+            known, window = incidents.get(part.label, ()), until(seen, at)
+            found, happened = follow(known, window, values, rules, part.results, unknown=part.unknown)
             incidents[part.label] = found
-            news += [News(part.label, at, t, records=records_of(t, part.results, part.records)) for t in happened]
+            places = places_of([t.incident for t in happened], window, part.tune)
+            news += [
+                News(part.label, at, t, records=records_of(t, part.results, part.records), place=place)
+                for t, place in zip(happened, places, strict=True)
+            ]
         save_results(state.results(part.label), past)
     return Book(tick, incidents, book.texts), news
 

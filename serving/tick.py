@@ -19,7 +19,7 @@ import numpy as np
 
 from qad_dl.bundles import label_of
 from qad_dl.cli import guarded
-from qad_dl.errors import InfluxError
+from qad_dl.errors import ConfigError, InfluxError
 from qad_dl.rows import seconds_of
 from qad_dl.sources.cric import DOWN
 from qad_dl.sources.files import DONE, REFUSED, put_away
@@ -182,6 +182,8 @@ def _score(config: Config, store: Store, state: State, report: Report, first: np
     report.add_evaluation(evaluation)
     for path, text in evaluation.invalid:
         report.trouble(f"bundle {label_of(path)}", text, BUNDLE_CODE)
+    for path, text in evaluation.refused:
+        report.trouble(f"tune {label_of(path)}", text, ConfigError.exit_code)
     with report.step("incidents"):
         book, news = follow_all(state, Book.read(state.incidents), evaluation.scored, report.tick, config.rules)
         queue(state, news)

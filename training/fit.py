@@ -46,7 +46,7 @@ def fit_network(settings: Settings, period: Period) -> MaskedAutoencoder:
     best = ModelCheckpoint(settings.run_dir, "best", monitor="val_loss", enable_version_counter=False)
     last = ModelCheckpoint(settings.run_dir, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     trainer = _trainer(settings, [best, last])
-    trainer.fit(module, train, validation, ckpt_path=_resume_from(settings), weights_only=True)
+    trainer.fit(module, train, validation, ckpt_path=_resume_from(settings, period), weights_only=True)
     saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(saved["state_dict"])
     return in_use(module.network.cpu(), settings)
@@ -172,9 +172,9 @@ def _loggers(settings: Settings) -> list[Logger]:
     return loggers
 
 
-def _resume_from(settings: Settings) -> Path | None:
+def _resume_from(settings: Settings, period: Period) -> Path | None:
     """The checkpoint to go on from; notes what this run is of, so that another one cannot go on from it."""
-    note, digest = settings.run_dir / "config.sha256", _digest(settings)
+    note, digest = settings.run_dir / "config.sha256", _digest(settings, period)
     checkpoint = settings.run_dir / "last.ckpt"
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     if not settings.resume or not checkpoint.exists():
@@ -186,9 +186,11 @@ def _resume_from(settings: Settings) -> Path | None:
     return checkpoint
 
 
-def _digest(settings: Settings) -> str:
+def _digest(settings: Settings, period: Period) -> str:
     """Hash of what a resumed run must share with the one that it goes on from."""
     same = {k: v for k, v in settings.resolved.items() if k not in {"resume", "run_dir", "bundle"}}
+    if period.labels is not None:
+        same["labels"] = period.labels["sha256"]
     return hashlib.sha256(json.dumps(same, sort_keys=True, default=str).encode()).hexdigest()
 
 

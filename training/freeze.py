@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.bundle import write_bundle
-from qad_dl.calibration import fit_calibration, unseen_statistics
+from qad_dl.calibration import find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network
@@ -25,12 +25,16 @@ from qad_dl.timeparse import format_time
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qad_dl.calibration import Errors
+    from qad_dl.calibration import Calibration, Errors, Usual
     from qad_dl.nn.modules import MaskedAutoencoder
     from qad_dl.preprocess import Preprocess
     from qad_dl.windows import Windows
     from training.period import Period
+    from training.reviewed import Reviewed
     from training.settings import Settings
+
+SERIES_BLOCK: Final = 64
+"""Series whose whole training period is judged at once, where reviewers call something of them expected."""
 
 PACKAGES: Final = ("qad-dl", "torch", "pytorch-lightning", "onnx", "onnxruntime", "numpy")
 
@@ -51,16 +55,30 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     preprocess = period.preprocess
     signatures = _signatures(settings, preprocess)
     course = 0 if signatures is None else signatures.reach
-    data, use = exported_errors(period, Model(content), course)
-    as_new = exported_errors(_as_if_new(period), Model(content), course)
+    model, reviewed = Model(content), period.reviewed
+    data, use = exported_errors(period, model, course)
+    as_new = exported_errors(period.as_if_new(), model, course)
+    expected = None if reviewed is None else reviewed.expected[:, -use.shape[1] :]
     horizons = [int(h) for h in settings.model["horizons"]]
     evidence = Evidence(
         tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
     )
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
     calibration = fit_calibration(
-        data, use, evidence, preprocess.states, n_ids, per_day, signatures, settings.whiten, settings.combine, as_new
+        data,
+        use,
+        evidence,
+        preprocess.states,
+        n_ids,
+        per_day,
+        signatures,
+        settings.whiten,
+        settings.combine,
+        as_new,
+        expected,
     )
+    if reviewed is not None:
+        calibration = replace(calibration, usual=_usual(period, reviewed, model, calibration, course))
     if signatures is not None:
         detection = known_detection(signatures.healthy)
     else:
@@ -81,26 +99,39 @@ def exported_errors(period: Period, model: Model, course: int) -> tuple[Errors, 
     Raises:
         InputError: no tick could be scored.
     """
-    prepared, plan = period.prepared, period.preprocess.plan
-    series = np.arange(len(prepared.grid.series))
     first, end = period.calibration
+    data, use = _errors_since(period, model, course, first, np.arange(len(period.prepared.grid.series)))
+    if not use.any():
+        since, until = (format_time(period.prepared.grid.times[i]) for i in (first, end - 1))
+        msg = f"no tick from {since} to {until} can be scored, so nothing calibrates: give a longer period"
+        raise InputError(msg)
+    return data, use
+
+
+def _errors_since(
+    period: Period, model: Model, course: int, first: int, series: NDArray[np.int64]
+) -> tuple[Errors, NDArray[np.bool_]]:
+    """Errors of some series from the evidence's reach before a grid position on; ticks that count from there on."""
+    prepared, plan = period.prepared, period.preprocess.plan
     reach = max(0, first - plan.evidence - course)
     made = reconstruct(model, period.preprocess, prepared, series, reach)
     scored = reasons(plan, prepared, series, reach, made) == 0
-    use = scored & ~prepared.expected[:, reach:]
+    use = scored & period.weight[series, reach:]
     use[:, : first - reach] = False
-    if not use.any():
-        since, until = (format_time(prepared.grid.times[i]) for i in (first, end - 1))
-        msg = f"no tick from {since} to {until} can be scored, so nothing calibrates: give a longer period"
-        raise InputError(msg)
     return errors_of(prepared, series, made, period.preprocess.states), use
 
 
-def _as_if_new(period: Period) -> Period:
-    """The period as it would look had all its series been new when it was over."""
-    preprocess, known = period.preprocess.as_if_new(), period.prepared
-    prepared = preprocess.prepare(known.grid, period.metadata, in_training=True)
-    return replace(period, preprocess=preprocess, prepared=prepared)
+def _usual(period: Period, reviewed: Reviewed, model: Model, calibration: Calibration, course: int) -> dict[int, Usual]:
+    """What reviewers call expected anywhere in the period, of the few series that have any, some at a time."""
+    found: dict[int, Usual] = {}
+    labelled = np.flatnonzero(reviewed.expected.any(axis=1))
+    for series in np.split(labelled, range(SERIES_BLOCK, len(labelled), SERIES_BLOCK)):
+        if series.size:
+            data, use = _errors_since(period, model, course, period.fit[0], series)
+            expected = reviewed.expected[series, -use.shape[1] :]
+            first = use.shape[1] - (len(period.prepared.grid.times) - period.fit[0])
+            found |= find_usual(calibration, data, use, expected, first)
+    return found
 
 
 def _signatures(settings: Settings, preprocess: Preprocess) -> Signatures | None:
@@ -133,7 +164,7 @@ def _about(settings: Settings, period: Period, parity: float) -> dict[str, Any]:
         "commit": _commit(),
         "versions": {name: version(name) for name in PACKAGES},
         "config": settings.resolved,
-    }
+    } | ({} if period.labels is None else {"labels": dict(period.labels)})
 
 
 def _commit() -> str | None:

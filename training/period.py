@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +10,11 @@ import numpy as np
 from qad_dl.backtest import newest_tick
 from qad_dl.errors import InputError
 from qad_dl.grid import build_grid
-from qad_dl.preprocess import Prepared, Preprocess
+from qad_dl.preprocess import Prepared, Preprocess, lasting
 from qad_dl.scaling import Quantity
 from qad_dl.store import Store
 from qad_dl.timeparse import format_time
+from training.reviewed import read_source, review
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata
+    from training.reviewed import Reviewed
     from training.settings import Settings
 
 MIN_HELD_OUT_DAYS = 1
@@ -35,12 +37,14 @@ class Period:
 
     Attributes:
         preprocess: fitted on the part before the held-out time.
-        prepared: the whole period.
+        prepared: the whole period; what reviewers call a problem is missing in it.
         metadata: what held in it.
-        weight: [N, T] ticks that count: observed, and no fall expected.
+        weight: [N, T] ticks that count: observed, no fall expected, and not right after a problem.
         fit: grid positions [first, end) that the model learns from.
         validation: positions whose loss stops the training.
         calibration: positions whose scores calibrate.
+        reviewed: what reviewers said of it; None where nobody was asked.
+        labels: the same in figures, for the manifest.
     """
 
     preprocess: Preprocess
@@ -50,25 +54,39 @@ class Period:
     fit: tuple[int, int]
     validation: tuple[int, int]
     calibration: tuple[int, int]
+    reviewed: Reviewed | None = None
+    labels: Mapping[str, Any] | None = None
+
+    def as_if_new(self) -> Period:
+        """The period as it would look had all its series been new when it was over."""
+        preprocess, known = self.preprocess.as_if_new(), self.prepared
+        prepared = _prepared(preprocess, known.grid, self.metadata, self.reviewed)
+        return replace(self, preprocess=preprocess, prepared=prepared)
 
 
 def load_period(settings: Settings) -> Period:
     """Read the period from the store and fit the preprocessing.
 
     Raises:
-        InputError: the store has no history there, or too little.
+        InputError: the store has no history there, or too little, or there is no such file of labels.
+        StoreError: the store or the labels are damaged.
     """
     store = Store.open(settings.store)
     times = _period_times(store, settings)
     metadata = store.metadata()
-    rows = store.read(times[0], times[-1] + store.tick.delta)
+    rows = store.pieces(times[0], times[-1] + store.tick.delta)
     data = settings.data
     grid = build_grid(rows, times, store.tick, metadata, tuple(data["entity"]), data["select"], store.downtimes())
-    return make_period(grid, metadata, data)
+    reviewed = None if settings.labels is None else review(read_source(settings.labels), grid, metadata)
+    return make_period(grid, metadata, data, reviewed=reviewed)
 
 
 def make_period(
-    grid: Grid, metadata: Metadata, data: Mapping[str, Any], quantity: Quantity = Quantity.COUNTS
+    grid: Grid,
+    metadata: Metadata,
+    data: Mapping[str, Any],
+    quantity: Quantity = Quantity.COUNTS,
+    reviewed: Reviewed | None = None,
 ) -> Period:
     """Split a grid into what is learned from, what stops training and what calibrates, and fit the preprocessing.
 
@@ -77,6 +95,7 @@ def make_period(
         metadata: what held in it.
         data: the `data` group of the configuration.
         quantity: what the values of the grid are.
+        reviewed: what reviewers said of it.
 
     Raises:
         InputError: the period is too short, or has nothing to learn from.
@@ -85,17 +104,49 @@ def make_period(
     held_out = _enough(ticks, int(ticks * (1 - data["held_out"])), grid.tick.per_day, float(data["held_out"]))
     validation = held_out + int((ticks - held_out) * data["validation"])
     learn = grid.online & (np.arange(ticks) < held_out)
+    if reviewed is not None:
+        learn &= ~reviewed.problem
     preprocess = Preprocess.fit(grid, metadata, learn, tuple(data["metadata"]), data["select"], quantity)
-    prepared = preprocess.prepare(grid, metadata, in_training=True)
+    prepared = _prepared(preprocess, grid, metadata, reviewed)
+    weight, labels = prepared.usable & ~prepared.expected, None
+    if reviewed is not None:
+        all_of_it = preprocess.prepare(grid, metadata, in_training=True)
+        labels = reviewed.about(all_of_it.usable & ~all_of_it.expected, grid.tick.per_day)
+        weight &= ~_shaken(reviewed, preprocess.plan.grace)
     return Period(
         preprocess=preprocess,
         prepared=prepared,
         metadata=metadata,
-        weight=prepared.usable & ~prepared.expected,
+        weight=weight,
         fit=(preprocess.plan.context, held_out),
         validation=(held_out, validation),
         calibration=(validation, ticks),
+        reviewed=reviewed,
+        labels=labels,
     )
+
+
+def _prepared(preprocess: Preprocess, grid: Grid, metadata: Metadata, reviewed: Reviewed | None) -> Prepared:
+    """The grid for windows, without what reviewers call a problem.
+
+    Those ticks are as if they had not arrived for that series: no target, no level in the context of later ones, no
+    error in any evidence. A model that saw them there would learn that what follows a problem is usual.
+    """
+    prepared = preprocess.prepare(grid, metadata, in_training=True)
+    if reviewed is None:
+        return prepared
+    gone = reviewed.problem[:, :, None]
+    return replace(
+        prepared,
+        x=np.where(gone, np.float32(np.nan), prepared.x),
+        values=np.where(gone, np.float32(np.nan), prepared.values),
+        usable=prepared.usable & ~reviewed.problem,
+    )
+
+
+def _shaken(reviewed: Reviewed, grace: int) -> NDArray[np.bool_]:
+    """Ticks after a problem in which a queue comes back, [N, T], unless somebody calls them expected."""
+    return lasting(reviewed.problem, grace) & ~reviewed.expected
 
 
 def _period_times(store: Store, settings: Settings) -> NDArray[np.datetime64]:

@@ -2,9 +2,10 @@
 
     python -m training.retrain --store STORE --bundles FOLDER [--weeks 4] [--held-out-days 7] [trainer=cpu ...]
 
-The newest days are kept from the training: on them both are compared (`qad bundles compare`). A challenger is named
-after its newest tick. What came of it is in FOLDER/reports: NAME.json the comparison, NAME.md the model card. Words
-with `=` go to `training.train`. `serving/systemd/qad-retrain.timer` starts this once a week.
+The newest days are kept from the training: on them both are compared (`qad bundles compare`). Labels are for both: a
+problem is not trained on, and counts as a known incident of the comparison. A challenger is named after its newest
+tick. What came of it is in FOLDER/reports: NAME.json the comparison, NAME.md the model card. Words with `=` go to
+`training.train`. `serving/systemd/qad-retrain.timer` starts this once a week.
 
 Exit code 0 whoever wins, 2 on bad arguments, input or config, 1 where training fails.
 """
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="labels as the live page keeps them, for the comparison",
+        help="labels as the live page keeps them, for the training and the comparison",
     )
     parser.add_argument("--dry-run", action="store_true", help="compare and report; promote nothing")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for training.train")
@@ -165,7 +166,9 @@ def train(args: argparse.Namespace, times: Times) -> int:
     """`training.train` as a process of its own; its exit code."""
     bundle = args.bundles.resolve() / times.name
     given = [f"store={args.store.resolve()}", f"bundle={bundle}"]
-    given += [f"data.start={format_time(times.start)}", f"data.end={format_time(times.split)}", *args.overrides]
+    given += [f"data.start={format_time(times.start)}", f"data.end={format_time(times.split)}"]
+    given += [] if args.labels is None else [f"labels={args.labels.resolve()}"]
+    given += args.overrides
     done = subprocess.run([sys.executable, "-m", "training.train", *given], cwd=ROOT, check=False)
     if done.returncode == 0:
         shutil.rmtree(f"{bundle}.run", ignore_errors=True)  # checkpoints, to go on from had it been killed

@@ -28,6 +28,7 @@ class Settings:
         store: folder of the history.
         bundle: folder to write.
         run_dir: folder of checkpoints and logs.
+        labels: file of reviewers' labels; None to learn from everything.
         resume: go on from the last checkpoint of `run_dir`.
         seed: fixes everything.
         start: first tick, None for the store's first.
@@ -45,6 +46,7 @@ class Settings:
     store: Path
     bundle: Path
     run_dir: Path
+    labels: Path | None
     resume: bool
     seed: int
     start: np.datetime64 | None
@@ -71,6 +73,7 @@ def read_settings(config: DictConfig) -> Settings:
         store=Path(plain["store"]),
         bundle=Path(plain["bundle"]),
         run_dir=Path(plain["run_dir"]),
+        labels=None if plain["labels"] is None else Path(str(plain["labels"])),
         resume=bool(plain["resume"]),
         seed=whole("seed", plain["seed"], 0),
         start=parse_time(str(data["start"]), "data.start") if data["start"] is not None else None,

@@ -1,6 +1,7 @@
 """Train a bundle: history in, a verified and calibrated artefact out.
 
 python -m training.train store=STORE bundle=DIR [model=tcn|lstm] [trainer=cpu|gpu|smoke] [data.start=T data.end=T]
+                         [labels=FILE]
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
 def main(config: DictConfig) -> None:
     """The story of a training run."""
     from training.period import load_period
+    from training.reviewed import spoken
     from training.settings import read_settings
 
     settings = read_settings(config)
     period = load_period(settings)
+    if period.labels is not None:
+        sys.stderr.write(f"{spoken(period.labels)}\n")
 
     # Torch takes seconds to import: what is wrong with the configuration or the history has been said by now.
     from training.fit import fit_network

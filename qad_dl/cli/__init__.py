@@ -28,6 +28,7 @@ COMMANDS = {
     "drift": "whether the queues still look like the time that a bundle was trained on",
     "bundles": "which bundles there are, which one is in use, and whether another should be",
     "review": "build the page on which people look at the queues",
+    "tune": "thresholds of groups and an order of incidents from labels, and what they would change",
     "labels": "what reviewers said: list, merge, take back",
 }
 """Name and one-line help of each subcommand; `qad NAME` runs `qad_dl.cli.cmd_NAME`."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from qad_dl.tuning.file import Tune
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -30,6 +32,12 @@ def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--details", action="store_true", help="observed, expected and contribution of every state too")
 
 
+def own_thresholds(tune: Tune | None) -> str:
+    """What a tuned bundle says beside its threshold."""
+    own = tune.thresholds if tune else None
+    return "" if own is None else f", other for {len(own.offsets)} values of {own.field}"
+
+
 def run(args: argparse.Namespace) -> int:
     """Score the range and write the files."""
     from qad_dl.backtest import run_backtest
@@ -37,17 +45,20 @@ def run(args: argparse.Namespace) -> int:
     from qad_dl.scores_file import details_path, details_table, scores_table, write_table
     from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
+    from qad_dl.tuning.file import tune_of, tuned
 
     start, end = parse_time(args.start, "--start"), parse_time(args.end, "--end")
     scorer = Scorer.load(args.bundle)
-    results = run_backtest(Store.open(args.store), scorer, start, end, args.budget, args.details, args.queue)
-    name = scorer.bundle.name
+    store, name = Store.open(args.store), scorer.bundle.name
+    tune = tune_of(args.bundle, name)
+    results = run_backtest(store, scorer, start, end, args.budget, args.details, args.queue)
+    results = tuned(results, tune, store.metadata())
     write_table(args.out, scores_table(results, name))
     if args.details:
         write_table(details_path(args.out), details_table(results, name))
     scored, total = int((results.reason == 0).sum()), int(results.known.sum())
     print(
         f"{args.out}: {total} rows, {scored} scored, {int(results.flagged.sum())} flagged at {results.budget:g} false "
-        f"alarm episodes per queue and day (score >= {results.threshold:.2f})"
+        f"alarm episodes per queue and day (score >= {results.threshold:.2f}{own_thresholds(tune)})"
     )
     return 0

@@ -35,11 +35,13 @@ def run(args: argparse.Namespace) -> int:
     from qad_dl.scorer import Scorer
     from qad_dl.scores_file import check_bundle
     from qad_dl.store import Store
+    from qad_dl.tuning.file import tune_of, tuned
 
     store, scorer = Store.open(args.store), Scorer.load(args.bundle)
     check_bundle(args.scores, scorer.bundle.name, args.bundle)
     scores = read_scores(args.scores, store.tick)
     results = run_backtest(store, scorer, scores.times[0], scores.times[-1] + store.tick.delta, scores.budget)
+    results = tuned(results, tune_of(args.bundle, scorer.bundle.name), store.metadata())
     incidents = to_incidents(find_incidents(results, values_of(results, store)), results)
     write_incidents(args.out, incidents)
     print(table(incidents))

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from qad_dl.incident_log import Rules
     from qad_dl.incidents_file import Incident
     from qad_dl.preview import Heard, Preview, Sent, Side
+    from qad_dl.scorer import Scorer
     from qad_dl.sinks.policy import Policy
     from qad_dl.store import Store
+    from qad_dl.tuning.file import Tune
 
 NEVER: Final = "-"
 
@@ -62,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=VALUE",
         help="only what concerns a queue with this metadata; may be repeated, then all must hold",
     )
+    parser.add_argument(
+        "--tune",
+        type=Path,
+        metavar="FILE",
+        help="what `qad tune --out` wrote, in place of what is applied to the bundle",
+    )
     parser.add_argument("--incidents", type=Path, metavar="FILE", help="CSV of known incidents")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
 
@@ -71,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from qad_dl.bundles import label_of
     from qad_dl.errors import ConfigError
     from qad_dl.incidents_file import read_incidents
-    from qad_dl.preview import preview
+    from qad_dl.preview import Setting, preview
     from qad_dl.scorer import Scorer
     from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
@@ -83,9 +91,22 @@ def run(args: argparse.Namespace) -> int:
     if len(scorers) < len(args.bundle):
         raise ConfigError("--bundle: two of them have the same name; they are told apart by it")
     known = of_group(read_incidents(args.incidents), args.group, store) if args.incidents else ()
-    done = preview(store, scorers, policies, start, end, known)
+    tunes = {label_of(path): tune for path in args.bundle if (tune := _tune(path, scorers, args.tune)) is not None}
+    if args.tune and not tunes:
+        msg = f"--tune {args.tune}: is for none of the bundles"
+        raise ConfigError(msg)
+    done = preview(store, scorers, [Setting(policy, tunes) for policy in policies], start, end, known)
     print(json.dumps(as_json(done), indent=1, allow_nan=False) if args.format == "json" else table(done))
     return 0
+
+
+def _tune(path: Path, scorers: Mapping[str, Scorer], proposed: Path | None) -> Tune | None:
+    """What is tuned for the bundle in a folder: as proposed, or as it is applied."""
+    from qad_dl.bundles import label_of
+    from qad_dl.tuning.file import read_tune, tune_of
+
+    name = scorers[label_of(path)].bundle.name
+    return tune_of(path, name) if proposed is None else read_tune(proposed, name)
 
 
 def read_policies(args: argparse.Namespace, store: Store) -> list[Policy]:

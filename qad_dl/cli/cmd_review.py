@@ -33,24 +33,32 @@ def run(args: argparse.Namespace) -> int:
     from qad_dl.atomic import replace_file
     from qad_dl.backtest import run_backtest
     from qad_dl.incidents import find_incidents, to_incidents, values_of
+    from qad_dl.novel import novel
     from qad_dl.review.incidents import named
     from qad_dl.review.page import gather, load_uplot, static_page
     from qad_dl.review.past import week_before
     from qad_dl.scorer import Scorer
     from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
+    from qad_dl.tuning.file import tune_of, tuned
 
     start, end = parse_time(args.start, "--start"), parse_time(args.end, "--end")
     _check_out(args.out)
     labels = _labels(args.labels)
     uplot = load_uplot()  # before the work of minutes, since the extra may be missing
     store = Store.open(args.store)
-    scorer = Scorer.load(args.bundle)
-    results = run_backtest(store, scorer, start, end, details=True)
+    scorer = Scorer.load(args.bundle.resolve())
+    tune = tune_of(args.bundle, scorer.bundle.name)
+    results = tuned(run_backtest(store, scorer, start, end, details=True), tune, store.metadata())
     incidents = named(to_incidents(find_incidents(results, values_of(results, store)), results))
     past = week_before(store, scorer.bundle.preprocess, results)
     title = "qad review · " + "/".join(args.store.resolve().parts[-2:])
-    content = gather(results, store.metadata().at(end), store.downtimes(), title, incidents, past, labels)
+    records, taught, unknown = (
+        store.metadata().at(end),
+        tune.order if tune else None,
+        novel(scorer.bundle, results, store),
+    )
+    content = gather(results, records, store.downtimes(), title, incidents, past, labels, unknown, taught)
     page = static_page(content, *uplot).html.encode("utf-8")
     replace_file(args.out, page)
     flagged = int(results.flagged.any(axis=1).sum())

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qad_dl.cli.cmd_backtest import add_scoring_arguments
+from qad_dl.cli.cmd_backtest import add_scoring_arguments, own_thresholds
 
 if TYPE_CHECKING:
     import argparse
@@ -41,11 +41,14 @@ def run(args: argparse.Namespace) -> int:
     from qad_dl.scores_file import details_table, scores_table
     from qad_dl.store import Store
     from qad_dl.timeparse import format_time, parse_time
+    from qad_dl.tuning.file import tune_of, tuned
 
     at = parse_time(args.at, "--at") if args.at else None
     scorer = Scorer.load(args.bundle)
     store = Store.open(args.store)
+    tune = tune_of(args.bundle, scorer.bundle.name)
     results = score_tick(store, scorer, at, args.budget, args.details, args.queue)
+    results = tuned(results, tune, store.metadata())
     rows = scores_table(results, scorer.bundle.name).to_pandas()
     rows = rows.sort_values("score", ascending=False, na_position="last", kind="stable")
     new = novel(scorer.bundle, results, store)
@@ -61,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(
         f"{format_time(results.times[0])}  budget {results.budget:g}: flagged from a score of {results.threshold:.2f}"
+        f"{own_thresholds(tune)}"
     )
     print(_table(rows.drop(columns="time")))
     if details is not None:

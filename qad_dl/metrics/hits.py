@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qad_dl.errors import InputError
-from qad_dl.grid import ROW_FIELDS
+from qad_dl.gathering import ROW_FIELDS
 from qad_dl.incidents_file import QUEUE_FIELD, hit_queues
 from qad_dl.metrics.truth import RECOVERY, Window
 from qad_dl.timeparse import format_time

@@ -9,7 +9,10 @@ import numpy as np
 
 from qad_dl.errors import InputError
 from qad_dl.events import Event, find_events
+from qad_dl.evidence import Tuned
+from qad_dl.incident_features import NOTABLE
 from qad_dl.incidents_file import QUEUE_FIELD
+from qad_dl.novel import Novel, series_called
 from qad_dl.review.fields import Fields
 from qad_dl.review.incidents import incident_line, place
 from qad_dl.review.packing import (
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Record
     from qad_dl.results import Details, Results
+    from qad_dl.tuning.order import Order
 
 BEFORE_TICKS: Final = 6
 """An event's evidence begins before it is flagged; so far back is looked for it."""
@@ -90,6 +94,8 @@ def build_index(
     downtimes: Sequence[Downtime],
     order: Sequence[int],
     incidents: Sequence[Incident] = (),
+    unknown: Novel | None = None,
+    taught: Order | None = None,
 ) -> tuple[Json, Fields]:
     """What the list needs at once, as JSON: the range, the fields to filter by, and a line for each series.
 
@@ -99,6 +105,8 @@ def build_index(
         downtimes: declared downtimes; those of a series are shown if its key names a queue.
         order: series indices in the order of the list.
         incidents: what was found in the range, under names that last.
+        unknown: what the bundle that scored them was not trained on.
+        taught: the order of incidents that reviewers taught; by score where it is None.
 
     Returns:
         The index, and the metadata by field.
@@ -124,14 +132,28 @@ def build_index(
         "rest": deflate(json.dumps([fields.rest(row) for row in range(len(order))]).encode("utf-8")),
         "kinds": list(INCIDENT_KINDS),
         "series": [series_line(results, i, fields, row, declared) for row, i in enumerate(order)],
+        "features": list(NOTABLE),
     }
+    add_unknown(index, unknown or Novel(), [results.series[i] for i in order])
     rank = {i: row for row, i in enumerate(order)}
     sizes = fields.sizes()
     index["incidents"] = [
         incident_line(placed, results, details, rank, sizes.get((placed.incident.field, placed.incident.value), 0))
-        for placed in place(incidents, results, metadata)
+        for placed in place(incidents, results, metadata, taught)
     ]
     return index, fields
+
+
+def add_unknown(index: Json, unknown: Novel, keys: Sequence[tuple[str, ...]]) -> None:
+    """Mark the series that the bundle does not know; name the states that it does not, with the rows that have them."""
+    strange = set(unknown.keys)
+    for line, key in zip(index["series"], keys, strict=True):
+        line.update({"nw": 1} if key in strange else {})
+    named = [series_called(index["entity"], key) for key in keys]
+    index["strange"] = {
+        state: [row for row, name in enumerate(named) if name in names]
+        for state, names in ((state, set(names)) for state, names in unknown.having.items())
+    }
 
 
 def series_record(results: Results, metadata: Mapping[str, Record], i: int) -> dict[str, str]:
@@ -150,14 +172,21 @@ def series_line(results: Results, i: int, fields: Fields, row: int, declared: Ma
         "n": series_name(results, i),
         "top": round(float(top), 2) if top >= 0 else None,
         "f": int(flagged.sum()),
-        "s": sparkline(score, flagged, results.threshold),
+        "s": sparkline(score, flagged, own_threshold(results, i) or results.threshold),
         "e": [event_line(results, i, event) for event in find_events(flagged, score)],
         "d": downtime_lines(results, i, declared),
         "m": fields.codes(row),
         "st": [int(s) for s in active_states(details_of(results), i)],
         **({"x": 1} if results.expected[i].any() else {}),
+        **({"h": own} if (own := own_threshold(results, i)) is not None else {}),
         **({"u": last} if (last := int(status_codes(results, i)[-1]) & UNSCORED) else {}),
     }
+
+
+def own_threshold(results: Results, i: int) -> float | None:
+    """The threshold of series `i` at the end of the range; None where it is the one that all share."""
+    by = float(results.offset[i, -1]) if isinstance(results, Tuned) else 0.0
+    return round(results.threshold + by, 4) if by else None
 
 
 def event_line(results: Results, i: int, event: Event) -> list[Any]:

@@ -131,6 +131,11 @@ const labelsHere = () => {
   return [...new Set([...(incident ? labels.on.get(incident.id) ?? [] : []), ...(row !== null ? labels.touching.get(row) ?? [] : [])])];
 };
 
+const goneHere = () => {
+  const { incident, row } = shown.view;
+  return labels.gone.filter((label) => (incident && isOn(label, incident)) || (row !== null && rowsOf(label).includes(row)));
+};
+
 const when = (text) => moment(seconds(text));
 
 function eventWords(event) {
@@ -138,10 +143,22 @@ function eventWords(event) {
   return `${when(event.time)} ${event.author}: ${event.word}${event.kind ? `, ${kindWords(event.kind)}` : ''}${event.comment ? `, “${event.comment}”` : ''}`;
 }
 
+const historyOf = (label) => h('ol', {}, ...label.history.map((event) => h('li', {}, eventWords(event))));
+
+// Labels that were taken back, folded away: what was said, by whom, when, and how it ended.
+function fillGone() {
+  const found = goneHere();
+  const back = (label) => button('bring back', 'Say it again', () => { putAndNote(draftOf(label), label.label); said(`Labelled ${label.word} again.`); });
+  $('gone').hidden = !found.length;
+  $('gone-count').textContent = `${plural(found.length, 'label was', 'labels were')} taken back`;
+  $('gone-list').replaceChildren(...found.map((label) => h('li', { 'data-label': label.label },
+    h('b', {}, `${label.word}${label.kind ? `, ${kindWords(label.kind)}` : ''}`), ` ${targetWords(label.target)} `,
+    label.history[0].author === labels.author() ? back(label) : null, historyOf(label))));
+}
+
 function labelItem(label) {
   const own = label.author === labels.author();
-  const button = (text, title, action) => { const b = h('button', { type: 'button', title }, text); b.addEventListener('click', action); return b; };
-  const history = label.history.length > 1 ? h('details', {}, h('summary', {}, `${label.history.length} entries`), h('ol', {}, ...label.history.map((event) => h('li', {}, eventWords(event))))) : null;
+  const history = label.history.length > 1 ? h('details', {}, h('summary', {}, `${label.history.length} entries`), historyOf(label)) : null;
   return h('li', { 'data-label': label.label },
     h('span', { class: `mark ${label.word}` }, MARKS[label.word]), h('b', {}, `${label.word}${label.kind ? `, ${kindWords(label.kind)}` : ''}`),
     h('span', { class: 'by' }, ` ${label.author}, ${when(label.time)}`), label.comment ? h('q', {}, label.comment) : '', h('span', { class: 'on' }, targetWords(label.target)),
@@ -155,6 +172,7 @@ function fillLabels() {
   $('sync').classList.toggle('trouble', (labels.away || labels.trouble) !== '');
   if (!shown) return;
   $('label-list').replaceChildren(...labelsHere().map(labelItem));
+  fillGone();
   fillSubject();
 }
 
@@ -185,7 +203,7 @@ function fillForm() {
   $('label-kind').append(...index.kinds.map((kind) => h('option', { value: kind }, kindWords(kind))));
   $('author').value = meta('qad-author') || recall('qad-author') || '';
   $('author').disabled = Boolean(meta('qad-author'));
-  $('author').addEventListener('change', () => { remember('qad-author', labels.author()); fillLabels(); });
+  $('author').addEventListener('change', () => { remember('qad-author', labels.author()); sortAgain(); applyFilters(); fillLabels(); fillTeach(); });
   document.querySelectorAll('button[data-word]').forEach((button) => button.addEventListener('click', () => labelAtOnce(button.dataset.word)));
   const clicks = { 'label-open': () => ($('label-form').hidden ? openForm() : closeForm()), 'label-cancel': closeForm, export: saveFile, import: () => $('import-file').click() };
   for (const [id, action] of Object.entries(clicks)) $(id).addEventListener('click', action);

@@ -1,6 +1,33 @@
 // What stands above the plots: the name of the incident or the queue, what happened in a sentence, its metadata, its queues.
 
-const scoreWords = (line) => (line.f ? `Highest score ${fixed(line.top)}, threshold ${fixed(index.threshold)}; ${plural(line.f, 'flagged tick')} in ${plural(line.e.length, 'event')}.` : '');
+const scoreWords = (line) => (line.f ? `Highest score ${fixed(line.top)}, threshold ${fixed(thresholdOf(line))}; ${plural(line.f, 'flagged tick')} in ${plural(line.e.length, 'event')}.` : '');
+
+const DOWNTIMES = 3;
+
+// The declared downtimes of a queue, for those who do not see the stripes.
+function downtimeWords({ d }) {
+  const listed = d.slice(0, DOWNTIMES).map(([from, to, what]) => `${what}, ${span(from, to)} UTC`).join('; ');
+  return d.length ? `Downtime: ${listed}${d.length > DOWNTIMES ? ` and ${d.length - DOWNTIMES} more` : ''}.` : '';
+}
+
+const newStates = (rows) => Object.entries(index.strange).filter(([, having]) => rows.some((row) => having.includes(row))).map(([state]) => state);
+
+// What the bundle was not trained on, of a queue or of those of an incident: what it says of that is worth less.
+function unknownWords(rows) {
+  const unknown = rows.filter((row) => index.series[row].nw), states = newStates(rows), found = [];
+  const listed = unknown.slice(0, 5).map((row) => index.series[row].n).join(', ') + (unknown.length > 5 ? ` and ${unknown.length - 5} more` : '');
+  if (unknown.length && rows.length === 1) found.push('New to the bundle: it is scored as its group is, which is less sure.');
+  else if (unknown.length) found.push(`New to the bundle, and scored as their group is: ${listed}.`);
+  if (states.length) found.push(`New to the bundle, not drawn and without a say in the score: jobs in ${states.length > 1 ? 'the states' : 'state'} ${states.join(', ')}.`);
+  return found.join(' ');
+}
+
+// Above the plots of an incident whose label is among the first that are asked for: which one, and why.
+function fillTeach() {
+  const incident = shown?.view.incident ?? null, place = incident ? placeToTeach(incident) : Infinity;
+  $('teach').hidden = place >= OFFERED;
+  if (place < OFFERED) $('teach').replaceChildren(h('b', {}, `A label here would teach ${place ? `(${place + 1} of ${Math.min(OFFERED, teach().order.length)})` : 'most'}: `), `${teach().why.get(incident.id)}.`);
+}
 
 function unscoredWords({ status }) {
   const counts = new Map();
@@ -47,7 +74,8 @@ function memberItem(incident, row) {
   const spark = h('span', { class: 'sparkbox', 'data-spark': line.s });
   seen.observe(spark);
   const words = h('span', { class: 'words' }, ...(during ? [loud(during.state, during.direction), ` ${fixed(during.score)}`] : ['weak evidence']));
-  return h('li', {}, linkTo({ incident, row }, h('span', { class: 'name' }, line.n), { class: 'member', 'data-row': row }, spark, words));
+  const who = h('span', { class: 'who' }, h('span', { class: 'name' }, line.n), line.nw ? newMark() : null);
+  return h('li', {}, linkTo({ incident, row }, who, { class: 'member', 'data-row': row }, spark, words));
 }
 
 // The way back from a queue to its incident, and from a queue to the incidents that it is in.

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qad_dl.incident_features import figures, in_notable_units, incident_features, leader
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.review.spark import sparkline
+from qad_dl.tuning.features import Sight
+from qad_dl.tuning.order import placings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Record
     from qad_dl.results import Details, Results
+    from qad_dl.tuning.order import Order, Placing
 
 Json = dict[str, Any]
-
-HIGH_AND_LOW: Final = (1, -1)
 
 
 def named(incidents: Sequence[Incident]) -> list[Incident]:
@@ -48,21 +48,32 @@ class Placed:
         incident: itself.
         series: indices of its queues, the highest score first; a queue that is not shown is left out.
         start, end: ticks, half open, inside the range.
+        placing: its place in the order that reviewers taught; None where none was.
     """
 
     incident: Incident
     series: tuple[int, ...]
     start: int
     end: int
+    placing: Placing | None = None
+
+    @property
+    def rank(self) -> tuple[float, float, int, int, str]:
+        """What the list goes by: the taught order where there is one, then severity, size, and time."""
+        chance = 0.0 if self.placing is None else self.placing.chance
+        return (-chance, -(self.incident.severity or 0.0), -len(self.series), self.start, self.incident.incident)
 
 
-def place(incidents: Sequence[Incident], results: Results, metadata: Mapping[str, Record]) -> list[Placed]:
-    """Those incidents that the range shows, the highest severity first.
+def place(
+    incidents: Sequence[Incident], results: Results, metadata: Mapping[str, Record], order: Order | None = None
+) -> list[Placed]:
+    """Those incidents that the range shows, the highest severity first, or in the order that reviewers taught.
 
     Args:
         incidents: as they were found, followed, or written down; where no queues are listed the metadata name them.
         results: what is shown.
         metadata: queue -> its metadata.
+        order: what reviewers taught; None where nothing.
     """
     at = results.entity.index(QUEUE_FIELD) if QUEUE_FIELD in results.entity else 0
     rows: dict[str, list[int]] = {}
@@ -76,7 +87,10 @@ def place(incidents: Sequence[Incident], results: Results, metadata: Mapping[str
             top = np.nan_to_num(results.score[series, start:end], nan=-1.0).max(axis=1)
             ranked = [series[k] for k in np.argsort(-top, kind="stable")]
             found.append(Placed(incident, tuple(ranked), start, end))
-    return sorted(found, key=lambda p: (-(p.incident.severity or 0.0), -len(p.series), p.start, p.incident.incident))
+    if order is not None:
+        sights = [Sight(p.series, p.start, p.end, p.incident.kind, p.incident.field != QUEUE_FIELD) for p in found]
+        found = [replace(p, placing=o) for p, o in zip(found, placings(order, results, sights), strict=True)]
+    return sorted(found, key=lambda p: p.rank)
 
 
 def queues_of(incident: Incident, metadata: Mapping[str, Record]) -> Sequence[str]:
@@ -100,8 +114,10 @@ def incident_line(placed: Placed, results: Results, details: Details, rank: Mapp
     """
     incident, series, ticks = placed.incident, list(placed.series), slice(placed.start, placed.end)
     score, flagged = results.score[series], np.any(results.flagged[series], axis=0)
+    placing = placed.placing
     highest = np.where(np.isfinite(score), score, -1.0).max(axis=0)
     state, direction = leader(results, series, ticks)
+    features = incident_features(results, series, placed.start, placed.end, of)
     top = incident.severity if incident.severity is not None else max(0.0, float(highest[ticks].max()))
     return {
         "id": incident.incident,
@@ -115,34 +131,6 @@ def incident_line(placed: Placed, results: Results, details: Details, rank: Mapp
         "of": of,
         "s": sparkline(np.where(highest >= 0, highest, np.nan), flagged, results.threshold),
         "w": [state, direction, *figures(details, series, ticks, state, direction)],
+        "z": [round(float(z), 2) for z in in_notable_units(features)],
+        **({} if placing is None else {"p": placing.chance, "y": placing.why}),
     }
-
-
-def leader(results: Results, series: Sequence[int], ticks: slice) -> tuple[int, int]:
-    """The state and direction with the most score behind them; -1 and 0 where nothing is scored."""
-    score = np.nan_to_num(results.score[series, ticks])
-    state, direction = results.state[series, ticks], results.direction[series, ticks]
-    weights = {
-        (s, d): float(score[(state == s) & (direction == d)].sum())
-        for s in np.unique(state[state >= 0]).tolist()
-        for d in HIGH_AND_LOW
-    }
-    return max(weights, key=lambda key: weights[key]) if any(weights.values()) else (-1, 0)
-
-
-def figures(details: Details, series: Sequence[int], ticks: slice, state: int, direction: int) -> list[Any]:
-    """[tick, observed, expected] of the queues together, where the state is farthest off to its side."""
-    if state < 0:
-        return [ticks.start, None, None]
-    observed, expected = (together(array[series, ticks, state]) for array in (details.observed, details.reconstruction))
-    distance = direction * (np.log1p(observed) - np.log1p(expected))
-    if not np.isfinite(distance).any():
-        return [ticks.start, None, None]
-    worst = int(np.nanargmax(distance))
-    return [ticks.start + worst, round(float(observed[worst]), 1), round(float(expected[worst]), 1)]
-
-
-def together(counts: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum over queues, [Q, T] to [T]; NaN where none is known."""
-    known = np.isfinite(counts)
-    return np.where(known.any(axis=0), np.where(known, counts, 0.0).sum(axis=0, dtype=np.float64), np.nan)

@@ -57,17 +57,21 @@ function faultOf(event) {
 // The order of events, the same for everybody (qad_dl/labels): by time, then what takes back after what puts, then by id.
 const inOrder = (a, b) => Date.parse(a.time) - Date.parse(b.time) || (a.op === 'undo') - (b.op === 'undo') || (a.id < b.id ? -1 : 1);
 
-// The labels in force: of each the newest event, unless that takes it back, and the history of it.
+// The labels: of each the newest event that says something, and the history of it; one whose last event takes it back is gone.
 function fold(events) {
   const made = new Map();
   for (const event of [...events].sort(inOrder)) made.set(event.label, [...(made.get(event.label) ?? []), event]);
-  return [...made.values()].filter((history) => history.at(-1).op === 'put').map((history) => ({ ...history.at(-1), history }));
+  return [...made.values()].flatMap((history) => {
+    const newest = history.findLast((event) => event.op === 'put');
+    return newest ? [{ ...newest, history, gone: history.at(-1).op === 'undo' }] : [];
+  });
 }
 
 const labels = {
   served: [],          // events that the server has, or that came with the page
   mine: new Map(),     // id -> event that was made here: alone all of them, else those that are not yet sent
   known: [],           // the labels in force
+  gone: [],            // those that were taken back, with what was said
   touching: new Map(), // row -> its labels
   on: new Map(),       // id of an incident -> its labels
   listeners: [],
@@ -91,7 +95,9 @@ function events() {
 }
 
 function labelsChanged() {
-  labels.known = fold(events()).sort((a, b) => -inOrder(a, b));
+  const folded = fold(events()).sort((a, b) => -inOrder(a, b));
+  labels.known = folded.filter((label) => !label.gone);
+  labels.gone = folded.filter((label) => label.gone);
   labels.touching = new Map();
   labels.on = new Map(index.incidents.map((line) => [line.id, labels.known.filter((label) => isOn(label, line))]));
   for (const label of labels.known) for (const row of rowsOf(label)) {
@@ -222,7 +228,7 @@ let csrf = meta('qad-csrf'), sending = false, pause = 1000;
 
 async function fetchLabels() {
   const answer = await (await ask('labels.json')).json();
-  labels.served = answer.labels.flatMap((label) => label.history);
+  labels.served = [...answer.labels, ...answer.withdrawn].flatMap((label) => label.history);
   labels.away = '';
   labelsChanged();
 }
@@ -235,24 +241,30 @@ async function renewToken() {
 
 const post = (event) => fetch('labels', { method: 'POST', headers: { 'Content-Type': 'application/json', 'X-QAD-CSRF': csrf }, body: JSON.stringify(event) });
 
-// Send what is not yet sent, the oldest first; what the server cannot take now is tried again, what it refuses is told.
+// Send what is not yet sent, the oldest first, and what is said meanwhile; what the server cannot take now is tried again,
+// what it refuses is told.
 async function send() {
   if (sending) return;
   sending = true;
+  const tried = new Set(), next = () => [...labels.mine.values()].filter((event) => !tried.has(event.id)).sort(inOrder)[0];
   try {
-    for (const event of [...labels.mine.values()].sort(inOrder)) {
+    let signedOut = false;
+    for (let event = next(); event && !signedOut; event = next()) {
+      tried.add(event.id);
       let response = await post(event);
       if (response.status === 403) { await renewToken(); response = await post(event); }
       if (response.status >= 500 || response.status === 429) throw new Error(`it answers ${response.status}`);
       if (!response.ok) refused(event, (await response.json().catch(() => ({}))).error ?? `it answers ${response.status}`);
       else labels.trouble = '';
-      if (response.status === 401 || response.status === 403) break;  // may do again once somebody has signed in
+      signedOut = response.status === 401 || response.status === 403;  // may do again once somebody has signed in
+      if (signedOut) continue;
       if (response.ok) labels.served.push((await response.json()).label?.history?.find((e) => e.id === event.id) ?? event);
       labels.mine.delete(event.id);
       storage?.removeItem(MINE + event.id);
+      pause = 1000;
+      if (!next()) await fetchLabels();  // something may be said before it is there
     }
-    pause = 1000;
-    await fetchLabels();
+    if (signedOut) await fetchLabels();
   } catch (error) {
     labels.away = `Not sent yet: the server cannot be reached (${error.message}). It is tried again.`;
     setTimeout(send, pause);

@@ -51,17 +51,21 @@ function incidentWords(line) {
   return [state < 0 ? '' : loud(index.states[state], direction), ` ${duringWords(when)} · ${kindWords(line.k)}`];
 }
 
+// What the bundle was not trained on is marked wherever it is named.
+const newMark = () => h('span', { class: 'new', title: 'New to the bundle: scored as its group is' }, 'new');
+
 function listRow(href, name, text, top, flagged, words, title, tail) {
   const spark = h('span', { class: 'sparkbox', 'data-spark': text }), marks = h('span', { class: 'marks' });
   const link = h('a', { class: 'row', href, tabindex: -1 },
-    h('span', { class: 'name', title: name }, name), marks, spark, h('span', { class: flagged ? 'score flagged' : 'score' }, fixed(top)),
+    h('span', { class: 'who' }, h('span', { class: 'name', title: name }, name)), marks, spark, h('span', { class: flagged ? 'score flagged' : 'score' }, fixed(top)),
     h('span', { class: 'line' }, h('span', { class: 'words', title }, ...words), h('span', { class: 'ticks' }, tail)));
-  return { link, marks, spark, item: h('li', {}, link) };
+  return { link, marks, spark, said: link.querySelector('.words'), item: h('li', {}, link) };
 }
 
 function dressQueue({ line, row }) {
   const made = listRow(`#queue=${encodeURIComponent(line.n)}`, line.n, line.s, line.top, line.f, queueWords(line), headline(line).join(''), line.f ? plural(line.f, 'tick') : '');
   made.link.dataset.row = row;
+  if (line.nw) made.link.querySelector('.name').after(newMark());
   return made;
 }
 
@@ -123,6 +127,7 @@ function dressList(name) {
   }
   listElement(name).append(...entries.map((entry) => entry.item));
   markLabels();
+  sayWhy();
 }
 
 // --- filters ------------------------------------------------------------------------------------------------------
@@ -151,9 +156,9 @@ function fillFilters() {
   const states = [...new Set(index.series.flatMap((line) => line.e.map((e) => e[3])))].sort((a, b) => a - b);
   const kinds = [...new Set([...index.incidents.map((line) => line.k), ...index.series.flatMap((line) => line.e.map((e) => index.kinds[e[10]]))])].filter(Boolean).sort();
   $('boxes').append(
-    choice('blamed', 'flagged', [['', 'all'], ['any', 'any state'], ['now', 'at the end of the range'], ['none', 'nothing flagged'], ['quiet', 'a fall was expected'], ['unscored', 'not scored at the end'], ...states.map((s) => [s, index.states[s] ?? 'unknown'])]),
+    choice('blamed', 'flagged', [['', 'all'], ['any', 'any state'], ['now', 'at the end of the range'], ['none', 'nothing flagged'], ['quiet', 'a fall was expected'], ['unscored', 'not scored at the end'], ['new', 'new to the bundle'], ...states.map((s) => [s, index.states[s] ?? 'unknown'])]),
     choice('kind', 'kind', [['', 'any'], ...kinds.map((kind) => [kind, kindWords(kind)])]),
-    choice('labelled', 'label', [['', 'any'], ['none', 'not labelled'], ['some', 'labelled'], ['problem', '✖ problem'], ['expected', '✔ expected'], ['unsure', '? unsure'], ['mine', 'by me']]),
+    choice('labelled', 'label', [['', 'any'], ['none', 'not labelled'], ['some', 'labelled'], ['problem', '✖ problem'], ['expected', '✔ expected'], ['unsure', '? unsure'], ['mine', 'by me'], ['teach', `most to learn: ${OFFERED}`]]),
     choice('time', 'time', [['', 'all'], ['day', 'last 24 hours'], ['3days', 'last 3 days'], ['shown', 'what the plots show']]),
     ...index.fields.slice(0, OPEN_FILTERS).map(filterBox));
   $('more').hidden = index.fields.length <= OPEN_FILTERS;
@@ -161,12 +166,12 @@ function fillFilters() {
 }
 
 const flaggedAs = (line, wanted) => ({
-  '': () => true, any: () => line.f > 0, now: () => line.e.at(-1)?.[1] === index.ticks, none: () => !line.f, quiet: () => Boolean(line.x), unscored: () => Boolean(line.u),
+  '': () => true, any: () => line.f > 0, now: () => line.e.at(-1)?.[1] === index.ticks, none: () => !line.f, quiet: () => Boolean(line.x), unscored: () => Boolean(line.u), new: () => Boolean(line.nw),
 }[wanted] ?? (() => line.e.some((e) => String(e[3]) === wanted)))();
 
 const incidentFlaggedAs = (line, wanted) => ({
   '': () => true, any: () => true, now: () => line.b === index.ticks, none: () => false,
-  quiet: () => line.q.some((row) => index.series[row].x), unscored: () => line.q.some((row) => index.series[row].u),
+  quiet: () => line.q.some((row) => index.series[row].x), unscored: () => line.q.some((row) => index.series[row].u), new: () => line.q.some((row) => index.series[row].nw),
 }[wanted] ?? (() => String(line.w[0]) === wanted))();
 
 function labelledAs(found, wanted) {
@@ -195,12 +200,12 @@ const ticksOverlap = (a, b, time) => time === null || overlap(times[a], times[b 
 function queueMatches({ line, row, text }, wish) {
   return hasFields(row, wish.chosen) && wish.words.every((word) => text.includes(word)) && flaggedAs(line, wish.blamed) &&
     (wish.kind === '' || line.e.some((e) => index.kinds[e[10]] === wish.kind) || (incidentsOfRow.get(row) ?? []).some((incident) => incident.k === wish.kind)) &&
-    labelledAs(labels.touching.get(row) ?? [], wish.labelled) && (wish.time === null || line.e.some((e) => ticksOverlap(e[0], e[1], wish.time)));
+    (wish.labelled === 'teach' ? (incidentsOfRow.get(row) ?? []).some(isOffered) : labelledAs(labels.touching.get(row) ?? [], wish.labelled)) && (wish.time === null || line.e.some((e) => ticksOverlap(e[0], e[1], wish.time)));
 }
 
 // An incident is listed if it is what is asked for, and one of its queues is.
 function incidentMatches({ line, text }, wish) {
-  return incidentFlaggedAs(line, wish.blamed) && (wish.kind === '' || line.k === wish.kind) && labelledAs(labels.on.get(line.id) ?? [], wish.labelled) &&
+  return incidentFlaggedAs(line, wish.blamed) && (wish.kind === '' || line.k === wish.kind) && (wish.labelled === 'teach' ? isOffered(line) : labelledAs(labels.on.get(line.id) ?? [], wish.labelled)) &&
     ticksOverlap(line.a, line.b, wish.time) && line.q.some((row) => hasFields(row, wish.chosen) && wish.words.every((word) => text.includes(word) || byRow[row].text.includes(word)));
 }
 
@@ -226,11 +231,15 @@ function offerFirst() {
   if (first?.link) first.link.tabIndex = 0;
 }
 
+const teachRank = (entry) => (entry.incident ? placeToTeach(entry.line) : Math.min(...(incidentsOfRow.get(entry.row) ?? []).map(placeToTeach), Infinity));
+const byTeaching = (a, b) => (a === b ? 0 : a < b ? -1 : 1);  // Infinity less Infinity is no number
+
 const ORDERS = {
   top: (a, b) => a.row - b.row,
   flagged: (a, b) => b.ticks - a.ticks || a.row - b.row,
   newest: (a, b) => b.since - a.since || a.row - b.row,
   size: (a, b) => b.size - a.size || a.row - b.row,
+  teach: (a, b) => byTeaching(teachRank(a), teachRank(b)) || a.row - b.row,
   name: (a, b) => a.text.localeCompare(b.text, 'en', { numeric: true }),
 };
 
@@ -241,6 +250,28 @@ function sortLists() {
     entries.order = $('sort').value;
     if (entries[0]?.item) listElement(name).append(...entries.map((entry) => entry.item));
   }
+  sayWhy();
+}
+
+// In the order of what teaches most, the rows of incidents say why in place of what was wrong.
+function sayWhy() {
+  const teaching = $('sort').value === 'teach';
+  if (!teaching && !sayWhy.on) return;
+  sayWhy.on = teaching;
+  for (const entry of lists.incidents) {
+    if (!entry.item) continue;
+    const why = teaching ? teach().why.get(entry.line.id) : undefined;
+    entry.said.replaceChildren(...(why ? [h('span', { class: 'why' }, why)] : incidentWords(entry.line)));
+    entry.said.title = why ?? incidentHeadline(entry.line).join('');
+  }
+}
+
+// Labels have changed: what teaches most is another now.
+function sortAgain() {
+  taught.stale = true;
+  if ($('sort').value !== 'teach') return;
+  for (const entries of Object.values(lists)) entries.order = '';
+  sortLists();
 }
 
 function showTab(name) {

@@ -36,7 +36,7 @@ function setWishes(found) {
 // Write the address of what is on screen, without a new entry in the history unless it is another view.
 function address(view, range, fresh) {
   const found = new URLSearchParams(view ? viewParams(view) : []);
-  if (range && (range[0] > FULL[0] || range[1] < FULL[1])) { found.set('from', iso(range[0])); found.set('to', iso(range[1])); }
+  if (range && (range[0] >= FULL[0] + index.step || range[1] <= FULL[1] - index.step)) { found.set('from', iso(range[0])); found.set('to', iso(range[1])); }
   for (const [name, value] of [...wishParams(), ...filterParams()]) found.set(name, value);
   const hash = `#${found}`;
   if (hash !== (location.hash || '#')) history[fresh ? 'pushState' : 'replaceState'](null, '', hash);
@@ -102,29 +102,45 @@ function said(text) {
 async function gather({ incident, row }) {
   if (row !== null) return queueOf(await unpack(row));
   if (incident.q.length === 1) return queueOf(await unpack(incident.q[0]));
-  const queues = await Promise.all(incident.q.slice(0, MOST_MEMBERS).map(unpack));
-  return groupOf(`i${incident.id}`, queues, [], []);
+  return groupOfIncident(incident);
+}
+
+// The queues of a large group that are not in its picture yet; it is drawn again with all of them.
+async function drawOthers(view, group) {
+  const wanted = () => shown?.data === group;
+  try {
+    const all = await addOthers(view.incident, group, wanted);
+    if (all && wanted()) draw(view, all, shown.plots.range());
+  } catch (error) {
+    if (error instanceof Stale) newerData(false);
+    if (wanted()) $('notes').textContent = `Only ${group.members.length} of ${group.of} queues are added up: the others cannot be had (${error.message}).`;
+  }
 }
 
 // Open a view: words at once, plots as soon as they are unpacked.
 async function open(view, range, asView = true) {
+  const elsewhere = opening === null || keyOf(opening) !== keyOf(view) || opening.incident !== view.incident;
   wanted = keyOf(view);
   opening = view;
   if (asView) document.body.dataset.view = 'queue';
-  if (shown && keyOf(shown.view) === wanted && shown.view.incident === view.incident) { shown.plots.zoom(...range); return; }
   $('problem').hidden = true;
-  markEntry(view);
-  fillHead(view);
+  const here = shown && keyOf(shown.view) === wanted && shown.view.incident === view.incident;
+  // Also where the plots are those of the view: back from another that was not unpacked yet, the words are of that one.
+  if (!here || elsewhere) { markEntry(view); fillHead(view); }
+  if (here) { shown.plots.zoom(...range); return; }
   let data;
   try {
     data = await gather(view);
   } catch (error) {
     if (error instanceof Stale) return newerData(true);
+    if (wanted !== keyOf(view)) return;
     clearPlots();
     problem(live && error instanceof TypeError ? `The server cannot be reached (${error.message}); what was looked at before is still there.` : `The data cannot be had or unpacked (${error.message}); this needs a browser of 2023 or newer.`);
     return;
   }
-  if (wanted === keyOf(view)) draw(view, data, range);
+  if (wanted !== keyOf(view)) return;
+  draw(view, data, range);
+  if (data.members && data.members.length < data.of) drawOthers(view, data);
 }
 
 // Nothing is shown: what was there is not what stands above it.
@@ -168,8 +184,8 @@ function draw(view, data, range) {
 
 function fillNotes({ incident, row }, data) {
   const one = row ?? (incident.q.length === 1 ? incident.q[0] : null);
-  const group = one === null ? [`Counts are those of ${incident.q.length > MOST_MEMBERS ? `the ${MOST_MEMBERS} queues with the highest scores` : 'its queues'} together, the bands added edge by edge; scores are the highest of any.`] : [scoreWords(index.series[one])];
-  $('notes').textContent = [...group, unscoredWords(data)].filter(Boolean).join(' ');
+  const group = one === null ? [data.members.length < data.of ? `Adding up: ${data.members.length} of ${data.of} queues so far.` : `Counts are those of its ${data.of} queues together, the bands added edge by edge; scores are the highest of any.`] : [scoreWords(index.series[one]), downtimeWords(index.series[one])];
+  $('notes').textContent = [...group, unknownWords(row === null ? incident.q : [row]), unscoredWords(data)].filter(Boolean).join(' ');
 }
 
 // What comes next is unpacked while the reader looks at this.
@@ -177,9 +193,10 @@ function prepareNext() {
   const later = globalThis.requestIdleCallback ?? ((action) => setTimeout(action, 50));
   later(() => {
     Object.keys(lists).forEach(dressList);
+    fillTeach();
     const { left, here } = whereabouts(), next = left[here + 1];
     if (!next) return;
-    const rows = next.row === null ? next.incident.q.slice(0, MOST_MEMBERS) : [next.row];
+    const rows = next.row === null ? next.incident.q : [next.row];
     rows.slice(0, 20).forEach((row) => unpack(row).catch(() => {}));
   });
 }
@@ -224,8 +241,19 @@ function whereabouts(view = opening) {
 
 function step(by) {
   const { left, here } = whereabouts();
-  const next = left[Math.min(Math.max(here + by, 0), left.length - 1)];
+  // In the order of what teaches, what was just labelled is no longer asked for: the next is the first again.
+  const answered = by > 0 && $('sort').value === 'teach' && opening?.incident && opening.row === null && placeToTeach(opening.incident) === Infinity;
+  const next = answered ? left[0] : left[Math.min(Math.max(here + by, 0), left.length - 1)];
   if (next && keyOf(next) !== wanted) go(next, next.row === null || !shown || (shown.view.incident && shown.view.row === null) ? restRange(next) : shown.plots.range());
+}
+
+// To the incident whose label would teach most, of those that are not on screen.
+function teachNext() {
+  const next = teach().order.find((line) => line !== (opening?.row === null ? opening.incident : null));
+  if (!next) return said(index.incidents.length ? 'Every other incident here has a label.' : 'There is no incident here to be labelled.');
+  if (tab !== 'incidents') showTab('incidents');
+  const view = { incident: next, row: null };
+  go(view, restRange(view));
 }
 
 function go(view, range = shown ? shown.plots.range() : restRange(view)) {
@@ -282,7 +310,7 @@ const chooseTab = (name) => { document.body.dataset.view = 'list'; showTab(name)
 const ACTIONS = {
   j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), e: () => toEvent(),
   i: () => chooseTab('incidents'), q: () => chooseTab('queues'),
-  p: () => labelAtOnce('problem'), x: () => labelAtOnce('expected'), u: () => labelAtOnce('unsure'), l: () => openForm(), z: undoLast, w: () => toggleShow('week'),
+  p: () => labelAtOnce('problem'), x: () => labelAtOnce('expected'), u: () => labelAtOnce('unsure'), l: () => openForm(), z: undoLast, t: teachNext, w: () => toggleShow('week'),
   '+': () => zoomBy(0.5), '=': () => zoomBy(0.5), '-': () => zoomBy(2), 0: () => shown?.plots.zoom(...FULL),
   '/': () => { document.body.dataset.view = 'list'; $('search').focus(); $('search').select(); }, '?': () => $('help').showModal(), Escape: () => back(),
 };
@@ -345,7 +373,8 @@ function fillFrame() {
   const flagged = index.series.filter((line) => line.f).length;
   const now = index.series.filter((line) => line.e.at(-1)?.[1] === index.ticks).length;
   $('summary').textContent = `${span(times[0], times.at(-1) + index.step)} UTC · ${plural(index.series.length, 'queue')}, ${flagged} flagged, ` +
-    `${now} at the end · threshold ${fixed(index.threshold)} (${index.budget} false alarms per queue and day)`;
+    `${now} at the end · threshold ${fixed(index.threshold)} (${index.budget} false alarms per queue and day)` +
+    (index.series.some((line) => line.h !== undefined) ? ', of some groups another' : '') + (index.incidents.some((line) => line.p !== undefined) ? ' · incidents in the order that labels taught' : '');
   $('exact').textContent = index.quanta.observed[1];
   $('rounding').textContent = `${Math.ceil(50 / index.quanta.observed[1])}`;
   setTheme(THEMES.includes(recall('qad-theme')) ? recall('qad-theme') : 'auto');
@@ -370,7 +399,7 @@ function watchServer() {
 
 function listen() {
   const click = { previous: () => step(-1), next: () => step(1), closer: () => zoomBy(0.5), wider: () => zoomBy(2), earlier: () => zoomBy(1, -0.5),
-    later: () => zoomBy(1, 0.5), 'last-day': () => shown?.plots.zoom(FULL[1] - 86400, FULL[1]), 'to-event': () => toEvent(),
+    later: () => zoomBy(1, 0.5), 'last-day': () => shown?.plots.zoom(FULL[1] - 86400, FULL[1]), 'to-event': () => toEvent(), 'teach-next': teachNext,
     all: () => shown?.plots.zoom(...FULL), 'help-open': () => $('help').showModal(), newer: () => location.reload(),
     'tab-incidents': () => { showTab('incidents'); addressAgain(); }, 'tab-queues': () => { showTab('queues'); addressAgain(); },
     theme: () => { const next = THEMES[(THEMES.indexOf($('theme').textContent) + 1) % 3]; setTheme(next); remember('qad-theme', next); redraw(); } };
@@ -394,7 +423,9 @@ function listen() {
 
 function labelsHaveChanged() {
   markLabels();
+  sortAgain();
   applyFilters();
+  fillTeach();
   if (shown && JSON.stringify(shown.lanes) !== JSON.stringify(lanesOf(shown.view))) redraw();
   else fillLabels();
 }

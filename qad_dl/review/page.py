@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from qad_dl.downtimes import Downtime
     from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Record
+    from qad_dl.novel import Novel
     from qad_dl.results import Results
+    from qad_dl.tuning.order import Order
 
 SCRIPTS: Final = (
     *("codec.js", "words.js", "shade.js", "plots.js", "group.js"),
-    *("labels.js", "list.js", "head.js", "compare.js", "form.js", "page.js"),
+    *("labels.js", "teach.js", "list.js", "head.js", "compare.js", "form.js", "page.js"),
 )
 """Our scripts, in the order in which they build on each other."""
 
@@ -94,6 +96,8 @@ def gather(
     incidents: Sequence[Incident] = (),
     past: NDArray[np.float32] | None = None,
     labels: Sequence[Mapping[str, Any]] = (),
+    unknown: Novel | None = None,
+    taught: Order | None = None,
 ) -> Content:
     """What the page of some results shows; the same arguments give the same content.
 
@@ -105,12 +109,14 @@ def gather(
         incidents: what was found in the range.
         past: hourly means of the week before (`past.week_before`).
         labels: events of labels that are known already (docs/interfaces.md).
+        unknown: what the bundle that scored them was not trained on.
+        taught: the order of incidents that reviewers taught; by score where it is None.
 
     Raises:
         InputError: the results have no details, no series or no ticks.
     """
     order = ranking(results)
-    index, _ = build_index(results, metadata, downtimes, order, incidents)
+    index, _ = build_index(results, metadata, downtimes, order, incidents, unknown, taught)
     quanta = choose_quanta(results, order, past)
     blocks = progress(pack_all(results, order, quanta, past), "page", total=len(order), unit=" queues")
     steps = {name: [quantum.unit, quantum.linear] for name, quantum in quanta.items()}

@@ -5,8 +5,9 @@ const LEAST = 6 * index.step;
 const INCREMENTS = [600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800, 1209600, 2419200];
 const WHOLE = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((e) => n * 10 ** e)).sort((a, b) => a - b);
 
-// A range of time inside the data, and not shorter than what can be seen.
+// A range of time inside the data, and not shorter than what can be seen; from the first tick to the last is all of it.
 function clamp(from, to) {
+  if (from <= times[0] && to >= times.at(-1)) return [...FULL];
   const width = Math.min(Math.max(to - from, LEAST), FULL[1] - FULL[0]);
   const start = Math.min(Math.max((from + to - width) / 2, FULL[0]), FULL[1] - width);
   return [start, start + width];
@@ -80,33 +81,40 @@ function pickable(u, pick) {
 
 const key = (kind, text) => h('span', { class: `key ${kind}` }, text);
 
+// Why a fall is no alarm at a tick: a declared downtime, or a queue that is not online.
+function calmAt({ downtimes, status }, t) {
+  const declared = downtimes.find(([from, to]) => from <= times[t] && times[t] < to);
+  return declared || status[t] & EXPECTED ? [key('quiet', declared ? `downtime: ${declared[2]}` : 'fall expected')] : [];
+}
+
 function scoreSpec(queue, stack) {
-  const { colours, regions } = stack;
+  const { colours, regions } = stack, threshold = thresholdOf(index.series[queue.row]);
   const words = (t) => {
-    if (queue.score[t] === null) return [key('gap', `not scored: ${reasonWords(queue.status[t])}`)];
+    if (queue.score[t] === null) return [key('gap', `not scored: ${reasonWords(queue.status[t])}`), ...calmAt(queue, t)];
     const blamed = index.states[queue.blamed[t] - 1];
-    return [key('line', fixed(queue.score[t], 2)), queue.status[t] & FLAGGED ? key('flag', `flagged: ${blamed ?? 'yes'}`) : `threshold ${fixed(index.threshold)}`];
+    return [key('line', fixed(queue.score[t], 2)), queue.status[t] & FLAGGED ? key('flag', `flagged: ${blamed ?? 'yes'}`) : `threshold ${fixed(threshold)}`, ...calmAt(queue, t)];
   };
   return {
     kind: 'score', title: queue.members ? 'highest score' : 'score', height: 128, clock: true, data: [queue.score], words,
-    label: `Score, at most ${fixed(queue.top)}, threshold ${fixed(index.threshold)}`,
+    label: `Score, at most ${fixed(queue.top)}, threshold ${fixed(threshold)}`,
     series: [curve(queue.score, colours.ink, 1.25)], axis: countAxis(colours, stack.gutter, { incrs: [0.5, ...WHOLE] }),
-    range: (view, high) => [0, Math.max(high ?? 0, index.threshold * 1.25) * 1.06],
-    after: (u) => { drawThreshold(u, colours); nameRegions(u, regions, colours); },
+    range: (view, high) => [0, Math.max(high ?? 0, threshold * 1.25) * 1.06],
+    after: (u) => { drawThreshold(u, colours, threshold); nameRegions(u, regions, colours); },
   };
 }
 
-// Rows of cells or bars: `rows` have a name and draw themselves with `cell(t)`, a strength from -1 (low) to 1 (high).
+// Rows of cells or bars: `rows()` have a name and draw themselves with `cell(t)`, a strength from -1 (low) to 1 (high). How
+// many there are at first is how many have room.
 function heatSpec(kind, title, label, rows, stack, more = {}) {
-  const tall = more.tall ?? 15;
+  const tall = more.tall ?? 15, room = rows().length;
   return {
-    kind, title, height: 8 + tall * rows.length, data: [times.map(() => null)], series: [{ scale: 'y', points: { show: false } }], label,
-    scale: { dir: -1 }, range: () => [-0.5, rows.length - 0.5], words: more.words ?? (() => []), extra: more.extra, pick: more.pick,
+    kind, title, height: 8 + tall * room, data: [times.map(() => null)], series: [{ scale: 'y', points: { show: false } }], label,
+    scale: { dir: -1 }, range: () => [-0.5, room - 0.5], words: more.words ?? (() => []), extra: more.extra, pick: more.pick,
     axis: countAxis(stack.colours, stack.gutter, {
-      splits: () => rows.map((_, j) => j), values: () => rows.map((row) => shortened(row.name, stack.gutter)),
+      splits: () => rows().map((_, j) => j), values: () => rows().map((row) => shortened(row.name, stack.gutter)),
       grid: { show: false }, stroke: stack.colours.ink, space: 1,
     }),
-    after: (u) => { drawHeat(u, rows, stack.colours); more.after?.(u); }, regions: more.regions ?? stack.regions.filter((region) => region.kind === 'gap'),
+    after: (u) => { drawHeat(u, rows(), stack.colours); more.after?.(u); }, regions: more.regions ?? stack.regions.filter((region) => region.kind === 'gap'),
   };
 }
 
@@ -123,10 +131,8 @@ function shortened(name, gutter) {
 }
 
 // The part of the score that a state adds, below 0 where it is low; of several queues that of the one with the largest.
-function partOf(state, t) {
-  if (!state.members) return (state.observed[t] >= state.expected[t] ? 1 : -1) * (state.weight[t] ?? 0);
-  return state.members.reduce((best, member) => { const part = partOf(member, t); return Math.abs(part) > Math.abs(best) ? part : best; }, 0);
-}
+const partOf = (state, t) => state.part?.[t] ?? (state.observed[t] >= state.expected[t] ? 1 : -1) * (state.weight[t] ?? 0);
+
 const HIGH_LOW = () => [key('flag', 'high'), key('low', 'low')];
 
 // The part of the score that each state adds; full at half the threshold.
@@ -136,7 +142,7 @@ function shareSpec(queue, stack) {
     .map(([s, part]) => key(part > 0 ? 'flag' : 'low', `${s.name} ${ARROWS[Math.sign(part)]} ${fixed(Math.abs(part))}`));
   const limit = (part) => Math.max(-1, Math.min(1, (2 * part) / index.threshold));
   const rows = queue.states.map((s) => ({ name: s.name, cell: (t) => limit(partOf(s, t)) }));
-  return heatSpec('share', 'score by state', `What each state adds to the score: ${names.join(', ')}`, rows, stack, { words, extra: HIGH_LOW() });
+  return heatSpec('share', 'score by state', `What each state adds to the score: ${names.join(', ')}`, () => rows, stack, { words, extra: HIGH_LOW() });
 }
 
 // How far a count is from what was expected, in halves of the band, on the scale of ln(1 + jobs): 1 is the edge of the band.
@@ -156,7 +162,7 @@ function errorSpec(queue, stack) {
     .map(([s, e]) => key(e > 0 ? 'flag' : 'low', `${s.name} ${ARROWS[Math.sign(e)]} ${fixed(Math.abs(e))} × band`));
   const rows = queue.states.map((s) => ({ name: s.name, cell: errorCell(s) }));
   const label = `How far each state is outside its band: ${queue.states.map((s) => s.name).join(', ')}`;
-  return heatSpec('error', 'error by state', label, rows, stack, { words, extra: [h('span', { class: 'key' }, 'outside its band')] });
+  return heatSpec('error', 'error by state', label, () => rows, stack, { words, extra: [h('span', { class: 'key' }, 'outside its band')] });
 }
 
 // Mean over the last `ticks`, from at least half of them; the ticks after it play no part.
@@ -217,7 +223,7 @@ function stateSpec(state, stack, last) {
 function laneSpec(lanes, stack) {
   const rows = lanes.map((lane) => ({ name: lane.name, cell: () => 0 }));
   const words = (t) => lanes.filter((lane) => lane.bars.some((bar) => bar.from <= times[t] && times[t] < bar.to)).map((lane) => h('span', {}, lane.bars.find((bar) => bar.from <= times[t] && times[t] < bar.to).text));
-  return heatSpec('lanes', 'incidents and labels', lanes.flatMap((lane) => lane.bars.map((bar) => bar.text)).join('; '), rows, stack, { words, tall: 18, after: (u) => drawLanes(u, lanes, stack.colours) });
+  return heatSpec('lanes', 'incidents and labels', lanes.flatMap((lane) => lane.bars.map((bar) => bar.text)).join('; '), () => rows, stack, { words, tall: 18, after: (u) => drawLanes(u, lanes, stack.colours) });
 }
 
 // Draw all plots of a queue, or of a group of them, into `host`. `options`: the time range, the tick told at rest, what

@@ -109,9 +109,9 @@ function drawBand(u, lower, upper, colour) {
   });
 }
 
-function drawThreshold(u, colours) {
+function drawThreshold(u, colours, threshold) {
   inside(u, (pen, left, top, width) => {
-    const y = Math.round(u.valToPos(index.threshold, 'y', true));
+    const y = Math.round(u.valToPos(threshold, 'y', true));
     pen.strokeStyle = colours.flag;
     pen.lineWidth = devicePixelRatio;
     pen.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);

@@ -10,6 +10,12 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+function button(text, title, action) {
+  const made = h('button', { type: 'button', title }, text);
+  made.addEventListener('click', action);
+  return made;
+}
+
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 const WEEKDAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'];
 const two = (n) => String(n).padStart(2, '0');
@@ -65,12 +71,15 @@ const duringWords = (e) => (e.ongoing ? `since ${moment(e.from)}` : `${moment(e.
 const jobsWords = (e) => (e.observed === null ? '' :
   `${count(e.observed)} ${e.observed === 1 ? 'job' : 'jobs'} observed, ${count(e.expected)} expected (${count(e.lower)} to ${count(e.upper)}) on ${moment(times[e.worst])}`);
 
+// The threshold of a queue: its own where labels gave it one.
+const thresholdOf = (line) => line?.h ?? index.threshold;
+
 // The headline: [loud, quiet] pieces of a sentence.
 function headline(line) {
   const events = line.e.map(eventOf), worst = strongest(events);
   if (worst === null) return line.top === null
     ? ['Not scored in this range.', '']
-    : ['Nothing flagged.', ` Highest score ${fixed(line.top)}, threshold ${fixed(index.threshold)}.`];
+    : ['Nothing flagged.', ` Highest score ${fixed(line.top)}, threshold ${fixed(thresholdOf(line))}.`];
   const last = events.at(-1);
   const tail = last.ongoing && last !== worst ? ` Flagged again since ${moment(last.from)}: ${last.state} ${sense(last.direction)}.` : '';
   const lasting = duration(worst.to - worst.from);
@@ -99,5 +108,10 @@ function incidentHeadline(line) {
   const lasting = ongoing ? `${moment(from)} UTC on, for ${duration(to - from)} so far` : `${moment(from)} to ${day(from) === day(to) ? clock(to) : moment(to)} UTC, ${duration(to - from)}`;
   if (state < 0) return [kindWords(line.k), `: from ${lasting}.`];
   const figures = observed === null ? 'from ' : `${plural(Math.round(observed), 'job')} where ${count(expected)} were expected on ${moment(times[tick])}; from `;
-  return [`${ARROWS[direction] ?? ''} ${index.states[state]} ${ongoing ? 'is' : 'was'} ${sense(direction)}`, ` in ${sizeWords(line)}: ${figures}${lasting}. Likely kind: ${kindWords(line.k)}.`];
+  return [`${ARROWS[direction] ?? ''} ${index.states[state]} ${ongoing ? 'is' : 'was'} ${sense(direction)}`, ` in ${sizeWords(line)}: ${figures}${lasting}. Likely kind: ${kindWords(line.k)}.${placeWords(line)}`];
+}
+
+// How likely reviewers call it a problem, and what speaks for and against it; where labels order the list.
+function placeWords(line) {
+  return line.p === undefined ? '' : ` Reviewers called about ${Math.round(100 * line.p)} % of such incidents a problem${line.y ? `: ${line.y}` : ''}.`;
 }

@@ -153,7 +153,7 @@ def digest(key: str, told: Sequence[tuple[str, News]], review_url: str = "") -> 
         for saying, news in told[:DIGESTED]
     ]
     if len(told) > DIGESTED:
-        lines.append((f"- and {len(told) - DIGESTED} more, of lower scores",))
+        lines.append((f"- and {len(told) - DIGESTED} more, of lower rank",))
     return Message(key, subject, (("These came together, or in quiet hours:",), *lines))
 
 
@@ -214,10 +214,13 @@ def _of_queues(saying: str, news: News, review_url: str) -> tuple[Paragraph, ...
     if cause:
         paragraphs.append((f"Likely kind: {incident.kind} - {cause}.",))
     paragraphs.append((f"How sure: a healthy queue scores as high {how_sure(incident.score)}", *_together(incident)))
+    if news.place is not None:
+        paragraphs.append((f"Reviewers called about {100 * news.place.chance:.0f} % of such incidents a problem.",))
     if incident.expected:
         paragraphs.append(("Not online or in a downtime: falls are expected and do not count here.",))
     if incident.group:
         paragraphs.append(_queues(incident))
+    paragraphs += _unknown(incident)
     if saying == REOPENED:
         paragraphs.append((f"It was over and has come back {_count(incident.reopened, 'time')}.",))
     paragraphs += [link] if (link := _link(incident, review_url, "")) else []
@@ -265,12 +268,29 @@ def _together(incident: Followed) -> Paragraph:
 
 
 def _queues(incident: Followed) -> Paragraph:
-    listed = [*incident.worst, *(q for q in incident.queues if q not in set(incident.worst))][:LISTED]
-    names: list[str | Name | Link] = []
-    for queue in listed:
-        names += [", ", Name(queue)]
-    more = len(incident.queues) - len(listed)
-    return ("Queues, the worst first: ", *names[1:], f" and {more} more." if more > 0 else ".")
+    ranked = [*incident.worst, *(q for q in incident.queues if q not in set(incident.worst))]
+    return ("Queues, the worst first: ", *_listed(ranked), ".")
+
+
+def _listed(names: Sequence[str]) -> Paragraph:
+    """The first of some names, and how many more there are."""
+    pieces = [piece for name in names[:LISTED] for piece in (", ", Name(name))][1:]
+    more = len(names) - LISTED
+    return (*pieces, f" and {more} more") if more > 0 else tuple(pieces)
+
+
+def _unknown(incident: Followed) -> list[Paragraph]:
+    """What the bundle was not trained on: what it says of that is worth less."""
+    found: list[Paragraph] = []
+    queues, states = incident.unknown_queues, incident.unknown_states
+    if queues and len(incident.queues) == 1:
+        found.append(("This queue is new to the bundle: it is scored as its group is, which is less sure.",))
+    elif queues:
+        of = f"{len(queues)} of its {len(incident.queues)} queues are" if len(queues) > 1 else "One of its queues is"
+        found.append((f"{of} new to the bundle and scored as the group is: ", *_listed(queues), "."))
+    if states:
+        found.append(("New to the bundle, and without a say in the score: jobs in state ", *_listed(states), "."))
+    return found
 
 
 def _link(incident: Followed, review_url: str, before: str) -> Paragraph:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.incident_log import Followed, Transition, series_names
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.timeparse import format_time, parse_time
+from qad_dl.tuning.order import Placing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ class News:
         transition: what happened to which incident; a trouble is an incident of kind `MONITOR`.
         text: what the trouble is, one line; '' for incidents.
         records: metadata of the incident's queues.
+        place: of the incident in the order that reviewers taught; None where none was.
     """
 
     label: str
@@ -38,6 +40,7 @@ class News:
     transition: Transition
     text: str = ""
     records: Mapping[str, Record] = field(default_factory=dict)
+    place: Placing | None = None
 
     @property
     def key(self) -> str:
@@ -63,6 +66,7 @@ class News:
             "text": self.text,
             "incident": self.incident.to_json(),
             "records": {queue: dict(record) for queue, record in self.records.items()},
+            **({} if self.place is None else {"place": asdict(self.place)}),
         }
 
     @classmethod
@@ -78,6 +82,7 @@ class News:
             transition=Transition(data["action"], Followed.from_json(data["incident"])),
             text=data["text"],
             records=data["records"],
+            place=Placing(**data["place"]) if "place" in data else None,
         )
 
 

@@ -32,6 +32,10 @@ UPDATE_S: Final = 3600.0
 """That an incident grows is told once an hour at most; that a queue turns out to be one of many is told at once."""
 
 
+UNTAUGHT: Final = 0.5
+"""Incidents of a bundle without a taught order are between those that are likely problems and those that are not."""
+
+
 @dataclass(frozen=True)
 class Gates:
     """What can hold news back.
@@ -190,10 +194,11 @@ def _urgent(news: News, told: Told, now: float) -> bool:
     return (news.incident.group and not told.group) or not 0 <= now - told.at < UPDATE_S
 
 
-def _rank(case: Case) -> tuple[bool, bool, float, str]:
-    """The most important first."""
-    incident = case.newest.incident
-    return not incident.open, incident.kind != MONITOR, -incident.score, case.name
+def _rank(case: Case) -> tuple[bool, bool, float, float, str]:
+    """The most important first: by the order that reviewers taught where they did, then by score."""
+    incident, place = case.newest.incident, case.newest.place
+    chance = UNTAUGHT if place is None else place.chance
+    return not incident.open, incident.kind != MONITOR, -chance, -incident.score, case.name
 
 
 def _batched(

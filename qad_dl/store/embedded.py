@@ -160,7 +160,7 @@ class Store:
         Raises:
             StoreError: a file is damaged.
         """
-        return concat_rows(list(self._pieces(start.astype("datetime64[s]"), end.astype("datetime64[s]"))))
+        return concat_rows(list(self.pieces(start, end)))
 
     def span(self) -> tuple[np.datetime64, np.datetime64] | None:
         """The first and the newest tick that arrived; None in a store without rows."""
@@ -310,20 +310,27 @@ class Store:
             log.discard_before(number)
         return True
 
-    def _pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:
-        """The merged rows of [start, end), day by day."""
+    def pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:
+        """The rows of [start, end), merged, in pieces of at most a day, in the order of `read`.
+
+        Raises:
+            StoreError: a file is damaged.
+        """
+        start, end = start.astype("datetime64[s]"), end.astype("datetime64[s]")
         for day in self.days():
             low, high = day.astype("datetime64[s]"), (day + np.timedelta64(1, "D")).astype("datetime64[s]")
             if high <= start or low >= end:
                 continue
-            entries = self._log(day).snapshot(read_rows).entries
-            tables = [entry.rows for entry in entries]
+            tables = [entry.rows for entry in self._log(day).snapshot(read_rows).entries]
             rows = tables[0] if len(tables) == 1 else merge_rows(tables)
+            del tables  # or two days were held while the next one is read
             if low < start or end < high:
                 times = seconds_of(rows).view("datetime64[s]")
                 rows = rows.filter(from_numpy((times >= start) & (times < end), pa.bool_()))
             if rows.num_rows:
                 yield rows
+            del rows
+            pa.default_memory_pool().release_unused()  # Arrow would keep what a day took
 
 
 def _read_settings(path: Path) -> int:

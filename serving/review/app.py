@@ -107,8 +107,10 @@ class Doors:
         """`GET /labels.json`."""
         labels = self.log.read()
         tag = f"labels-{labels.version}"
-        known = request.if_none_match.contains(tag)  # then there is nothing to be written out
-        return _unless_known(_answer(b"", JSON) if known else _json(labels.to_json()), tag)
+        if request.if_none_match.contains(tag):  # then there is nothing to be written out
+            return _unless_known(_answer(b"", JSON), tag)
+        withdrawn = [label.to_json() for label in labels.every if not label.in_force]
+        return _unless_known(_json({**labels.to_json(), "withdrawn": withdrawn}), tag)
 
     def add_label(self) -> Response:
         """`POST /labels`: acknowledged when it is on the disk."""

@@ -19,14 +19,16 @@ import pyarrow as pa
 
 from qad_dl.backtest import newest_tick
 from qad_dl.bundle import SEAL
-from qad_dl.errors import QadError
+from qad_dl.errors import ConfigError, QadError
 from qad_dl.incidents import find_incidents, to_incidents, values_of
 from qad_dl.incidents_file import Incident
+from qad_dl.novel import novel
 from qad_dl.review.incidents import named
 from qad_dl.review.page import gather
 from qad_dl.review.past import week_before
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
+from qad_dl.tuning.file import Tune, tune_of, tune_path, tuned
 from serving.follow import Book
 from serving.review.scored import score_window
 from serving.state import State
@@ -88,11 +90,13 @@ class Cause:
         tick: the newest tick of the store.
         bundle: the bundle's seal: another one, another content.
         told: the tick up to which incidents are known; None before the first.
+        tuned: the file that is tuned beside the bundle; empty where there is none.
     """
 
     tick: np.datetime64
     bundle: bytes
     told: np.datetime64 | None
+    tuned: bytes = b""
 
 
 @dataclass
@@ -122,7 +126,9 @@ class Maker:
         seal = self.bundle / SEAL
         book = Book.read(State(self.config.state.path).incidents)
         found = seal.read_bytes() if seal.is_file() else b""
-        return Cause(newest_tick(Store.open(self.config.store)), found, book.tick)
+        tune = tune_path(self.bundle)
+        said = tune.read_bytes() if tune.is_file() else b""
+        return Cause(newest_tick(Store.open(self.config.store)), found, book.tick, said)
 
     def make(self, cause: Cause) -> Shown:
         """The data of the last days up to the cause's tick.
@@ -131,17 +137,20 @@ class Maker:
             QadError: they cannot be made.
         """
         config, store = self.config, Store.open(self.config.store)
-        scorer = Scorer.load(self.bundle)
+        scorer = Scorer.load(self.bundle.resolve())
+        tune, refused = _tune(self.bundle, scorer.bundle.name)
         end = cause.tick + store.tick.delta
         start = (end - np.timedelta64(config.review.days, "D")).astype("datetime64[h]").astype("datetime64[s]")
         self._before = scored = score_window(store, scorer, start, end, config.budget, self._before)
-        results = scored.results
+        results = tuned(scored.results, tune, store.metadata())
         found = named(to_incidents(find_incidents(results, values_of(results, store)), results))
         book = Book.read(State(config.state.path).incidents)
         told = [_incident(i, store.tick.delta) for i in book.incidents.get(self.bundle.name, ()) if not i.folded]
         past = self._last_week(store, scorer, results)
-        title = f"qad review · {self.bundle.name}"
-        content = gather(results, store.metadata().at(end), store.downtimes(), title, merged(told, found), past)
+        title = f"qad review · {self.bundle.name}{refused}"
+        records, downtimes, unknown = store.metadata().at(end), store.downtimes(), novel(scorer.bundle, results, store)
+        taught = tune.order if tune else None
+        content = gather(results, records, downtimes, title, merged(told, found), past, unknown=unknown, taught=taught)
         return Shown.of(content, cause.tick)
 
     def _last_week(self, store: Store, scorer: Scorer, results: Results) -> NDArray[np.float32]:
@@ -153,6 +162,14 @@ class Maker:
         if self._past is None or self._past[0] != key:
             self._past = key, week_before(store, scorer.bundle.preprocess, replace(results, times=times))
         return self._past[1]
+
+
+def _tune(path: Path, bundle: str) -> tuple[Tune | None, str]:
+    """What is tuned for a bundle, and what the title says where that is refused: the page goes on without."""
+    try:
+        return tune_of(path, bundle), ""
+    except ConfigError as error:
+        return None, f" · not tuned: {error}"
 
 
 def give_back() -> None:

@@ -14,12 +14,14 @@ import pytest
 
 from qad_dl.cli import main as qad
 from qad_dl.schema import is_flow
-from training.start import start as start_training
+from training.start import start
 from training.train import main as train_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from omegaconf import DictConfig
 
 START, TRAINED, END = "2026-01-05", "2026-01-11", "2026-01-15"
 GAP = (np.datetime64("2026-01-12T06:00", "s"), np.datetime64("2026-01-12T16:00", "s"))
@@ -53,12 +55,12 @@ class Train(Protocol):
     def __call__(self, *overrides: str) -> int: ...
 
 
-def start_in_process(*overrides: str) -> int:
-    """`python -m training.train OVERRIDES`, without another process's four seconds for torch."""
+def start_in_process(*overrides: str, main: Callable[[DictConfig], None] = train_main, name: str = "train") -> int:
+    """`python -m training.NAME OVERRIDES`, without another process's four seconds for torch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["training.train", *overrides])
+        patch.setattr(sys, "argv", [f"training.{name}", *overrides])
         try:
-            start_training(train_main, "train", "training.train")
+            start(main, name, f"training.{name}")
         except SystemExit as stop:
             return int(stop.code or 0)
         return 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import hydra
@@ -15,6 +17,8 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from tests.apps.conftest import start_in_process
+from training.quality.__main__ import main
 from training.quality.parts import Workshop, table_of
 from training.quality.peers import FILE, load_peer, peer_series
 from training.quality.plan import Plan
@@ -24,14 +28,25 @@ TINY = ["scale=smoke", "scale.world.queues=12", "scale.reporting=[c1]", "scale.p
 
 
 class Quality:
-    """`python -m training.quality` in a folder."""
+    """`python -m training.quality` in a folder, in this process; bundles are trained in processes of their own.
+
+    Attributes:
+        work: where parts are made.
+        page: the page.
+        said: what the last call wrote to stderr.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.work, self.page = folder / "work", folder / "quality.md"
+        self.work, self.page, self.said = folder / "work", folder / "quality.md", ""
 
-    def __call__(self, *overrides: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "training.quality", *TINY, f"work={self.work}", f"out={self.page}", *overrides]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    def command(self, *overrides: str) -> list[str]:
+        return [*TINY, f"work={self.work}", f"out={self.page}", *overrides]
+
+    def __call__(self, *overrides: str) -> int:
+        with redirect_stderr(io.StringIO()) as said:
+            code = start_in_process(*self.command(*overrides), main=main, name="quality")
+        self.said = said.getvalue()
+        return code
 
     def result(self, name: str) -> dict:
         (path,) = (self.work / name).glob("*/result.json")
@@ -42,15 +57,13 @@ class Quality:
 def quality(tmp_path_factory: pytest.TempPathFactory) -> Quality:
     made = Quality(tmp_path_factory.mktemp("quality"))
     for part in ("facts/c1", "peer-figures/c1/*", "measure/c1/linear/*", "measure/c1/no_ids/*", "life-figures/c1/back"):
-        done = made(f"part={part}")
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert made(f"part={part}") == 0, made.said[-3000:]
     return made
 
 
 def test_what_is_there_is_not_made_again(quality: Quality) -> None:
-    done = quality("part=measure/c1/no_ids/*")
-    assert done.returncode == 0
-    assert "5 parts, 5 are there" in done.stderr
+    assert quality("part=measure/c1/no_ids/*") == 0
+    assert "5 parts, 5 are there" in quality.said
 
 
 def test_the_figures_of_a_part(quality: Quality) -> None:
@@ -77,8 +90,7 @@ def test_the_linear_part_alone_is_the_highway_as_it_was_solved(quality: Quality)
 
 
 def test_the_page_says_what_has_not_been_measured(quality: Quality) -> None:
-    done = quality("part=report")
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert quality("part=report") == 0, quality.said[-3000:]
     page = quality.page.read_text(encoding="utf-8")
     assert page.count("\n## ") >= 15
     assert "not measured" in page
@@ -87,7 +99,8 @@ def test_the_page_says_what_has_not_been_measured(quality: Quality) -> None:
 
 
 def test_what_there_is_not_is_refused_in_one_line(quality: Quality) -> None:
-    done = quality("part=bundel/c1/*")
+    command = [sys.executable, "-m", "training.quality", *quality.command("part=bundel/c1/*")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "no such part" in done.stderr

@@ -61,6 +61,7 @@ def test_one_chunk() -> None:
     assert one_chunk(pa.chunked_array([], pa.string())).to_pylist() == []
 
 
+@pytest.mark.everywhere
 def test_no_pandas() -> None:
     code = """
 import sys

@@ -8,7 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qad_dl.calibration import SHRINKAGE, Calibration, Errors, fit_calibration, fit_whitening, unseen_statistics
+from qad_dl.calibration import (
+    SHRINKAGE,
+    Calibration,
+    Errors,
+    find_usual,
+    fit_calibration,
+    fit_whitening,
+    unseen_statistics,
+)
 from qad_dl.scoring import Channel, Evidence, statistic, whitened
 
 STATES = ("activated", "running", "failed")
@@ -255,3 +263,58 @@ class TestWhitening:
             wanted = getattr(np, combine)(judged.ratios, axis=2)
             np.testing.assert_allclose(judged.statistics["deviation"], wanted, rtol=1e-6)
             assert Calibration.from_json(calibration.to_json()).combine == combine
+
+
+HOURS = slice(7 * DAY, 7 * DAY + DAY // 4)
+"""In which one series does something odd, and reviewers call it expected."""
+
+
+@pytest.fixture(scope="module")
+def odd() -> Errors:
+    data = healthy(seed=3)
+    data.z[2, HOURS] -= 5
+    return data
+
+
+@pytest.fixture(scope="module")
+def expected(odd: Errors) -> np.ndarray:
+    said = np.zeros(odd.expected.shape, bool)
+    said[2, HOURS] = True
+    return said
+
+
+@pytest.fixture(scope="module")
+def taught(odd: Errors, expected: np.ndarray) -> Calibration:
+    plain = fitted(odd)
+    return replace(plain, usual=find_usual(plain, odd, everything(odd), expected, DAY))
+
+
+class TestWhatReviewersCallExpected:
+    def test_a_score_is_no_higher_than_it_is_rare(self, odd: Errors, taught: Calibration) -> None:
+        statistics = taught.judge(odd).statistics
+        plain, score = taught.score(statistics), taught.score(statistics, odd.ids)
+        rare = np.log10(13 * DAY / (DAY // 4))
+        assert plain[2, HOURS].max() > 2
+        assert score[2, HOURS].max() == pytest.approx(rare, abs=0.15)
+        others = np.arange(len(odd.ids)) != 2
+        assert np.array_equal(score[others], plain[others])
+        below = plain[2] <= rare - 0.15
+        assert np.array_equal(score[2, below], plain[2, below])
+
+    def test_what_is_far_odder_still_alarms(self, odd: Errors, taught: Calibration) -> None:
+        usual = taught.usual[3]
+        beyond = np.array([usual.odd, 1.5 * usual.odd, 4 * usual.odd])
+        assert usual.limit(beyond) == pytest.approx(usual.rare * np.array([1, 1.5, 4]))
+        assert usual.limit(np.array([0.3 * usual.rare])) == pytest.approx([0.3 * usual.rare])
+
+    def test_nothing_is_usual_that_is_not_odd_or_not_known(self, odd: Errors, expected: np.ndarray) -> None:
+        plain = fitted(odd)
+        quiet = np.roll(expected, 3, axis=0)
+        assert find_usual(plain, odd, everything(odd), quiet, DAY) == {}
+        assert find_usual(plain, odd, ~expected, expected, DAY) == {}
+        unknown = replace(odd, ids=np.zeros_like(odd.ids))
+        assert find_usual(plain, unknown, everything(odd), expected, DAY) == {}
+
+    def test_json(self, taught: Calibration) -> None:
+        assert Calibration.from_json(json.loads(json.dumps(taught.to_json()))).usual == taught.usual
+        assert "usual" not in replace(taught, usual={}).to_json()

@@ -184,8 +184,8 @@ class TestOnline:
     def test_a_carried_status_is_forgotten_inside_the_lookback(self) -> None:
         rows = [(0, "A", "running", 1, "offline"), *((p, "A", "running", 1) for p in range(1, 7 * DAY))]
         online = grid_of(rows, 7 * DAY).online[0]
-        assert not online[: 6 * DAY].any()
-        assert online[6 * DAY :].all()
+        assert not online[: 5 * DAY].any()
+        assert online[5 * DAY :].all()
 
     def test_downtimes_are_half_open(self) -> None:
         downtimes = [Downtime("A", at(1), at(3), "OUTAGE"), Downtime("nobody", at(0), at(9), "OUTAGE")]
@@ -404,3 +404,48 @@ def test_the_order_of_rows_does_not_matter() -> None:
     grids = [build_grid(t, ticks(9), TICK, EMPTY) for t in (table, shuffled)]
     assert np.array_equal(grids[0].counts, grids[1].counts, equal_nan=True)
     assert np.array_equal(grids[0].frozen, grids[1].frozen)
+
+
+@pytest.mark.parametrize("entity", [("panda_queue",), ("cloud",), ("panda_queue", "resource")])
+@pytest.mark.parametrize("select", [{}, {"cloud": "X"}])
+def test_pieces_make_the_grid_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, entity: tuple[str, ...], select: dict[str, str]
+) -> None:
+    table = history(_some_rows(np.random.default_rng(5)))
+    whole = build_grid(table, ticks(40), TICK, _moving(), entity, select)
+    assert whole.frozen.sum() == 1
+    assert not whole.arrived[7]
+    assert 0.1 < whole.online.mean() < 1
+    monkeypatch.setattr("qad_dl.gathering.SLICE_ROWS", 37)
+    for size in (table.num_rows, 50):  # rows of one series and state lie in several pieces
+        pieces = (table.slice(i, size) for i in range(0, table.num_rows, size))
+        grid = build_grid(pieces, ticks(40), TICK, _moving(), entity, select)
+        assert (grid.series, grid.states) == (whole.series, whole.states)
+        for name in ("counts", "arrived", "frozen", "quiet", "online", "known"):
+            assert np.array_equal(getattr(grid, name), getattr(whole, name), equal_nan=name == "counts"), name
+
+
+def _some_rows(rng: np.random.Generator) -> list[tuple]:
+    """Rows with statuses of five queues over 40 ticks, of which one is missing and one is the one before again."""
+    keys = [(t, q, s) for t in range(40) for q in "ABCDE" for s in ("running", "failed", "activated")]
+    said = ["online", "offline", None]
+    rows = [
+        (t, q, s, float(rng.integers(4)), said[rng.integers(3)], "", "multi"[: rng.integers(2) * 5])
+        for t, q, s in keys
+        if t not in (7, 12) and rng.random() < 0.6
+    ]
+    return rows + [(12, *row[1:]) for row in rows if row[0] == 11]
+
+
+def _moving() -> Metadata:
+    """Every queue goes to the other cloud in the middle, and one of the two, or none, is offline."""
+    return Metadata(
+        np.array([at(0), at(18)]),
+        tuple(
+            {
+                q: {"cloud": "XY"[(i + k) % 2], "status": "offline" if i == k else "online"}
+                for i, q in enumerate("ABCDF")
+            }
+            for k in (0, 1)
+        ),
+    )

@@ -55,6 +55,7 @@ def loaded_after(*modules: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.everywhere
 def test_no_light_module_imports_the_heavy_ones() -> None:
     assert len(LIGHT_MODULES) > 5
     assert not loaded_after(*LIGHT_MODULES).intersection(HEAVY)
@@ -65,6 +66,7 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.everywhere
 def test_the_ticks_path_imports_no_pandas() -> None:
     assert "pandas" not in loaded_after(*(f"qad_dl.{name}" for name in TICKS_PATH), "serving.tick")
 
@@ -113,7 +115,7 @@ def test_a_decision_has_the_fixed_form(path: Path) -> None:
 
 def test_the_commands() -> None:
     scoring = ["score", "backtest", "evaluate", "incidents"]
-    assert list(COMMANDS) == ["simulate", "import", *scoring, "preview", "drift", "bundles", "review", "labels"]
+    assert list(COMMANDS) == ["simulate", "import", *scoring, "preview", "drift", "bundles", "review", "tune", "labels"]
     for name in COMMANDS:
         module = importlib.import_module(f"qad_dl.cli.cmd_{name}")
         assert callable(module.add_arguments)

@@ -16,7 +16,7 @@ from qad_dl.errors import ConfigError
 from qad_dl.grid import times_of
 from qad_dl.incident_log import Rules
 from qad_dl.incidents_file import Incident, write_incidents
-from qad_dl.preview import preview, restricted
+from qad_dl.preview import Setting, preview, restricted
 from qad_dl.rows import merge_rows
 from qad_dl.scorer import Scorer
 from qad_dl.sinks.policy import Policy, read_policy
@@ -87,7 +87,7 @@ POLICY = Policy((Channel("everybody"),))
 
 
 def test_it_tells_what_the_tick_tells(folder: Path, store: Store, scorers: dict[str, Scorer], tmp_path: Path) -> None:
-    (side,) = preview(store, scorers, [replace(POLICY, budget=0.1)], START, END).sides
+    (side,) = preview(store, scorers, [Setting(replace(POLICY, budget=0.1))], START, END).sides
     state, book, news = State(tmp_path / "state"), Book(), []
     growing = Store.create(tmp_path / "store")
     growing.add_metadata(METADATA.dumps[0], at(0))
@@ -114,11 +114,11 @@ def test_a_lower_budget_sends_less_and_one_backtest_serves_both(
     calls = []
     run = qad_dl.preview.run_backtest
     monkeypatch.setattr(qad_dl.preview, "run_backtest", lambda *a, **k: calls.append(a) or run(*a, **k))
-    both = preview(store, scorers, [replace(POLICY, budget=b) for b in (1.0, 0.001)], START, END).sides
+    both = preview(store, scorers, [Setting(replace(POLICY, budget=b)) for b in (1.0, 0.001)], START, END).sides
     assert len(calls) == 1  # the store begins where following does
     assert len(both[0].messages) > len(both[1].messages) > 0
     assert both[0].thresholds["bundle"] < both[1].thresholds["bundle"]
-    alone = preview(store, scorers, [replace(POLICY, budget=0.001)], START, END).sides[0]
+    alone = preview(store, scorers, [Setting(replace(POLICY, budget=0.001))], START, END).sides[0]
     assert [(s.at, s.subject) for s in alone.sent] == [(s.at, s.subject) for s in both[1].sent]
 
 
@@ -126,7 +126,7 @@ def test_processes_and_pieces_change_nothing(
     store: Store, scorers: dict[str, Scorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said() -> list[tuple]:
-        side = preview(store, scorers, [replace(POLICY, budget=0.3)], START, END).sides[0]
+        side = preview(store, scorers, [Setting(replace(POLICY, budget=0.3))], START, END).sides[0]
         return [(s.at, s.to, s.subject, [n.key for n in s.news]) for s in side.sent]
 
     once = said()
@@ -140,7 +140,7 @@ def test_processes_and_pieces_change_nothing(
 
 def test_a_known_incident_is_told_to_whom_it_concerns(store: Store, scorers: dict[str, Scorer], folder: Path) -> None:
     policy = replace(read_policy(folder / "collector.toml"), budget=0.01)
-    (side,) = preview(store, scorers, [policy], START, END, [known()]).sides
+    (side,) = preview(store, scorers, [Setting(policy)], START, END, [known()]).sides
     (heard,) = side.heard
     assert heard.delay_min is not None
     assert 0 <= heard.delay_min <= 40
@@ -152,7 +152,7 @@ def test_a_known_incident_is_told_to_whom_it_concerns(store: Store, scorers: dic
 
 def test_what_begins_before_a_known_incident_does_not_tell_it(store: Store, scorers: dict[str, Scorer]) -> None:
     late = replace(known(), start=at(BROKEN[0] + 12), end=at(BROKEN[1] + 12))
-    (side,) = preview(store, scorers, [replace(POLICY, budget=0.001)], START, END, [late]).sides
+    (side,) = preview(store, scorers, [Setting(replace(POLICY, budget=0.001))], START, END, [late]).sides
     assert side.heard[0].message is None
     assert not side.strange  # yet it is no false alarm
 
@@ -160,7 +160,7 @@ def test_what_begins_before_a_known_incident_does_not_tell_it(store: Store, scor
 def test_rules_hold_back(store: Store, scorers: dict[str, Scorer]) -> None:
     slow = Rules(n=20, m=20, sure=100.0)
     sides = [
-        preview(store, scorers, [replace(POLICY, budget=0.01, rules=rules)], START, END, [known()]).sides[0]
+        preview(store, scorers, [Setting(replace(POLICY, budget=0.01, rules=rules))], START, END, [known()]).sides[0]
         for rules in (Rules(), slow)
     ]
     quick, late = (side.heard[0].delay_min for side in sides)
@@ -170,7 +170,7 @@ def test_rules_hold_back(store: Store, scorers: dict[str, Scorer]) -> None:
 
 def test_quiet_hours_hold_messages_until_their_end(store: Store, scorers: dict[str, Scorer]) -> None:
     night = Quiet(time(0), time(12), least_score=1e9)
-    (side,) = preview(store, scorers, [replace(POLICY, budget=0.01, quiet=night)], START, END).sides
+    (side,) = preview(store, scorers, [Setting(replace(POLICY, budget=0.01, quiet=night))], START, END).sides
     assert side.messages
     assert all(int(str(sent.at)[11:13]) >= 12 for sent in side.messages)
 
@@ -199,7 +199,7 @@ def test_nothing_is_left_behind(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     before = content()
-    preview(store, scorers, [read_policy(folder / "collector.toml")], START, END)
+    preview(store, scorers, [Setting(read_policy(folder / "collector.toml"))], START, END)
     assert content() == before
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
@@ -265,6 +265,6 @@ def test_what_is_wrong_is_said_in_one_line(
 
 def test_a_range_without_ticks_is_refused(store: Store, scorers: dict[str, Scorer]) -> None:
     with pytest.raises(ConfigError, match="no tick"):
-        preview(store, scorers, [POLICY], END, START)
+        preview(store, scorers, [Setting(POLICY)], END, START)
     with pytest.raises(ConfigError, match="no tick"):
-        preview(store, scorers, [POLICY], at(100 * DAY), at(101 * DAY))
+        preview(store, scorers, [Setting(POLICY)], at(100 * DAY), at(101 * DAY))

@@ -66,13 +66,15 @@ def dump(rng: np.random.Generator) -> dict[str, dict[str, str]]:
 
 
 def bundle_for(**changes: Any) -> Any:
-    return SimpleNamespace(name="made", preprocess=replace(fitted(), tick=HOUR, **changes))
+    return SimpleNamespace(name="made", preprocess=replace(fitted(), tick=HOUR, **changes), sight=70)
 
 
 def assert_same(kept: Rolling, store: Store, bundle: Any, end: np.datetime64) -> None:
     """All that a score of the last tick looks at is as in the grid of the whole history."""
-    made = read_grid(store, bundle.preprocess, end, end + HOUR.delta, store.metadata())
-    grid = kept.grid
+    whole, grid = read_grid(store, bundle.preprocess, end, end + HOUR.delta, store.metadata()), kept.grid
+    made = whole.newest(bundle.sight)
+    assert len(grid.times) == bundle.sight
+    np.testing.assert_array_equal(grid.before, made.before)
     told, mine = (np.flatnonzero(g.known[:, -1] & (g.quiet[:, -1] != NEVER)) for g in (made, grid))
     assert [made.series[i] for i in told] == [grid.series[i] for i in mine]
     if "prod_source" not in grid.entity:
@@ -84,7 +86,7 @@ def assert_same(kept: Rolling, store: Store, bundle: Any, end: np.datetime64) ->
     np.testing.assert_array_equal(grid.arrived, made.arrived)
     np.testing.assert_array_equal(grid.frozen, made.frozen)
     np.testing.assert_array_equal(grid.quiet[mine], made.quiet[told])
-    carried = STATUS_CARRIED_DAYS * HOUR.per_day
+    carried = max(0, STATUS_CARRIED_DAYS * HOUR.per_day - len(made.before))
     np.testing.assert_array_equal(grid.online[mine, carried:], made.online[told, carried:])
     for k, state in enumerate(made.states):
         here = (
@@ -162,6 +164,19 @@ def test_metadata_of_the_past_make_it_anew(carried: tuple[Store, Any, Rolling]) 
 def test_an_older_tick_than_the_kept_one_is_made_from_the_store(carried: tuple[Store, Any, Rolling]) -> None:
     store, bundle, kept = carried
     assert_same(roll(kept, store, bundle, at(27))[0], store, bundle, at(27))
+
+
+def test_ticks_that_were_there_before_their_time_are_in_the_grid(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    store, bundle = Store.create(tmp_path / "store", HOUR), bundle_for()
+    store.add_metadata(dump(rng), at(0))
+    for position in range(68):
+        store.append(table(tick_rows(rng, position)))
+    kept = None
+    for position in range(62, 68):  # a tick that is done late: the store has those after it
+        kept = roll(kept, store, bundle, at(position))[0]
+        assert kept.grid.arrived[-1]
+        assert_same(kept, store, bundle, at(position))
 
 
 def test_what_is_damaged_is_made_anew(carried: tuple[Store, Any, Rolling], tmp_path: Path) -> None:

@@ -319,6 +319,7 @@ def test_a_store_of_another_tick_length_is_refused(scorer: Scorer, tmp_path: Pat
         score_tick(hourly, scorer)
 
 
+@pytest.mark.everywhere
 def test_the_ticks_path_imports_neither_torch_nor_pandas(store: Store, scorer: Scorer, tmp_path: Path) -> None:
     write_made_bundle(tmp_path / "bundle")
     code = f"""

@@ -150,3 +150,16 @@ def test_a_digest_counts_and_lists() -> None:
     assert message.title == "[qad] 31 incidents: 30 going on, 1 over"
     assert "Q29" in message.plain()
     assert "and 1 more" in message.plain()
+
+
+def test_what_is_new_to_the_bundle_is_said() -> None:
+    alone = single("k", OPENED, news(incident(unknown_queues=("CERN-PROD_1",), unknown_states=("merging",))))
+    assert "This queue is new to the bundle: it is scored as its group is, which is less sure." in alone.plain()
+    assert "without a say in the score: jobs in state merging." in alone.plain()
+    several = single("k", OPENED, news(group(unknown_queues=tuple(f"Q{i:02d}" for i in range(12)))))
+    assert "12 of its 41 queues are new to the bundle and scored as the group is: Q00, Q01," in several.plain()
+    assert "Q09 and 2 more." in several.plain()
+    one = single("k", UPDATED, news(group(unknown_queues=("<b>",))))
+    assert "One of its queues is new to the bundle" in one.plain()
+    assert "<b>" not in one.html()
+    assert "new to the bundle" not in single("k", OPENED, news(group())).plain()

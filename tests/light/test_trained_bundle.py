@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from qad_dl.backtest import run_backtest
 from qad_dl.scorer import Scorer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.everywhere
 def test_it_scores_as_where_it_was_trained(trained: Path) -> None:
     there = pq.read_table(trained / "scores.parquet")
     times = there["time"].cast(pa.timestamp("s", "UTC")).to_numpy().astype("datetime64[s]")

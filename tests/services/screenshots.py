@@ -58,6 +58,7 @@ def views_of(index: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
         "queue": (f"#incident={worst['id']}&queue={queue}&show=errors,6h,week", TALL),
         "group": (f"#incident={largest['id']}&show=", TALL),
         "compare": (f"#tab=queues&queue={queue}&compare=cloud&cell=running&show=", WIDE),
+        "teach": ("#sort=teach", WIDE),
         "dark": (f"#incident={worst['id']}", WIDE | NIGHT),
         "phone": (f"#incident={worst['id']}", PHONE | NIGHT),
         "phone-list": ("", PHONE),
@@ -87,6 +88,10 @@ def prepare(page: Page, name: str) -> None:
     page.wait_for_selector("#plots[data-drawn]", state="attached")
     if name in {"list", "group", "dark"}:
         page.keyboard.press("p")
+    for key in ("p", "x", "p") if name == "teach" else ():  # each of what is asked for next
+        page.keyboard.press(key)
+        page.keyboard.press("t")
+        page.wait_for_timeout(500)
     if name == "queue":
         page.keyboard.press("x")
     if name == "compare":

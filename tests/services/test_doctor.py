@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from qad_dl.labels import LabelLog, event_of
+from qad_dl.scorer import Scorer
 from qad_dl.simulator.params import WorldParams
 from qad_dl.simulator.run import Run, run
+from qad_dl.tuning.file import Thresholds, Tune, tune_path, write_tune
 from serving import doctor
 from tests.light.made_labels import put
 from tests.services.certificates import make_certificate
@@ -142,6 +144,21 @@ def test_a_bundle_that_was_changed(tmp_path: Path, url: str, capsys: pytest.Capt
     code, lines = examine(collector, capsys)
     assert code == 4
     assert "model.onnx: was changed" in of(lines, "bundle bundle", "WRONG")[0]
+
+
+def test_what_is_tuned_is_told_and_what_does_not_fit_is_wrong(
+    tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collector = make_collector(tmp_path / "collector", panda(url))
+    bundle = collector.folder / "bundle"
+    own = Thresholds("cloud", {"DE": 0.5})
+    write_tune(tune_path(bundle), Tune(Scorer.load(bundle).bundle.name, start="a", end="b", thresholds=own))
+    _, lines = examine(collector, capsys)
+    assert "thresholds of 1 values of cloud from labels of a to b" in of(lines, "bundle bundle", "ok")[1]
+    write_tune(tune_path(bundle), Tune("ffffffffffff"))
+    code, lines = examine(collector, capsys)
+    assert code == 2
+    assert "was made for bundle ffffffffffff" in of(lines, "bundle bundle", "WRONG")[0]
 
 
 def test_sinks_that_are_down_stop_nothing(tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.services.review_pages import drawn, write_page
+from tests.services.review_live import LiveServer
+from tests.services.review_pages import content_of, drawn, write_page
 from tests.services.synthetic_results import make_results
 
 if TYPE_CHECKING:
@@ -51,6 +52,24 @@ def test_axe_finds_nothing(visit: Visit, page_file: Path, view: str) -> None:
     assert visit.complaints == []
 
 
+def test_axe_finds_nothing_in_the_live_page(visit: Visit, tmp_path: Path) -> None:
+    server = LiveServer(content_of(make_results(48, 144)), tmp_path).start()
+    page = visit.open(server.url, "#incident=I-group&sort=teach")
+    page.fill("#author", "ada")
+    page.locator("#author").blur()
+    page.keyboard.press("p")
+    page.keyboard.press("z")
+    page.click("#gone summary")
+    page.wait_for_function("() => document.querySelector('#sync').textContent === '0 labels'")
+    assert violations(page) == []
+    page.goto(f"{server.url}/{VIEWS['queue']}")
+    page.wait_for_selector("#others[data-drawn]")
+    assert violations(page) == []
+    assert visit.requests == []
+    assert visit.complaints == []
+    server.stop()
+
+
 @pytest.mark.parametrize("visit", LOOKS, indirect=True, ids=["wide", "wide-dark", "phone", "phone-dark"])
 def test_axe_finds_nothing_in_what_opens(visit: Visit, page_file: Path) -> None:
     page = visit.open(page_file, "#incident=I-group")
@@ -62,6 +81,9 @@ def test_axe_finds_nothing_in_what_opens(visit: Visit, page_file: Path) -> None:
     page.locator("#label-list summary").click()
     assert violations(page) == []
     page.keyboard.press("Escape")
+    page.get_by_role("button", name="take back").click()
+    page.locator("#gone summary").click()
+    assert violations(page) == []
     page.keyboard.press("?")
     assert violations(page) == []
     page.keyboard.press("Escape")

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from qad_dl.metadata import Metadata
 from qad_dl.review.page import gather, load_uplot, static_page
+from qad_dl.tuning.file import Thresholds, Tune, tuned
+from qad_dl.tuning.order import Order
 from tests.services.review_live import LiveServer
 from tests.services.review_pages import (
     GROUP,
     HOSTILE,
     content_of,
+    downtimes_of,
     drawn,
     incident_of,
     incidents_of,
@@ -346,6 +350,120 @@ def test_harvester_and_every_other_field_can_be_compared(visit: Visit, place: Pa
     assert "field_3" in options
 
 
+def test_the_cursor_tells_the_band_the_threshold_and_what_was_declared(
+    visit: Visit, place: Path | str, results: Results
+) -> None:
+    page = visit.open(place, "#queue=SITE-0008_MCORE")  # it has a downtime
+    i = results.series.index(("SITE-0008_MCORE",))
+    tick, s = int(np.flatnonzero(results.expected[i])[3]), results.states.index("running")
+    panel = page.locator(".panel.state").nth(s)
+    hover(page, panel, tick)
+    told = panel.locator("output").inner_text().replace("\u202f", "")
+    found = re.search(r"([\d.]+) expected \(([\d.]+)\u2013([\d.]+)\)", told)
+    assert found is not None, told
+    details = results.details
+    assert details is not None
+    wanted = [a[i, tick, s] for a in (details.reconstruction, details.lower, details.upper)]
+    assert [float(n) for n in found.groups()] == pytest.approx(wanted, rel=0.1, abs=0.6)
+    said = page.locator(".panel.score output").inner_text()
+    assert "downtime: offline" in said
+    assert f"threshold {THRESHOLD}" in said or "flagged: " in said
+    assert "Downtime: offline, " in (page.text_content("#notes") or "")
+    hover(page, panel, int(np.flatnonzero(results.expected[i])[0]) - 20)
+    assert "downtime" not in page.locator(".panel.score output").inner_text()
+
+
+def test_every_button_does_what_its_key_does(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, "#queue=SITE-0003_MCORE&tab=queues")
+    order = names(page, "list")
+    here = order.index("SITE-0003_MCORE")
+    page.click("#next")
+    page.wait_for_function("(name) => document.querySelector('#name').textContent === name", arg=order[here + 1])
+    page.click("#previous")
+    page.wait_for_function("(name) => document.querySelector('#name').textContent === name", arg=order[here])
+    page.wait_for_selector("#events button")
+    page.locator("#events button").first.click()
+    event = params(page)
+    page.click("#closer")
+    closer = params(page)
+    assert event["from"] < closer["from"] < closer["to"] < event["to"]
+    page.click("#later")
+    assert params(page)["from"] > closer["from"]
+    page.click("#earlier")
+    page.click("#wider")
+    assert params(page) == event  # there and back
+    page.click("#last-day")
+    assert params(page)["from"] >= "2026-01-10T23:50Z"
+    page.click("#to-event")  # the next one
+    second = params(page)
+    page.click("#all")
+    page.locator("#events button").nth(1).click()
+    assert params(page) == second
+    page.locator("#plots .u-over").first.dblclick()
+    assert "from" not in params(page)
+    page.click("#help-open")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+    page.locator("#skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "queue"
+    assert visit.complaints == []
+
+
+def test_every_view_has_an_address(visit: Visit, place: Path | str) -> None:
+    wanted = {
+        "queue": "SITE-0004_MCORE",
+        "from": "2026-01-07T00:00Z",
+        "to": "2026-01-09T00:00Z",
+        "show": "1h,week",
+        "compare": "harvester",
+        "cell": "failed",
+        "tab": "queues",
+        "find": "site harvester-0",
+        "sort": "name",
+        "flagged": "any",
+        "kind": "bad_task",
+        "label": "none",
+        "time": "3days",
+        "is.cloud": "DE",
+        "is.field_6": "v4",
+    }
+    page = visit.open(place, "#" + "&".join(f"{name}={value}" for name, value in wanted.items()))
+    page.wait_for_selector("#others[data-drawn]")
+    boxes = {"#search": "find", "#sort": "sort", "#kind": "kind", "#labelled": "label", "#time": "time"}
+    for _ in range(2):
+        assert params(page) == wanted
+        assert {name: page.input_value(box) for box, name in boxes.items()} == {
+            name: wanted[name] for name in boxes.values()
+        }
+        assert page.locator("#more").get_attribute("open") is not None
+        page.keyboard.press("1")  # no key of ours
+        page.reload()
+        page.wait_for_selector("#others[data-drawn]")
+    assert visit.complaints == []
+
+
+def test_queues_are_filtered_by_their_status(visit: Visit, place: Path | str, results: Results) -> None:
+    page = visit.open(place, "#tab=queues")
+    every, blamed = {key[0] for key in results.series}, results.states.index("failed")
+    flagged = {key[0] for key, f in zip(results.series, results.flagged, strict=True) if f.any()}
+    wanted = {
+        "none": every - flagged,
+        "now": {key[0] for key, f in zip(results.series, results.flagged, strict=True) if f[-1]},
+        "quiet": {key[0] for key, calm in zip(results.series, results.expected, strict=True) if calm.any()},
+        "unscored": set(),
+    }
+    for choice, left in wanted.items():
+        page.select_option("#blamed", choice)
+        assert set(names(page)) == left, choice
+    page.select_option("#blamed", str(blamed))
+    assert set(names(page)) <= flagged
+    page.select_option("#blamed", "any")
+    page.select_option("#kind", "bad_task")
+    members = {queue for i in incidents_of(results) if i.kind == "bad_task" for queue in i.queues}
+    assert set(names(page)) == members
+
+
 def test_theme_can_be_chosen_and_is_kept(visit: Visit, place: Path | str) -> None:
     page = visit.open(place)
     shade = "getComputedStyle(document.body).backgroundColor"
@@ -389,3 +507,28 @@ def test_without_a_week_before_it_says_so(visit: Visit, results: Results, tmp_pa
     page.keyboard.press("w")
     assert "nothing of this queue for the week before" in (page.text_content("#said") or "")
     assert f"{THRESHOLD}" in (page.text_content("#summary") or "")
+
+
+def test_a_tuned_page_has_the_taught_order_and_own_thresholds(visit: Visit, results: Results, tmp_path: Path) -> None:
+    incidents = incidents_of(results)
+    taught = Order(("length",), np.array([3.0]), np.array([1.0]), np.array([3.0]), 0.0)
+    queue = results.series[3][0]
+    own = tuned(results, Tune("b", thresholds=Thresholds("panda_queue", {queue: 0.75})), Metadata.empty())
+    content = gather(own, metadata_of(results), downtimes_of(results), "tuned", incidents, taught=taught)
+    assert visit.requests == []
+    path = tmp_path / "tuned.html"
+    path.write_text(static_page(content, *load_uplot()).html, encoding="utf-8", newline="\n")
+    page = visit.open(path)
+    longest = sorted(incidents, key=lambda i: i.start - i.end)
+    shown = shown_incidents(page)
+    assert shown == [line["id"] for line in content.index["incidents"]]
+    assert shown[0] in {i.incident for i in longest[:5]}
+    assert shown != [i.incident for i in sorted(incidents, key=lambda i: -(i.severity or 0))]
+    assert "Reviewers called about " in (page.text_content("#headline") or "")
+    assert "in the order that labels taught" in (page.text_content("#summary") or "")
+    row = row_of(results, content, 3)
+    page.goto(f"{page.url.partition('#')[0]}#queue={queue}")
+    drawn(page, row)
+    label = page.locator("#plots canvas").first.evaluate("(c) => c.closest('[aria-label]').getAttribute('aria-label')")
+    assert f"threshold {results.threshold + 0.75:.1f}" in label
+    assert visit.complaints == []

@@ -117,10 +117,10 @@ def test_another_word_changes_ones_own_label(visit: Visit, place: Path | str, tm
     assert "Nothing of yours to undo" in (page.text_content("#said") or "")
     events, _ = exported(page, tmp_path)
     assert labels_of(events).in_force == ()
-    if isinstance(place, str):  # the server gives the labels in force only; its log has the others
-        page.wait_for_function("() => document.querySelector('#sync').textContent === '0 labels'")
-        events = list(LabelLog(tmp_path / "labels.jsonl").events())
     assert len(events) == 6
+    if isinstance(place, str):  # and its log has them all
+        page.wait_for_function("() => document.querySelector('#sync').textContent === '0 labels'")
+        assert len(LabelLog(tmp_path / "labels.jsonl").events()) == 6
 
 
 def test_without_a_name_there_is_no_label(visit: Visit, place: Path | str) -> None:

@@ -123,7 +123,11 @@ def test_labels_are_put_changed_and_taken_back(server: ReviewServer) -> None:
     assert listed["version"] == before["version"] + 2 == changed["version"]
     assert listed["labels"][-1] == changed["label"]
     assert server.post(undo(event["label"])).status_code == 200
-    assert server.get("/labels.json").json()["labels"] == before["labels"]
+    after = server.get("/labels.json").json()
+    assert after["labels"] == before["labels"]
+    (gone,) = (label for label in after["withdrawn"] if label["label"] == event["label"])
+    assert [e["op"] for e in gone["history"]] == ["put", "put", "undo"]
+    assert gone["word"] == "expected"
     assert server.post(undo(event["label"])).status_code == 409
     assert server.log.read().version == before["version"] + 3
     assert f'put {event["label"]} by "ada"' in server.said

@@ -240,6 +240,29 @@ def test_an_address_opens_its_queue_and_its_time(visit: Visit, place: Path | str
     page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0017_MCORE'")
 
 
+def test_back_from_a_queue_that_is_still_awaited_names_the_one_that_is_drawn(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, "#queue=SITE-0017_MCORE")
+    page.evaluate("""() => {  // what is not unpacked by now never will be
+        const never = { transform: () => new Promise(() => {}) };
+        window.DecompressionStream = function () { return new TransformStream(never); };
+    }""")
+    page.goto(visit.address + "#queue=SITE-0005_MCORE")
+    page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0005_MCORE'")
+    page.go_back()
+    page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0017_MCORE'")
+    assert current(page) == "SITE-0017_MCORE"
+    assert visit.complaints == []
+
+
+def test_back_from_an_unknown_queue_takes_its_complaint_away(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, "#queue=SITE-0017_MCORE")
+    page.goto(visit.address + "#queue=nowhere")
+    page.wait_for_selector("#problem:not([hidden])")
+    page.go_back()
+    page.wait_for_selector("#problem", state="hidden")
+    assert current(page) == "SITE-0017_MCORE"
+
+
 def test_an_address_of_an_unknown_queue_says_so(visit: Visit, place: Path | str) -> None:
     page = visit.open(place, "#queue=nowhere", wait="#problem:not([hidden])")
     assert "nowhere" in (page.text_content("#problem") or "")

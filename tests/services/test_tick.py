@@ -15,6 +15,7 @@ import pytest
 import serving.tick
 from qad_dl.backtest import run_backtest
 from qad_dl.scorer import Scorer
+from qad_dl.tuning.file import Tune, tune_path, write_tune
 from serving.follow import MONITOR, load_results
 from tests.light.made import TICK, at
 from tests.services.collector import FIRST, Collector, make_collector
@@ -85,6 +86,18 @@ def test_an_invalid_bundle_costs_no_counts_and_is_told(collector: Collector) -> 
     assert collector.store.read(at(FIRST), at(FIRST + 1)).num_rows == line["rows"]
     assert [t["value"] for t in collector.told] == ["bundle bundle"]
     assert "model.onnx" in collector.told[0]["text"]
+
+
+def test_a_tuning_of_another_bundle_is_told_and_costs_no_alarm(collector: Collector) -> None:
+    write_tune(tune_path(collector.folder / "bundle"), Tune("ffffffffffff"))
+    collector.drop(FIRST)
+    line = collector.run(FIRST, code=2)
+    assert line["queues"] == {"bundle": {"scored": 6}}
+    assert "bundle.tune.json: was made for bundle ffffffffffff" in line["troubles"]["tune bundle"]
+    assert [t["value"] for t in collector.told] == ["tune bundle"]
+    tune_path(collector.folder / "bundle").unlink()
+    collector.drop(FIRST + 1)
+    assert not collector.run(FIRST + 1)["troubles"]
 
 
 def test_several_bundles_in_one_tick(collector: Collector) -> None:

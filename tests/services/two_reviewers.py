@@ -40,6 +40,10 @@ ON_SCREEN = """
 """
 """Whether the plots of a queue are on screen, and what a key would label begins at a time."""
 
+AWAY_LABELS = 3
+AWAY_S = 5.0
+"""The server stays away until somebody has so many labels that it has not heard of, but no longer than that."""
+
 STARTS = (f"{at(FIRST - 144)}Z", f"{at(FIRST - 72)}Z")
 """Each queue is labelled over the whole day, and over its second half."""
 
@@ -99,16 +103,18 @@ class Reviewer:
 
 @dataclass
 class Killer:
-    """Kills the server again and again, and starts it again, while others work.
+    """Kills the server again and again, and starts it again once something has been said meanwhile.
 
     Attributes:
         server: the server.
         times: how often.
+        both: who works.
         killed: how often it has been.
     """
 
     server: ReviewServer
     times: int
+    both: list[Reviewer]
     killed: int = 0
 
     def run(self) -> None:
@@ -118,7 +124,13 @@ class Killer:
             self.server.kill()
             self.killed += 1
             time.sleep(float(rng.uniform(0.2, 2.0)))
+            patience = time.monotonic() + AWAY_S
+            while self._unsent() < AWAY_LABELS and time.monotonic() < patience:  # however slow the machine is
+                time.sleep(0.02)
             self.server.start()
+
+    def _unsent(self) -> int:
+        return max(each.waiting[-1] if each.waiting else 0 for each in self.both)
 
 
 def reviewers(
@@ -150,9 +162,9 @@ def review(playwright: Playwright, server: ReviewServer, queues: int, kills: int
     Returns:
         The two, and how often it was killed.
     """
-    killer = Killer(server, kills)
     with ExitStack() as stack:
         both = list(reviewers(playwright, server, ("ada", "bob"), stack))
+        killer = Killer(server, kills, both)
         for queue in range(queues):
             for reviewer in both:
                 reviewer.go(name_of(queue), STARTS[0])

@@ -1,0 +1,1 @@
+"""From labels to a proposal of what to tune, with what it would change, before anything is."""

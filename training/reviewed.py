@@ -1,0 +1,194 @@
+"""What reviewers said of the training period, as masks on its grid.
+
+Where all labels on a queue at a tick say `problem`, it is not learned from; where all say `expected`, it is known to be
+healthy. Where they say different things, or `unsure`, nobody knows, and nothing is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from qad_dl.errors import InputError
+from qad_dl.incidents_file import QUEUE_FIELD, hit_queues
+from qad_dl.labelled import labels_in_force
+from qad_dl.labels import EXPECTED, PROBLEM, UNSURE, WORDS
+from qad_dl.labels.cover import incident_of
+from qad_dl.metrics.hits import incident_windows
+from qad_dl.metrics.truth import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from qad_dl.grid import Grid
+    from qad_dl.labels import Label
+    from qad_dl.metadata import Metadata
+
+UNKNOWN: Final = "unknown"
+"""What became of a label that names no queue of the training."""
+
+OUTSIDE: Final = "outside"
+"""What became of a label on another time."""
+
+Place: TypeAlias = tuple[tuple[int, ...], int, int]
+"""Rows, first tick and one past the last tick of the grid that a label is about."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which labels these are.
+
+    Attributes:
+        path: the file.
+        sha256: of its content.
+        labels: those in force.
+    """
+
+    path: Path
+    sha256: str
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """What is said of each series [N] and tick [T] of a grid.
+
+    Attributes:
+        source: by which labels.
+        problem: [N, T] they are problems, and nobody says otherwise.
+        expected: [N, T] likewise, expected.
+        ranges: how many ranges there are of each word; one that several reviewers labelled alike is one.
+        disputed: ranges of which all is contradicted by other labels.
+        elsewhere: labels that came to nothing, by `UNKNOWN` and `OUTSIDE`.
+    """
+
+    source: Source
+    problem: NDArray[np.bool_]
+    expected: NDArray[np.bool_]
+    ranges: Mapping[str, int]
+    disputed: int
+    elsewhere: Mapping[str, int]
+
+    def about(self, counted: NDArray[np.bool_], per_day: int) -> dict[str, Any]:
+        """Plain JSON values for the manifest: from which file, how many ranges, queue-hours and share of the ticks.
+
+        Args:
+            counted: [N, T] ticks that would be learned from without labels.
+            per_day: ticks in a day.
+        """
+        total = max(int(counted.sum()), 1)
+
+        def of(word: str, mask: NDArray[np.bool_]) -> dict[str, Any]:
+            ticks = int((counted & mask).sum())
+            return {"ranges": self.ranges[word], "queue_hours": ticks * 24 / per_day, "share": ticks / total}
+
+        return {
+            "file": str(self.source.path),
+            "sha256": self.source.sha256,
+            "labels": len(self.source.labels),
+            PROBLEM: of(PROBLEM, self.problem),
+            EXPECTED: of(EXPECTED, self.expected),
+            UNSURE: self.ranges[UNSURE],
+            "disputed": self.disputed,
+            **self.elsewhere,
+        }
+
+
+def read_source(path: Path) -> Source:
+    """The labels of a file, and the hash of the very content that they were read from.
+
+    Raises:
+        InputError: there is no such file.
+        StoreError: it is damaged or cannot be read.
+    """
+    while True:  # somebody may be adding to it
+        labels = labels_in_force(path)
+        before = path.read_bytes()
+        if labels_in_force(path) == labels:
+            return Source(path, hashlib.sha256(before).hexdigest(), labels)
+
+
+def review(source: Source, grid: Grid, metadata: Metadata) -> Reviewed:
+    """Lay labels on a grid.
+
+    A series that several queues make up is a problem where one of them is, and never expected: the others are not.
+
+    Args:
+        source: the labels.
+        grid: the training period.
+        metadata: what groups are looked up in.
+    """
+    said: dict[Place, set[str]] = {}
+    elsewhere = {UNKNOWN: 0, OUTSIDE: 0}
+    for label in source.labels:
+        place = _place(label, grid, metadata)
+        if isinstance(place, str):
+            elsewhere[place] += 1
+        else:
+            said.setdefault(place, set()).add(label.word)
+    masks = {word: _mask([p for p, words in said.items() if word in words], grid) for word in WORDS}
+    alone = {word: mask & ~_others(masks, word) for word, mask in masks.items()}
+    ranges = dict.fromkeys(WORDS, 0)
+    for (rows, first, end), words in said.items():
+        word = next(iter(words))
+        ranges[word] += len(words) == 1 and bool(alone[word][list(rows), first:end].any())
+    return Reviewed(source, alone[PROBLEM], alone[EXPECTED], ranges, len(said) - sum(ranges.values()), elsewhere)
+
+
+def spoken(about: Mapping[str, Any]) -> str:
+    """What `Reviewed.about` says, in a line for people."""
+    problem, expected = about[PROBLEM], about[EXPECTED]
+    line = (
+        f"{about['labels']} labels of {about['file']} (sha256 {about['sha256'][:12]}): "
+        f"left out {_of(problem)}, labelled as problems; known to be healthy {_of(expected)}, labelled as expected"
+    )
+    nothing = {
+        "unsure": about[UNSURE],
+        "contradicted": about["disputed"],
+        "on no queue of this training": about[UNKNOWN],
+        "on another time": about[OUTSIDE],
+    }
+    more = ", ".join(f"{number} {what}" for what, number in nothing.items() if number)
+    return line + (f"; without effect: {more}" if more else "")
+
+
+def _of(part: Mapping[str, Any]) -> str:
+    return f"{part['ranges']} ranges ({part['queue_hours']:.1f} queue-hours, {100 * part['share']:.2f} % of the ticks)"
+
+
+def _place(label: Label, grid: Grid, metadata: Metadata) -> Place | str:
+    """Where a label is on the grid, or what keeps it off."""
+    incident, end = incident_of(label), grid.times[-1] + grid.tick.delta
+    if incident is None:
+        return OUTSIDE
+    if label.word == EXPECTED and QUEUE_FIELD not in grid.entity:
+        return UNKNOWN
+    try:
+        queues = hit_queues(incident, metadata)
+    except InputError:  # a group by a field that no metadata record has
+        return UNKNOWN
+    if not queues:
+        return UNKNOWN
+    found = incident_windows([incident], grid.entity, grid.series, metadata, queues, (grid.times[0], end))
+    ticks = span(grid.times, incident.start, incident.end)
+    if not found:
+        return UNKNOWN
+    return (found[0].rows, ticks.start, ticks.stop) if ticks.stop > ticks.start else OUTSIDE
+
+
+def _mask(places: Iterable[Place], grid: Grid) -> NDArray[np.bool_]:
+    mask = np.zeros((len(grid.series), len(grid.times)), np.bool_)
+    for rows, first, end in places:
+        mask[list(rows), first:end] = True
+    return mask
+
+
+def _others(masks: Mapping[str, NDArray[np.bool_]], word: str) -> NDArray[np.bool_]:
+    """Where any other word is said."""
+    return np.asarray(np.stack([mask for other, mask in masks.items() if other != word]).any(axis=0), np.bool_)
