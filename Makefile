@@ -138,7 +138,8 @@ BENCHMARK := checkpoints/benchmark
 benchmark: env ## ours and every peer on labelled servers (DATASET=...), one table: 10 minutes
 	$(BIN)/python -m training.benchmark dataset=$(DATASET) out=$(BENCHMARK) peers=all
 
-# What it costs. The small form takes the bundle of `make trained`, and fails on a loss against .ci/bench.json.
+# What it costs. The small form takes the bundle of `make trained`, and fails on a loss against .ci/bench.json. It runs
+# alone: beside tests it would measure them.
 BENCH := $(BIN)/python -m training.bench
 
 .PHONY: bench
@@ -174,11 +175,12 @@ PYTEST_TOGETHER := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 .PHONY: test
 test: export QAD_TEST_BUNDLE := $(TRAINED)
 test: export OMP_NUM_THREADS := 1
-test: ## lint, the light tests without torch, then every other test
+test: ## lint, the light tests without torch, then every other test, then what it costs
 	@echo 'Making what tests need: environments, programs, a trained bundle; and lint. What each says comes when it is done.'
 	$(call together,lint trained env-light system)
 	@$(MAKE) --no-print-directory test-light
 	$(BIN)/python -m pytest $(PYTEST_TOGETHER) --leave-out-passed=$(PASSED)
+	$(BENCH) scale=smoke again=true
 
 .PHONY: test-light
 test-light: export OMP_NUM_THREADS := 1

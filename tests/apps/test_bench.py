@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,9 +27,9 @@ class Bench:
         made.mkdir()
         for name, place in (("store", world.store), ("jobs.parquet", world.jobs), ("bundle", bundle)):
             (made / name).symlink_to(place)
-        small = ["queues=9", "world.days=10", "rows=20000", "seconds=0.05", "batches=[8,32]", "keys=[4]"]
+        small = ["queues=9", "world.days=10", "rows=20000", "seconds=0.05", "batches=[8,32]", "keys=[4]", "repeats=1"]
         sizes = [f"sizes.smoke.{one}" for one in (*small, f"made={made}")]
-        self.words = ["scale=smoke", f"work={folder}", f"baseline={folder / 'base.json'}", *sizes]
+        self.words = ["scale=smoke", "attempts=1", f"work={folder}", f"baseline={folder / 'base.json'}", *sizes]
 
     def __call__(self, *overrides: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "training.bench", *self.words, *overrides]
@@ -78,7 +79,11 @@ def test_what_has_been_measured_is_kept_and_a_loss_fails(bench: Bench) -> None:
     done = bench()
     assert done.returncode == 0, done.stdout
     assert "5 parts, 5 are there" in done.stderr
-    path.write_text(json.dumps({p: {n: v / 2 for n, v in of.items()} for p, of in kept.items()}))
+    (one,) = kept.values()
+    assert one["made"]["command"] == "make bench-baseline"
+    assert one["made"]["numpy"] == version("numpy")
+    halves = {name: value / 2 for name, value in one["figures"].items()}
+    path.write_text(json.dumps({processor: {**one, "figures": halves} for processor in kept}))
     done = bench("row=4")
     assert done.returncode == 1
     assert "WORSE" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from qad_dl.rows import series_of
 from qad_dl.store import Store
 from tests.light.made_bundle import METADATA, QUEUES, START, TICK, made_history
 from training.bench import clock as clock_module
+from training.bench import hooks
 from training.bench.averages import compare_averages, qmonit_averages
-from training.bench.baseline import LOSS, WATCHED, compared, hold_against
-from training.bench.clock import PartClock
+from training.bench.baseline import LOSS, WATCHED, compared, hold_against, keep
+from training.bench.busy import AcceleratorBusy
+from training.bench.clock import HookGoneError, PartClock, find
 from training.bench.cost import cost_of, in_child, middle
 from training.bench.grown import grown_store
 from training.bench.million import per_series, section
@@ -25,8 +28,10 @@ from training.bench.rows import growth
 from training.bench.verdicts import NEEDS, verdicts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+WATCHED_HERE = (*hooks.TICK, *hooks.RANGE, *hooks.IMPORT, *hooks.READ)
 PRODUCT = {"product": {"least_s": 0.02, "median_s": 0.02, "gflops": 100.0}}
 MACHINE = {"machine": {"processor": "P", "cores": 2, "memory_gb": 8.0, "load": 0.1}}
 
@@ -87,16 +92,52 @@ class TestClock:
         )
         assert cost_of(sys.executable, "-c", code).said == "True True\n"
 
-    def test_a_function_that_has_gone_is_told(self) -> None:
-        with pytest.raises(AttributeError, match="no_such"):
-            PartClock().watch(json, "no_such", "part")
+    @pytest.mark.parametrize("hook", ["json:no_such", "no_such_module:name", "json:JSONDecoder.no_such"])
+    def test_a_function_that_has_gone_is_told(self, hook: str) -> None:
+        with pytest.raises(HookGoneError, match=f"^{hook} has gone, .*hooks.py$"):
+            PartClock().watch(((hook, "part"),))
+
+    @pytest.mark.parametrize("hook", sorted({hook for hook, _ in WATCHED_HERE}))
+    def test_every_function_that_is_watched_is_there(self, hook: str) -> None:
+        owner, name = find(hook)
+        assert callable(getattr(owner, name))
+
+    def test_the_pieces_of_a_generator_belong_to_the_part_and_what_is_done_with_them_does_not(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        times = iter([(float(t), 0.0, 0.0) for t in range(100)])
+        monkeypatch.setattr(clock_module, "_now", lambda: next(times))
+
+        def pieces() -> Iterator[int]:
+            yield 1
+            yield 2
+
+        monkeypatch.setattr(json, "pieces", pieces, raising=False)
+        clock = PartClock()
+        clock.watch((("json:pieces", "making"),))
+        for piece in json.pieces():
+            assert piece in {1, 2}
+            next(times)  # a second is spent on it
+        assert (clock.spent["making"].wall_s, clock.spent["making"].calls) == (3.0, 3)
 
     def test_a_watched_function_does_what_it_did(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(json, "dumps", json.dumps)
         clock = PartClock()
-        clock.watch(json, "dumps", "words")
+        clock.watch((("json:dumps", "words"),))
         assert json.dumps([1]) == "[1]"
         assert clock.spent["words"].calls == 1
+
+
+def test_an_accelerator_is_asked_how_busy_it_is() -> None:
+    says = "import time; print(20, flush=True); print(60, flush=True); time.sleep(60)"
+    with AcceleratorBusy(watched=True, ask=(sys.executable, "-c", says)) as busy:
+        deadline = time.monotonic() + 20
+        while busy.said() != [20.0, 60.0] and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert busy.share == pytest.approx(0.4)
+    with AcceleratorBusy(watched=False) as busy:
+        pass
+    assert busy.share is None
 
 
 @pytest.mark.parametrize(("field", "number"), [("panda_queue", 14), ("series", 9), ("panda_queue", 4)])
@@ -191,6 +232,10 @@ def test_a_million_series() -> None:
     assert "one core's time in 300 s is the first to end, with 300,000 series" in text
 
 
+def never(_parts: Sequence[str]) -> dict[str, Any]:
+    pytest.fail("nothing is to be measured again")
+
+
 class TestBaseline:
     NAME = WATCHED[0].name
     ANYWHERE = next(w.name for w in WATCHED if w.anywhere)
@@ -208,14 +253,35 @@ class TestBaseline:
     def test_kept_and_held_against(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path, tick = tmp_path / "bench.json", sized(600, 1.0, 250.0)
         with pytest.raises(ConfigError, match="bench-baseline"):
-            hold_against(path, {"row/1/tick": tick}, keep=False)
-        assert hold_against(path, {"row/1/tick": tick}, keep=True) == []
-        assert hold_against(path, {"row/1/tick": tick}, keep=False) == []
-        assert hold_against(path, {"row/1/tick": sized(600, 1.5, 250.0)}, keep=False) == [self.NAME]
+            hold_against(path, {"row/1/tick": tick}, never, 1)
+        runs = [{"row/1/tick": sized(600, seconds, 250.0)} for seconds in (0.7, 1.0, 9.0)]
+        keep(path, runs, {"command": "make it"})
+        (kept,) = json.loads(path.read_text()).values()
+        assert kept["made"] == {"command": "make it", "runs": 3}
+        assert kept["figures"][self.NAME] == pytest.approx(50)
+        assert hold_against(path, {"row/1/tick": tick}, never, 3) == []
+        assert hold_against(path, {"row/1/tick": sized(600, 1.5, 250.0)}, never, 1) == [self.NAME]
         assert "WORSE" in capsys.readouterr().out
-        path.write_text("no JSON")
-        with pytest.raises(InputError, match="bench-baseline"):
-            hold_against(path, {"row/1/tick": tick}, keep=False)
+        for damaged in ("no JSON", '{"P": {"cold tick, MB": 1.0}}', "[1]"):
+            path.write_text(damaged)
+            with pytest.raises(InputError, match="bench-baseline"):
+                hold_against(path, {"row/1/tick": tick}, never, 1)
+
+    @pytest.mark.parametrize(("later", "lost"), [([1.5, 1.1], False), ([1.5, 1.4], True)])
+    def test_what_seems_lost_is_measured_again_before_it_is_believed(
+        self, tmp_path: Path, later: list[float], lost: bool
+    ) -> None:
+        path, asked = tmp_path / "bench.json", []
+        keep(path, [{"row/1/tick": sized(600, 1.0, 250.0)}], {})
+        seconds = iter(later)
+
+        def measure(parts: Sequence[str]) -> dict[str, Any]:
+            asked.append(parts)
+            return {"row/1/tick": sized(600, next(seconds), 250.0)}
+
+        found = hold_against(path, {"row/1/tick": sized(600, 2.0, 250.0)}, measure, 3)
+        assert found == ([self.NAME] if lost else [])
+        assert asked == [["row/1/tick"]] * 2
 
 
 class TestAverages:

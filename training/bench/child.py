@@ -10,6 +10,9 @@ import json
 import sys
 from typing import Final
 
+from training.bench.clock import HookGoneError
+from training.bench.cost import SAID
+
 WORK: Final = {
     "product": "training.bench.product:measure_product",
     "growing": "training.bench.grown:grow",
@@ -31,7 +34,11 @@ def main() -> None:
     """Do what is asked for."""
     name, inputs = sys.argv[1], json.loads(sys.argv[2])
     module, _, function = WORK[name].partition(":")
-    figures = getattr(importlib.import_module(module), function)(inputs)
+    try:
+        figures = getattr(importlib.import_module(module), function)(inputs)
+    except HookGoneError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(SAID)
     print(json.dumps(figures))
 
 

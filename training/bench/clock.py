@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib
+import inspect
 import resource
 import time
 from dataclasses import dataclass, field
@@ -13,6 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from training.bench.hooks import Hooks
+
+
+class HookGoneError(RuntimeError):
+    """A function whose time was measured is no longer where it was."""
 
 
 @dataclass
@@ -57,24 +65,59 @@ class PartClock:
             outer = self._inside[-1]
             self._inside[-1] = (outer[0] + took[0], outer[1] + took[1], outer[2] + took[2])
 
-    def watch(self, owner: Any, attribute: str, name: str) -> None:
-        """Let every call of a function of a module or class belong to a part.
+    def watch(self, hooks: Hooks) -> None:
+        """Let every call of functions belong to their parts; of a generator, the making of every piece.
 
         Raises:
-            AttributeError: it has no such function any more.
+            HookGoneError: one is not there any more.
         """
-        plain: Callable[..., Any] = getattr(owner, attribute)
+        for (owner, attribute), (_, name) in zip([find(hook) for hook, _ in hooks], hooks, strict=True):
+            plain: Callable[..., Any] = getattr(owner, attribute)
+            setattr(owner, attribute, self._watched(plain, name))
 
+    def _watched(self, plain: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(plain)
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def whole(*args: Any, **kwargs: Any) -> Any:
             with self.part(name):
                 return plain(*args, **kwargs)
 
-        setattr(owner, attribute, watched)
+        @functools.wraps(plain)
+        def piecewise(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            pieces = plain(*args, **kwargs)
+            while True:
+                with self.part(name):
+                    try:
+                        piece = next(pieces)
+                    except StopIteration:
+                        return
+                yield piece
+                del piece  # what uses it may want its memory back
+
+        return piecewise if inspect.isgeneratorfunction(plain) else whole
 
     def figures(self) -> dict[str, dict[str, float]]:
         """By part, in the order in which they ended first."""
         return {name: dict(vars(spent)) for name, spent in self.spent.items()}
+
+
+def find(hook: str) -> tuple[Any, str]:
+    """The module or class that holds a function, and its name there.
+
+    Args:
+        hook: module:function or module:Class.function.
+
+    Raises:
+        HookGoneError: it is not there.
+    """
+    module, _, path = hook.partition(":")
+    *classes, attribute = path.split(".")
+    try:
+        owner: Any = functools.reduce(getattr, classes, importlib.import_module(module))
+        getattr(owner, attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        msg = f"{hook} has gone, so its time cannot be measured: name what took its place in training/bench/hooks.py"
+        raise HookGoneError(msg) from error
+    return owner, attribute
 
 
 def peak_mb() -> float:

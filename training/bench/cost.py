@@ -21,6 +21,9 @@ ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBL
 """Numerical libraries read these as they are loaded."""
 
 
+SAID: Final = 70
+"""Exit code of a child that has said in one line what is wrong."""
+
 LAUNCH: Final = Path(__file__).with_name("launch.py")
 
 
@@ -57,6 +60,8 @@ def cost_of(*command: str) -> Cost:
         done = subprocess.run(
             launch, cwd=ROOT, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False
         )
+        if done.returncode == SAID:
+            raise RuntimeError(done.stderr.strip())
         if done.returncode:
             msg = f"exit code {done.returncode} of {' '.join(command)}\n{done.stderr[-3000:]}"
             raise RuntimeError(msg)

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from qad_dl.grid import build_grid
-from qad_dl.store import Store, embedded
+from qad_dl.store import Store
 from training.bench.clock import PartClock, peak_mb
+from training.bench.hooks import IMPORT, READ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,18 +39,10 @@ def write_rows(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def import_in_parts(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """`qad import` of `jobs` into `store`, with the clock of its parts running."""
-    from qad_dl import history
     from qad_dl.cli import main
-    from qad_dl.store.log import Log
 
     clock = PartClock()
-    for owner, function, part in (
-        (history, "load_jobs", "read and check"),
-        (embedded, "merge_rows", "sort and merge"),
-        (embedded, "encode", "encode"),
-        (Log, "publish", "write"),
-    ):
-        clock.watch(owner, function, part)
+    clock.watch(IMPORT)
     with contextlib.redirect_stdout(io.StringIO()), clock.part("other"):
         code = main(["import", inputs["store"], "--jobs", inputs["jobs"]])
     if code:
@@ -62,30 +55,29 @@ def read_as_grid(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """[start, end) of `store` as a grid of queues, as training reads it.
 
     Returns:
-        Median seconds of `repeats` readings, the parts of the first, and by how much the process grew in that one over
-        the bytes of the counts.
+        Median seconds of `repeats` readings or more, until `seconds` have passed, the parts of the first, and by how
+        much the process grew in that one over the bytes of the counts.
     """
     store = Store.open(Path(inputs["store"]))
     times = store.tick.range(*(np.datetime64(inputs[name], "s") for name in ("start", "end")))
-    clock, took, before = PartClock(), [], peak_mb()
-    grown, size, rows = 0.0, 1, 0
-    for i in range(int(inputs["repeats"])):
+    clock, before = PartClock(), peak_mb()
+    took: list[tuple[float, float]] = []
+    clock.watch(READ)
+    grown, size, until_s = 0.0, 1, time.perf_counter() + inputs["seconds"]
+    parts: dict[str, Any] = {}
+    while len(took) < int(inputs["repeats"]) or time.perf_counter() < until_s:
         began = time.perf_counter(), time.process_time()
-        with clock.part("metadata"):
-            metadata, downtimes = store.metadata(), store.downtimes()
-        with clock.part("rows"):
-            table = store.read(times[0], times[-1] + store.tick.delta)
         with clock.part("grid"):
-            grid = build_grid(table, times, store.tick, metadata, downtimes=downtimes)
+            rows = store.pieces(times[0], times[-1] + store.tick.delta)
+            grid = build_grid(rows, times, store.tick, store.metadata(), downtimes=store.downtimes())
         took.append((time.perf_counter() - began[0], time.process_time() - began[1]))
-        if i == 0:
-            grown, size, rows, parts = peak_mb() - before, grid.counts.nbytes, table.num_rows, clock.figures()
-        del table, grid
+        if not parts:
+            grown, size, parts = peak_mb() - before, grid.counts.nbytes, clock.figures()
+        del grid
     return {
         "parts": parts,
         "wall_s": statistics.median(wall for wall, _ in took),
         "cpu_s": min(cpu for _, cpu in took),
-        "rows": rows,
         "grid_mb": size / 1e6,
         "over_grid": grown * 1e6 / size,
     }

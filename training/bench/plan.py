@@ -129,9 +129,10 @@ class Plan:
     def _histories(self) -> Iterator[Part]:
         """Row 7."""
         span = {"start": str(self.start), "end": str(self.split)}
+        timed = {name: self.scale[name] for name in ("repeats", "seconds")}
         rows_ = {"rows": self.scale["rows"], "repeats": self.scale["repeats"]}
         yield self._row("7/import", rows.importing, "history", None, rows_, 100)
-        yield self._row("7/read", rows.reading, "history", None, {**span, "repeats": self.scale["repeats"]}, 30)
+        yield self._row("7/read", rows.reading, "history", None, {**span, **timed}, 30)
 
     def _others(self) -> Iterator[Part]:
         """Row 8."""

@@ -119,7 +119,9 @@ def importing(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) 
 def reading(_place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
     """Days of a store as a grid."""
     of = _words(places(inputs, made))
-    return _beside_product(in_child("reading", {**of, **{n: inputs[n] for n in ("start", "end", "repeats")}}))
+    return _beside_product(
+        in_child("reading", {**of, **{n: inputs[n] for n in ("start", "end", "repeats", "seconds")}})
+    )
 
 
 def averages(_place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def _training(results: Results) -> str:
                     *spent,
                     number(result["samples_per_s"]),
                     f"{100 * result['loading_share']:.1f} %",
+                    "" if result["accelerator_busy"] is None else f"{100 * result['accelerator_busy']:.0f} %",
                     number(result["process"]["peak_mb"]),
                 ]
             )
@@ -131,6 +132,7 @@ def _training(results: Results) -> str:
         "freezing s",
         "windows/s",
         "of it cutting batches",
+        "GPU busy",
         "MB",
     ]
     return (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.bench.clock import PartClock
+from training.bench.hooks import TICK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,29 +24,9 @@ def score_in_parts(inputs: Mapping[str, Any]) -> dict[str, Any]:
     with clock.part("import"):
         import onnxruntime  # noqa: F401  # it is loaded late: here it counts as what it is
 
-        from qad_dl import backtest, reconstruction, scorer, scores_file
-        from qad_dl.calibration import Calibration
-        from qad_dl.preprocess import Preprocess
+        from qad_dl import backtest, scorer, scores_file
         from qad_dl.store import Store
-    for owner, function, part in (
-        (scorer, "read_bundle", "bundle"),
-        (reconstruction, "_session", "bundle"),
-        (backtest, "read_history", "read"),
-        (Store, "metadata", "metadata"),
-        (Store, "downtimes", "metadata"),
-        (backtest, "build_grid", "grid"),
-        (Preprocess, "prepare", "prepare"),
-        (Preprocess, "cut", "windows"),
-        (reconstruction.Model, "run", "network"),
-        (scorer, "errors_of", "calibration"),
-        (scorer, "reasons", "calibration"),
-        (Calibration, "judge", "calibration"),
-        (Calibration, "score", "calibration"),
-        (Calibration, "leading", "calibration"),
-        (scores_file, "scores_table", "write"),
-        (scores_file, "write_table", "write"),
-    ):
-        clock.watch(owner, function, part)
+    clock.watch(TICK)
     start, end = (np.datetime64(inputs[name], "s") for name in ("start", "end"))
     with clock.part("other"):
         made = scorer.Scorer.load(Path(inputs["bundle"]), int(inputs["threads"]))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from training.bench.busy import AcceleratorBusy
 from training.bench.clock import PartClock
+from training.bench.hooks import TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,26 +21,26 @@ def train(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         Seconds of the parts; samples (windows) and batches that were learned from, and their rate over all of the
-        fitting, validation included; share of that time in which batches were cut; what the accelerator was.
+        fitting, validation included; share of that time in which batches were cut; what the accelerator was, and the
+        share of the time in which it computed (None for a processor).
     """
     clock, began = PartClock(), time.perf_counter()
     with clock.part("import"):
         import hydra
-        import pytorch_lightning as pl
 
         from qad_dl.nn.data import WindowBatches
         from training import fit, freeze, period
         from training.settings import read_settings
         from training.start import CONFIGS
     learned = _Counted()
-    clock.watch(WindowBatches, "__getitem__", "loading")
+    clock.watch(TRAINING)
     _count(WindowBatches, learned)
-    clock.watch(pl.Trainer, "fit", "learning")
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = read_settings(hydra.compose("train", inputs["overrides"]))
     with clock.part("history"):
         ready = period.load_period(settings)
-    with clock.part("preparing"):
+    accelerator = str(settings.trainer["accelerator"])
+    with AcceleratorBusy(watched=accelerator == "gpu") as busy, clock.part("preparing"):
         network = fit.fit_network(settings, ready)
     with clock.part("freezing"):
         freeze.freeze(settings, ready, network)
@@ -51,7 +53,8 @@ def train(inputs: Mapping[str, Any]) -> dict[str, Any]:
         "batches": learned.batches,
         "samples_per_s": learned.samples / fitting,
         "loading_share": parts["loading"]["wall_s"] / fitting,
-        "accelerator": str(settings.trainer["accelerator"]),
+        "accelerator": accelerator,
+        "accelerator_busy": busy.share,
         "epochs": int(settings.trainer["epochs"]),
         "whole": settings.trainer["limit_batches"] is None,
     }

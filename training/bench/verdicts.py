@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -125,15 +124,7 @@ NEEDS: Final = (
         4, "temporal convolution: ticks of a range", "/s and core", "row/4/tcn", _path("scoring", "range", "per_s"),
         least=15000,
     ),
-    Need(
-        4, "temporal convolution: the newest tick, earlier ones remembered", "/s and core", "row/4/tcn",
-        _path("scoring", "remembered", "per_s"), least=15000,
-    ),
     Need(4, "LSTM: ticks of a range", "/s and core", "row/4/lstm", _path("scoring", "range", "per_s"), least=5000),
-    Need(
-        4, "LSTM: the newest tick, earlier ones remembered", "/s and core", "row/4/lstm",
-        _path("scoring", "remembered", "per_s"), least=5000,
-    ),
     Need(5, "backtest of 300 queues and 11 days", "s", "row/5/backtest", whole("wall_s"), most=25),
     Need(6, "training on 300 queues and 24 days", "s", "row/6/training", _trained, most=600),
     Need(6, "its time in cutting batches", "%", "row/6/training", _loaded, most=5),
@@ -162,7 +153,7 @@ def _verdict(need: Need, result: Mapping[str, Any] | None) -> Verdict:
 
 
 def _linear(results: Mapping[str, Mapping[str, Any] | None]) -> Verdict:
-    """What a further series costs among the largest sizes over what it costs among the smallest."""
+    """What a further series costs between the two largest sizes over what it costs below them."""
     need = Need(
         3,
         "a further series among the largest sizes over one among the smallest",
@@ -175,8 +166,8 @@ def _linear(results: Mapping[str, Mapping[str, Any] | None]) -> Verdict:
     if len(sizes) < 3:
         return Verdict(need, None, None, inferred=False, holds=None)
     costs = [(float(r["number"]), float(r["whole"]["least_cpu_s"])) for r in sizes]
-    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(costs)]
-    value = slopes[-1] / slopes[0]
+    (n0, small), (n1, large), (n2, largest) = costs[0], costs[-2], costs[-1]
+    value = (largest - large) / (n2 - n1) / ((large - small) / (n1 - n0))
     return Verdict(need, value, None, inferred=False, holds=need.holds(value))
 
 
