@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def save_memory() -> None:
+    """Let Arrow give back to the system what it needs no more: a tenth of what a tick takes, for a little time.
+
+    For programs of our own, at their start: it holds for the whole process.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
 def valid_mask(array: Any) -> NDArray[np.bool_] | None:
     """Which elements of an Arrow array are not null, bool [rows]; None if all are.
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from qad_dl.arrow import codes_of, dictionary, from_numpy, strings, to_numpy, valid_mask
 from qad_dl.errors import ConfigError
@@ -186,6 +185,8 @@ def _parse_times(values: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_
     Arrow parses quickly, but wants all or none of the texts to carry a zone, and stops at the first that it does not
     know; so the two kinds go apart, and what it does not know goes to Python one by one.
     """
+    import pyarrow.compute as pc  # 9 MB that a tick can do without
+
     seconds = np.zeros(len(values) + 1, np.int64)
     bad = np.zeros(len(values) + 1, bool)
     texts = strings(values)
@@ -214,6 +215,8 @@ def _parse_one_by_one(values: list[str]) -> tuple[NDArray[np.int64], NDArray[np.
 
 def _parse_counts(array: Any) -> NDArray[np.float64]:
     """Numbers spelt as text, float64 [rows]."""
+    import pyarrow.compute as pc  # 9 MB that a tick can do without
+
     array = pc.utf8_trim_whitespace(array.cast(pa.string()))
     try:
         return to_numpy(array.cast(pa.float64()))

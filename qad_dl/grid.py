@@ -7,17 +7,16 @@ arrive, and a series is not there before its first row: both are NaN, never 0 (i
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from qad_dl.arrow import from_numpy, one_chunk, to_numpy
+from qad_dl.arrow import from_numpy
 from qad_dl.errors import ConfigError
 from qad_dl.gathering import ROW_FIELDS, UNSAID, Gathering, Segments, Triple
-from qad_dl.rows import series_of
-from qad_dl.schema import RETIRED_AFTER_DAYS, STATUS_CARRIED_DAYS, Tick, Times, state_order
+from qad_dl.rows import seconds_of, series_of
+from qad_dl.schema import RETIRED_AFTER_DAYS, STATUS_CARRIED_DAYS, Tick, Times, is_flow, state_order
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -51,6 +50,7 @@ class Grid:
         known: [N, T] whether the series is known at the tick: it has had a row, or the metadata list it.
         before: whether the ticks before the first of `times` arrived, where this was cut out of a longer grid by
             `newest`, [B]; `quiet` then tells of rows in them, too.
+        rest: `at_rest` of all series, where this has only some of them, [T]; None where it has all.
     """
 
     tick: Tick
@@ -65,16 +65,36 @@ class Grid:
     online: NDArray[np.bool_]
     known: NDArray[np.bool_]
     before: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    rest: NDArray[np.bool_] | None = None
+
+    def at_rest(self) -> NDArray[np.bool_]:
+        """[T] no job ended anywhere: then unchanged stocks are the truth of a quiet hour.
+
+        Where jobs go on ending while stocks do not change, the source hangs, and what it says of the stocks is old.
+        """
+        if self.rest is not None:
+            return self.rest
+        flows = [k for k, state in enumerate(self.states) if is_flow(state)]
+        ended = np.zeros(len(self.times), np.bool_)
+        for k in flows:
+            ended |= (self.counts[:, :, k] > 0).any(axis=0)
+        return ~ended & bool(flows)
+
+    def of(self, series: NDArray[np.int64]) -> Grid:
+        """Some series, copied, with what is known of all: what is said of one does not depend on who is with it."""
+        parts: dict[str, Any] = {name: getattr(self, name)[series] for name in ("counts", "quiet", "online", "known")}
+        return replace(self, series=tuple(self.series[i] for i in series), rest=self.at_rest(), **parts)
 
     def newest(self, ticks: int) -> Grid:
         """The newest ticks alone, at most `ticks`, without forgetting what was before them; nothing is copied."""
         cut = len(self.times) - ticks
         if cut <= 0:
             return self
-        parts = {name: getattr(self, name)[:, cut:] for name in ("counts", "quiet", "online", "known")}
+        parts: dict[str, Any] = {name: getattr(self, name)[:, cut:] for name in ("counts", "quiet", "online", "known")}
         before = np.concatenate([self.before, self.arrived[:cut]])
-        times, arrived, frozen = self.times[cut:], self.arrived[cut:], self.frozen[cut:]
-        return replace(self, times=times, arrived=arrived, frozen=frozen, before=before, **parts)
+        parts |= {name: getattr(self, name)[cut:] for name in ("times", "arrived", "frozen")}
+        rest = None if self.rest is None else self.rest[cut:]
+        return replace(self, before=before, rest=rest, **parts)
 
 
 def build_grid(
@@ -175,7 +195,10 @@ def grid_of(
 
 def series_before(rows: pa.Table, time: np.datetime64) -> set[tuple[str, str, str]]:
     """The (panda_queue, prod_source, resource) of the rows before `time`."""
-    return series_of(rows.filter(from_numpy(times_of(rows) < time, pa.bool_())))
+    before = times_of(rows) < time
+    if not before.any():
+        return set()
+    return series_of(rows if before.all() else rows.filter(from_numpy(before, pa.bool_())))
 
 
 _Spans: TypeAlias = "list[tuple[int, int]]"
@@ -183,8 +206,7 @@ _Spans: TypeAlias = "list[tuple[int, int]]"
 
 def times_of(rows: pa.Table) -> Times:
     """The column `time` as `datetime64[s]`, [rows]."""
-    seconds = pc.cast(rows.column("time"), pa.timestamp("s", "UTC"))
-    return to_numpy(one_chunk(seconds)).astype("datetime64[s]")
+    return seconds_of(rows).view("datetime64[s]")
 
 
 def _check_fields(fields: Sequence[str], segments: Segments) -> None:

@@ -12,7 +12,7 @@ from qad_dl.errors import BundleError, InputError
 from qad_dl.gathering import ROW_FIELDS
 from qad_dl.grid import NEVER
 from qad_dl.scaling import CLIP, Quantity, Scale, fit_scale, to_x
-from qad_dl.schema import Tick, Times, is_flow
+from qad_dl.schema import Tick, Times
 from qad_dl.vocab import UNKNOWN, Vocabulary
 from qad_dl.windows import WindowPlan, Windows, carry_forward
 
@@ -219,7 +219,7 @@ class Preprocess:
             grid=grid,
             x=x,
             values=values,
-            usable=(grid.arrived & (~grid.frozen | _still(grid))) & np.isfinite(x).all(axis=2),
+            usable=(grid.arrived & (~grid.frozen | grid.at_rest())) & np.isfinite(x).all(axis=2),
             last_row=last_row,
             expected=lasting(~grid.online, self.plan.grace),
             recovering=_recovering(grid, self.plan.day),
@@ -362,15 +362,6 @@ def calendar(times: Times) -> NDArray[np.float32]:
     week = (seconds % 604800) / 604800 * 2 * np.pi
     waves = [np.sin(day), np.cos(day), np.sin(2 * day), np.cos(2 * day), np.sin(week), np.cos(week)]
     return np.stack(waves, axis=-1).astype(np.float32)
-
-
-def _still(grid: Grid) -> NDArray[np.bool_]:
-    """[T] no job ended anywhere: then unchanged stocks are the truth of a quiet hour.
-
-    Where jobs go on ending while stocks do not change, the source hangs, and what it says of the stocks is old.
-    """
-    flows = [k for k, state in enumerate(grid.states) if is_flow(state)]
-    return np.asarray(np.nansum(grid.counts[:, :, flows], axis=(0, 2)) == 0) & bool(flows)
 
 
 def _frequent_states(grid: Grid, use: NDArray[np.bool_]) -> tuple[str, ...]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 
 DELAY_S = 2.0
 """Shorter work shows no bar."""
+
+
+@contextlib.contextmanager
+def counting(total: int, what: str, unit: str = "") -> Iterator[Callable[[int], object]]:
+    """Give a function to call with how many more are done, of `total`; drawn as by `progress`."""
+    with tqdm(total=total, desc=what, unit=unit or "it", delay=DELAY_S, disable=None, leave=False) as bar:
+        yield bar.update
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "") -> Iterator[T]:

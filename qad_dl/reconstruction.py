@@ -13,15 +13,15 @@ import numpy as np
 
 from qad_dl.bundle import MODEL
 from qad_dl.errors import BundleError
-from qad_dl.progress import progress
 from qad_dl.scaling import Quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnxruntime as ort
     from numpy.typing import NDArray
 
+    from qad_dl.grid import Grid
     from qad_dl.preprocess import Prepared, Preprocess
     from qad_dl.schema import Times
 
@@ -47,32 +47,20 @@ class Reconstruction:
     seen: NDArray[np.int32]
     counted: NDArray[np.bool_]
 
-    def cut(self, series: NDArray[np.int64], low: int, high: int) -> Reconstruction:
-        """Some series, and the ticks [low, high) counted from `start`."""
-        arrays = {name: getattr(self, name)[series, low:high] for name in _MADE}
-        return Reconstruction(self.start + low, **arrays)
-
-    def of(self, series: slice) -> Reconstruction:
-        """Some series that follow each other; nothing is copied."""
-        return Reconstruction(self.start, **{name: getattr(self, name)[series] for name in _MADE})
-
-
-_MADE: Final = ("location", "spread", "seen", "counted")
-
 
 @dataclass(frozen=True)
 class Earlier:
-    """A reconstruction by the names of its series and the times of its ticks.
+    """What came out before of the errors of some series and ticks, by their names and times.
 
     Attributes:
         series: keys, [N].
-        times: [R] `datetime64[s]`.
-        made: of them.
+        times: [R] `datetime64[s]`, one after the other.
+        z: [N, R, H, S] float32, see `calibration.Errors`.
     """
 
     series: tuple[tuple[str, ...], ...]
     times: Times
-    made: Reconstruction
+    z: NDArray[np.float32]
 
     def until(self, times: Times, first: int) -> int:
         """The position after the last of the grid's ticks from `first` on that is in here; `first` if that one is not.
@@ -85,10 +73,15 @@ class Earlier:
             return first
         return int(np.searchsorted(times, self.times[-1], side="right"))
 
+    def places(self, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
+        """Where each series is in here, -1 where it is not."""
+        place = {key: i for i, key in enumerate(self.series)}
+        return np.array([place.get(key, -1) for key in series], np.int64)
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """As plain arrays; `from_arrays` is the inverse."""
         series = np.frombuffer(json.dumps(self.series).encode(), np.uint8)
-        return {"series": series, "times": self.times, **{name: getattr(self.made, name) for name in _MADE}}
+        return {"series": series, "times": self.times, "z": self.z}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Earlier | None:
@@ -96,20 +89,7 @@ class Earlier:
         if not arrays:
             return None
         series = tuple(tuple(key) for key in json.loads(arrays["series"].tobytes()))
-        return cls(series, arrays["times"], Reconstruction(0, **{name: arrays[name] for name in _MADE}))
-
-
-def assembled(
-    parts: Sequence[tuple[NDArray[np.int64], slice, Reconstruction]], first: int, shape: tuple[int, int]
-) -> Reconstruction:
-    """One reconstruction [N, R] of pieces that cover it; each says which series and which ticks it is of."""
-    arrays = {}
-    for name in _MADE:
-        example = getattr(parts[0][2], name)
-        arrays[name] = np.empty((*shape, *example.shape[2:]), example.dtype)
-        for series, ticks, piece in parts:
-            arrays[name][series, ticks] = getattr(piece, name)
-    return Reconstruction(first, **arrays)
+        return cls(series, arrays["times"], arrays["z"])
 
 
 class Model:
@@ -133,8 +113,19 @@ class Model:
         return location, spread
 
 
+def window_starts(preprocess: Preprocess, grid: Grid, first: int) -> range:
+    """Grid positions of the first outputs of the windows that reconstruct the ticks from position `first` on."""
+    plan, offset = preprocess.plan, int(preprocess.tick.index(grid.times[:1])[0])
+    return range(plan.first_output(offset + first) - offset, len(grid.times), plan.stride)
+
+
 def reconstruct(
-    model: Model, preprocess: Preprocess, prepared: Prepared, series: NDArray[np.int64], first: int
+    model: Model,
+    preprocess: Preprocess,
+    prepared: Prepared,
+    series: NDArray[np.int64],
+    first: int,
+    done: Callable[[int], object] | None = None,
 ) -> Reconstruction:
     """Run the model over the ticks from grid position `first` to the end of the grid.
 
@@ -144,13 +135,12 @@ def reconstruct(
         prepared: the grid.
         series: [N] positions of the series.
         first: grid position of the first tick.
+        done: called with how many windows of each series were run since it was called last.
     """
     plan, end = preprocess.plan, len(prepared.grid.times)
-    offset = int(preprocess.tick.index(prepared.grid.times[:1])[0])
-    starts = range(plan.first_output(offset + first) - offset, end, plan.stride)
     shape = (len(series), end - first)
     location, spread, seen, counted = None, None, np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
-    for at in progress(starts, "model", len(starts), "window"):
+    for at in window_starts(preprocess, prepared.grid, first):
         windows = preprocess.cut(prepared, series, np.full(len(series), at), plan.stride)
         middle, wide = model.run(windows.feeds())
         if location is None or spread is None:
@@ -168,6 +158,8 @@ def reconstruct(
         total = np.cumsum(np.pad(observed, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
         seen[:, here] = (total[:, plan.context + 1 :] - total[:, : -plan.context - 1])[:, there]
         counted[:, here] = observed[:, plan.context :][:, there]
+        if done is not None:
+            done(1)
     if location is None or spread is None:
         msg = f"no tick from grid position {first} on: the grid has {end}"
         raise ValueError(msg)
@@ -185,6 +177,7 @@ def _session(content: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.enable_mem_pattern = False  # a third of the memory, and as fast with batches of one size
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -314,7 +314,8 @@ def _newest(rows: pa.Table, before: pa.Table) -> pa.Table:
     if rows.num_rows == 0:
         return before
     times = times_of(rows)
-    return merge_rows([rows.filter(from_numpy(times == times.max(), pa.bool_()))])
+    last = times == times.max()
+    return merge_rows([rows if last.all() else rows.filter(from_numpy(last, pa.bool_()))])
 
 
 def _joined(old: Grid, new: Grid) -> Grid:
@@ -378,11 +379,12 @@ def _counts(
     kept, added = slice(None, -more), slice(-more, None)
     for grid, ticks, taken in ((old, kept, slice(more, None)), (new, added, added)):
         rows, channels = _rows_of(grid, place), np.array([states.index(state) for state in grid.states], np.int64)
-        counts = np.where(np.isnan(grid.counts[:, taken]), np.float32(0), grid.counts[:, taken])
+        counts = grid.counts[:, taken]
         if len(rows) == len(series) and len(channels) == len(states):
             out[:, ticks] = counts
         else:
             out[np.ix_(rows, np.arange(out.shape[1])[ticks], channels)] = counts
+    out[np.isnan(out)] = 0
     return out
 
 

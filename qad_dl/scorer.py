@@ -8,23 +8,24 @@ in batches of one size, so that a score is the same number in every call.
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from qad_dl.bundle import Bundle, read_bundle
 from qad_dl.calibration import Errors
 from qad_dl.detection import DEFAULT_BUDGET
-from qad_dl.reconstruction import Earlier, Model, Reconstruction, assembled, reconstruct
+from qad_dl.progress import counting
+from qad_dl.reconstruction import Earlier, Model, Reconstruction, reconstruct, window_starts
 from qad_dl.results import Details, Results
 from qad_dl.scaling import Quantity, to_values
 from qad_dl.schema import REASONS
 from qad_dl.scoring import errors, unexplained_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     import pandas as pd
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from qad_dl.preprocess import Prepared
     from qad_dl.windows import WindowPlan
 
-SERIES_BLOCK: Final = 512
+SERIES_BLOCK: Final = 32
 """Series scored together; bounds the memory, has no influence on any score."""
 
 MIN_TICKS: Final = 0.25
@@ -50,14 +51,40 @@ WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 CODE: Final = {reason: i for i, reason in enumerate(REASONS)}
 
 
-_Part: TypeAlias = tuple[
-    "NDArray[np.float64]",
-    "NDArray[np.int8]",
-    "NDArray[np.int16]",
-    "NDArray[np.int8]",
-    "NDArray[np.int8]",
-    "tuple[NDArray[np.float32], ...]",
-]
+@dataclass(frozen=True)
+class _Part:
+    """Results of some series, as in `Results`; details only where they were asked for."""
+
+    score: NDArray[np.float64]
+    reason: NDArray[np.int8]
+    state: NDArray[np.int16]
+    direction: NDArray[np.int8]
+    kind: NDArray[np.int8]
+    expected: NDArray[np.bool_]
+    details: tuple[NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a call wants to know.
+
+    Attributes:
+        grid: all series, cut to what the scores look at.
+        metadata: what held in it.
+        start: position of the first tick to score.
+        first: position of the first whose error has a say.
+        details: whether the per-state arrays are wanted.
+        earlier: what came out before.
+        done: called with how many windows were run.
+    """
+
+    grid: Grid
+    metadata: Metadata
+    start: int
+    first: int
+    details: bool
+    earlier: Earlier | None
+    done: Callable[[int], object]
 
 
 class Scorer:
@@ -129,15 +156,13 @@ class Scorer:
             details: also give the per-state arrays.
             only: positions of the series to score; all if not given.
         """
-        seen = self._seen(grid, start)
-        prepared = self.bundle.preprocess.prepare(seen, metadata)
         chosen = np.arange(len(grid.series)) if only is None else only
-        return self._results(prepared, start - len(grid.times) + len(seen.times), budget, details, chosen)
+        return self._results(grid, metadata, start, budget, details, chosen)[0]
 
     def score_last(
         self, grid: Grid, metadata: Metadata, budget: float | None = None, earlier: Earlier | None = None
     ) -> tuple[Results, Earlier]:
-        """Score the last tick of the grid with details, as `score_grid` does, and remember what was reconstructed.
+        """Score the last tick of the grid with details, as `score_grid` does, and remember the errors it came from.
 
         A tick is reconstructed from the ticks before it, so that what was made of earlier ticks stays as it is while
         their counts and metadata do: then only the newest window of each series is run.
@@ -148,132 +173,124 @@ class Scorer:
             budget: false alarm episodes per series and day; 0.01 if not given.
             earlier: what was remembered at a tick before.
         """
-        grid = self._seen(grid, len(grid.times) - 1)
-        prepared = self.bundle.preprocess.prepare(grid, metadata)
-        last, every = len(grid.times) - 1, np.arange(len(grid.series))
-        due = every[~self._retired(grid, every, last)]
-        made = self._made(prepared, due, max(0, last - self.bundle.calibration.reach), earlier)
-        results = self._results(prepared, last, budget, True, every, made)
-        return results, Earlier(tuple(grid.series[i] for i in due), grid.times[made.start :], made)
-
-    def _seen(self, grid: Grid, start: int) -> Grid:
-        """The part of a grid that the scores from position `start` on look at."""
-        return grid.newest(len(grid.times) - 1 - start + self.bundle.sight)
-
-    def _retired(self, grid: Grid, series: NDArray[np.int64], start: int) -> NDArray[np.bool_]:
-        """Which of some series have no tick from position `start` on in which anybody would ask the model, [N]."""
-        return np.asarray((grid.quiet[series, start:] >= self.bundle.preprocess.plan.lookback).all(axis=1))
-
-    def _made(
-        self, prepared: Prepared, series: NDArray[np.int64], first: int, earlier: Earlier | None
-    ) -> Reconstruction:
-        """The reconstruction of some series from position `first` on, of which `earlier` may hold the beginning."""
-        grid, preprocess, end = prepared.grid, self.bundle.preprocess, len(prepared.grid.times)
-        place = {key: i for i, key in enumerate(earlier.series)} if earlier is not None else {}
-        old = np.array([place.get(grid.series[i], -1) for i in series], np.int64)
-        covered = earlier.until(grid.times, first) if earlier is not None else first
-        known, fresh = np.flatnonzero(old >= 0), np.flatnonzero(old < 0)
-        if earlier is None or not known.size or covered <= first:
-            return reconstruct(self.model, preprocess, prepared, series, first)
-        parts = []
-        if fresh.size:
-            whole = reconstruct(self.model, preprocess, prepared, series[fresh], first)
-            parts.append((fresh, slice(0, end - first), whole))
-        skip = int((grid.times[first] - earlier.times[0]) // grid.tick.delta)
-        parts.append((known, slice(0, covered - first), earlier.made.cut(old[known], skip, skip + covered - first)))
-        if covered < end:
-            newest = reconstruct(self.model, preprocess, prepared, series[known], covered)
-            parts.append((known, slice(covered - first, end - first), newest))
-        return assembled(parts, first, (len(series), end - first))
+        every = np.arange(len(grid.series))
+        return self._results(grid, metadata, len(grid.times) - 1, budget, True, every, earlier)
 
     def _results(
         self,
-        prepared: Prepared,
+        whole: Grid,
+        metadata: Metadata,
         start: int,
         budget: float | None,
         details: bool,
         chosen: NDArray[np.int64],
-        made: Reconstruction | None = None,
-    ) -> Results:
-        """Judge some series of a prepared grid from position `start` on.
+        earlier: Earlier | None = None,
+    ) -> tuple[Results, Earlier]:
+        """Judge some series of a grid from position `start` on, some at a time; also what to remember of them."""
+        bundle, plan = self.bundle, self.bundle.preprocess.plan
+        grid = whole.newest(len(whole.times) - 1 - start + bundle.sight)
+        start -= len(whole.times) - len(grid.times)
+        first = max(0, start - bundle.calibration.reach)
+        retired = (grid.quiet[chosen, start:] >= plan.lookback).all(axis=1)
+        blocks = self._blocks(grid, chosen[~retired], first, earlier)
+        windows = sum(len(window_starts(bundle.preprocess, grid, low)) for _, low in blocks)
+        with counting(windows, "model", "window") as done:
+            asked = _Asked(grid, metadata, start, first, details, earlier, done)
+            judged = [self._block(asked, series, low) for series, low in blocks]
+        away = [chosen[retired][i : i + SERIES_BLOCK] for i in range(0, int(retired.sum()), SERIES_BLOCK)]
+        parts = [*(part for part, _ in judged), *(self._unasked(asked, series) for series in away)]
+        order = np.concatenate([chosen[:0], *(series for series, _ in blocks), *away])
+        keys = tuple(grid.series[i] for i in order[: int((~retired).sum())])
+        z = np.concatenate([errors for _, errors in judged]) if judged else np.empty((0, 0, 0, 0), np.float32)
+        return self._joined(parts, order, asked, chosen, budget), Earlier(keys, grid.times[first:], z)
 
-        `made` is the reconstruction of those that are not retired from one evidence before `start` on, where it is
-        there already.
-        """
-        bundle, budget, grid = self.bundle, DEFAULT_BUDGET if budget is None else budget, prepared.grid
-        threshold = bundle.detection.threshold(budget)
-        retired = self._retired(grid, chosen, start)
-        due = np.flatnonzero(~retired)
-        places = [due[i : i + SERIES_BLOCK] for i in range(0, len(due), SERIES_BLOCK)]
-        of = [slice(i, i + SERIES_BLOCK) for i in range(0, len(due), SERIES_BLOCK)]
-        parts = [
-            self._block(prepared, chosen[at], start, details, None if made is None else made.of(part))
-            for at, part in zip(places, of, strict=True)
-        ]
-        parts.append(self._unasked(prepared, chosen[retired], start, details))
-        back = np.argsort(np.concatenate([*places, np.flatnonzero(retired)]))
-        score, reason, state, direction, kind = (np.concatenate([p[i] for p in parts])[back] for i in range(5))
+    def _blocks(
+        self, grid: Grid, series: NDArray[np.int64], first: int, earlier: Earlier | None
+    ) -> list[tuple[NDArray[np.int64], int]]:
+        """Series that are scored together, and the position from which on the model is run for them."""
+        groups = [(series, first)]
+        if earlier is not None:
+            there = earlier.places([grid.series[i] for i in series]) >= 0
+            covered = min(earlier.until(grid.times, first), len(grid.times) - 1)
+            groups = [(series[there], covered), (series[~there], first)]
+        return [(s[i : i + SERIES_BLOCK], low) for s, low in groups for i in range(0, len(s), SERIES_BLOCK)]
+
+    def _joined(
+        self,
+        parts: Sequence[_Part],
+        order: NDArray[np.int64],
+        asked: _Asked,
+        chosen: NDArray[np.int64],
+        budget: float | None,
+    ) -> Results:
+        """The results of all parts, whose series are those of `order`, in the order of `chosen`."""
+        bundle, grid, budget = self.bundle, asked.grid, DEFAULT_BUDGET if budget is None else budget
+        place = np.empty(len(grid.series), np.int64)
+        place[order] = np.arange(len(order))
+        back, threshold = place[chosen], bundle.detection.threshold(budget)
+
+        def all_of(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(part, name) for part in parts])[back]
+
+        parts = parts or [self._unasked(asked, chosen)]
+        score = all_of("score")
         return Results(
             entity=grid.entity,
             series=tuple(grid.series[i] for i in chosen),
-            times=grid.times[start:],
+            times=grid.times[asked.start :],
             score=score,
             flagged=score >= threshold,  # never where unscored: NaN is not above anything, whatever the budget
-            reason=reason,
-            known=grid.known[chosen, start:],
-            expected=prepared.expected[chosen, start:],
-            state=state,
-            direction=direction,
-            kind=kind,
+            reason=all_of("reason"),
+            known=grid.known[chosen, asked.start :],
+            expected=all_of("expected"),
+            state=all_of("state"),
+            direction=all_of("direction"),
+            kind=all_of("kind"),
             states=bundle.preprocess.states,
             kinds=bundle.calibration.kinds,
             budget=budget,
             threshold=threshold,
             levels=tuple((rate, bundle.detection.threshold(rate)) for rate in WEAK_RATES),
-            details=_join_details([p[5] for p in parts], back) if details else None,
+            details=_join_details(parts, back) if asked.details else None,
         )
 
-    def _block(
-        self,
-        prepared: Prepared,
-        series: NDArray[np.int64],
-        start: int,
-        details: bool,
-        made: Reconstruction | None = None,
-    ) -> _Part:
-        """Score, reason, state, direction, kind and, if asked for, the details of some series.
-
-        `made` is their reconstruction from one evidence before `start` on, where it is there already.
-        """
-        bundle = self.bundle
-        calibration, plan = bundle.calibration, bundle.preprocess.plan
-        # One tick more than the evidence reaches back, so that the recursion takes out what is too old at the start.
-        first = max(0, start - calibration.reach)
-        if made is None:
-            made = reconstruct(self.model, bundle.preprocess, prepared, series, first)
-        seen = errors_of(prepared, series, made, bundle.preprocess.states)
-        judged = calibration.judge(seen, start - first)
-        reason = reasons(plan, prepared, series, start, made)
-        skip = start - first
+    def _block(self, asked: _Asked, series: NDArray[np.int64], low: int) -> tuple[_Part, NDArray[np.float32]]:
+        """Results of some series, and their errors from `asked.first` on; the model is run from `low` on."""
+        preprocess, calibration, start = self.bundle.preprocess, self.bundle.calibration, asked.start
+        prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
+        made = reconstruct(self.model, preprocess, prepared, mine, low, asked.done)
+        known = asked.earlier if low > asked.first else None
+        before = None if known is None else _before(known, asked, prepared.grid.series, low)
+        seen = errors_of(prepared, mine, made, preprocess.states, before)
+        judged = calibration.judge(seen, start - asked.first)
+        reason = reasons(preprocess.plan, prepared, mine, start, made)
+        skip = start - low
         said = np.isfinite(made.location[:, skip:]) & np.isfinite(made.spread[:, skip:])
         score = np.where((reason == 0) & said.all(axis=(2, 3)), calibration.score(judged.statistics, seen.ids), np.nan)
         reason = np.where((reason == 0) & ~np.isfinite(score), np.int8(CODE["invalid"]), reason)
         weight, sign = calibration.leading(judged)
         state, direction = _leader(weight, sign, reason)
-        made_details = self._details(prepared, series, start, made, weight, reason) if details else ()
-        kind = judged.log_ratios.argmax(axis=2) if bundle.calibration.kinds else np.full(reason.shape, -1)
-        return score, reason, state, direction, np.where(reason == 0, kind, -1).astype(np.int8), made_details
+        details = self._details(prepared, mine, start, made, weight, reason) if asked.details else ()
+        kind = judged.log_ratios.argmax(axis=2) if calibration.kinds else np.full(reason.shape, -1)
+        kind = np.where(reason == 0, kind, -1).astype(np.int8)
+        return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details), seen.z
 
-    def _unasked(self, prepared: Prepared, series: NDArray[np.int64], start: int, details: bool) -> _Part:
-        """As `_block`, of series that are retired in all ticks, without running the model."""
-        shape = (len(series), len(prepared.grid.times) - start)
-        states, horizons = len(self.bundle.preprocess.states), 1
-        nothing = np.zeros((*shape, horizons, states), np.float32)
+    def _unasked(self, asked: _Asked, series: NDArray[np.int64]) -> _Part:
+        """Results of series that are retired in all ticks, for which the model is not run."""
+        preprocess, start = self.bundle.preprocess, asked.start
+        prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
+        shape, states = (len(series), len(asked.grid.times) - start), len(preprocess.states)
+        nothing, absent = np.zeros((*shape, 1, states), np.float32), np.full((*shape, states), np.nan, np.float32)
         none = Reconstruction(start, nothing, nothing, np.zeros(shape, np.int32), np.zeros(shape, np.bool_))
-        reason = reasons(self.bundle.preprocess.plan, prepared, series, start, none)
-        score, absent = np.full(shape, np.nan), np.full((*shape, states), np.nan, np.float32)
-        no_state, no_way, no_kind = np.full(shape, -1, np.int16), np.zeros(shape, np.int8), np.full(shape, -1, np.int8)
-        return score, reason, no_state, no_way, no_kind, (absent,) * 5 if details else ()
+        return _Part(
+            score=np.full(shape, np.nan),
+            reason=reasons(preprocess.plan, prepared, mine, start, none),
+            state=np.full(shape, -1, np.int16),
+            direction=np.zeros(shape, np.int8),
+            kind=np.full(shape, -1, np.int8),
+            expected=prepared.expected[:, start:],
+            details=(absent,) * 5 if asked.details else (),
+        )
 
     def _details(
         self,
@@ -330,19 +347,44 @@ def _gaps(plan: WindowPlan, arrived: NDArray[np.bool_], start: int) -> NDArray[n
     return np.asarray(few & (arrivals(plan.context, plan.lookback) > 0))
 
 
-def errors_of(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction, states: Sequence[str]) -> Errors:
-    """Observed against expected, over the reconstructed range; 0 where a tick was not counted."""
+def errors_of(
+    prepared: Prepared,
+    series: NDArray[np.int64],
+    made: Reconstruction,
+    states: Sequence[str],
+    before: NDArray[np.float32] | None = None,
+) -> Errors:
+    """Observed against expected, over the reconstructed range; 0 where a tick was not counted.
+
+    Args:
+        prepared: a grid.
+        series: [N] positions.
+        made: of these series.
+        states: names of the states.
+        before: [N, B, H, S] errors of the ticks before the range, where they are known: what is given then begins
+            with them, but for the volume, which is 0 there.
+    """
     values = np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
-    x = np.where(prepared.usable[series, :, None], prepared.x[series], np.float32(np.nan))
-    first = max(0, made.start - 1)  # a stop is a fall from the tick before
+    z, apart, first = errors(values, made.location, made.spread), _volume(prepared, series, made), made.start
+    if before is not None:
+        z, first = np.concatenate([before, z], axis=1), made.start - before.shape[1]
+        apart = np.pad(apart, ((0, 0), (before.shape[1], 0)))
+    since = max(0, first - 1)  # a stop is a fall from the tick before
+    x = np.where(prepared.usable[series, since:, None], prepared.x[series, since:], np.float32(np.nan))
     return Errors(
-        z=errors(values, made.location, made.spread),
-        stop=unexplained_stop(x[:, first:], states)[:, made.start - first :],
-        volume=_volume(prepared, series, made),
-        expected=prepared.expected[series, made.start :],
-        recovering=prepared.recovering[series, made.start :],
+        z=z,
+        stop=unexplained_stop(x, states)[:, first - since :],
+        volume=apart,
+        expected=prepared.expected[series, first:],
+        recovering=prepared.recovering[series, first:],
         ids=prepared.static_cat[-1, series, 0],
     )
+
+
+def _before(earlier: Earlier, asked: _Asked, series: Sequence[tuple[str, ...]], low: int) -> NDArray[np.float32]:
+    """The remembered errors of some series at the positions [first, low)."""
+    skip = int((asked.grid.times[asked.first] - earlier.times[0]) // asked.grid.tick.delta)
+    return earlier.z[earlier.places(series), skip : skip + low - asked.first]
 
 
 def _volume(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction) -> NDArray[np.float32]:
@@ -370,5 +412,5 @@ def _leader(
     )
 
 
-def _join_details(parts: list[tuple[NDArray[np.float32], ...]], back: NDArray[np.int64]) -> Details:
-    return Details(*(np.concatenate([p[i] for p in parts])[back] for i in range(5)))
+def _join_details(parts: Sequence[_Part], back: NDArray[np.int64]) -> Details:
+    return Details(*(np.concatenate([part.details[i] for part in parts])[back] for i in range(5)))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from qad_dl.arrow import save_memory
 from qad_dl.bundles import label_of
 from qad_dl.cli import guarded
 from qad_dl.errors import ConfigError, InfluxError
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def start(config_path: Path, at: str | None, *, dry_run: bool) -> int:
     """Do one tick, unless somebody else is at work."""
+    save_memory()
     config = read_config(config_path)
     clocks = Clocks(time.time(), since_boot(), boot_id())
     now = np.datetime64(int(clocks.wall), "s") if at is None else parse_time(at, "--at")

@@ -16,7 +16,8 @@ from qad_dl.calibration import find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network
-from qad_dl.reconstruction import Model, reconstruct
+from qad_dl.progress import counting
+from qad_dl.reconstruction import Model, reconstruct, window_starts
 from qad_dl.scorer import errors_of, reasons
 from qad_dl.scoring import Channel, Evidence
 from qad_dl.signatures import Signatures, shipped_signatures
@@ -114,7 +115,9 @@ def _errors_since(
     """Errors of some series from the evidence's reach before a grid position on; ticks that count from there on."""
     prepared, plan = period.prepared, period.preprocess.plan
     reach = max(0, first - plan.evidence - course)
-    made = reconstruct(model, period.preprocess, prepared, series, reach)
+    windows = len(window_starts(period.preprocess, prepared.grid, reach))
+    with counting(windows, "model", "window") as done:
+        made = reconstruct(model, period.preprocess, prepared, series, reach, done)
     scored = reasons(plan, prepared, series, reach, made) == 0
     use = scored & period.weight[series, reach:]
     use[:, : first - reach] = False

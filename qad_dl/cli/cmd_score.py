@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score the tick and print it."""
+    from qad_dl.arrow import save_memory
     from qad_dl.backtest import score_tick
     from qad_dl.novel import novel
     from qad_dl.scorer import Scorer
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from qad_dl.tuning.file import tune_of, tuned
 
     at = parse_time(args.at, "--at") if args.at else None
+    save_memory()
     scorer = Scorer.load(args.bundle)
     store = Store.open(args.store)
     tune = tune_of(args.bundle, scorer.bundle.name)

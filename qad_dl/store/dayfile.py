@@ -125,7 +125,8 @@ def _rows(file: pq.ParquetFile) -> pa.Table:
     table = file.read(use_threads=False).replace_schema_metadata(None)  # as fast, and half the memory
     kind = JOBS_SCHEMA.field("time").type
     seconds = from_numpy(to_numpy(one_chunk(table.column("time"))) // _MS, kind)
-    return table.set_column(0, JOBS_SCHEMA.field("time"), seconds).cast(JOBS_SCHEMA)
+    table = table.set_column(0, JOBS_SCHEMA.field("time"), seconds)
+    return table if table.schema.equals(JOBS_SCHEMA) else table.cast(JOBS_SCHEMA)  # which loads Arrow's functions
 
 
 def _parse(footer: Mapping[bytes, bytes], rows: pa.Table, path: Path) -> DayFile:

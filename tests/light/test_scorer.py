@@ -336,3 +336,24 @@ print(*sorted({{"torch", "pandas", "onnx", "hydra"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("block", [1, 3])
+def test_who_is_scored_together_makes_no_difference(
+    store: Store, scorer: Scorer, backtest: Results, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qad_dl.scorer.SERIES_BLOCK", block)
+    assert (backtest.reason == REASONS.index("retired")).all(axis=1).sum() == 0
+    assert (backtest.reason[:, -1] == REASONS.index("retired")).any()
+    for start in (FIRST, at(DAYS * DAY - 1)):  # one queue is retired in all of the last
+        again = run_backtest(store, scorer, start, END, details=True)
+        ticks = slice(-again.score.shape[1], None)
+        assert again.series == backtest.series
+        for name in ("reason", "flagged", "expected", "known", "state", "direction", "kind"):
+            assert np.array_equal(getattr(again, name), getattr(backtest, name)[:, ticks]), name
+        np.testing.assert_allclose(again.score, backtest.score[:, ticks], atol=1e-5)
+        assert again.details is not None
+        assert backtest.details is not None
+        for name in ("observed", "reconstruction", "lower", "upper", "contribution"):
+            mine, other = getattr(again.details, name), getattr(backtest.details, name)[:, ticks]
+            np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4, err_msg=name)
