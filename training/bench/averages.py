@@ -52,7 +52,7 @@ def compare_averages(inputs: Mapping[str, Any]) -> dict[str, Any]:
         ticks, days = _rows(store, at, int(number))
         records = store.metadata().at(at)
         theirs, theirs_s = _timed(partial(_theirs, ticks, days))
-        ours, ours_s = _timed(partial(_ours, ticks, days, at, store.tick.per_day // 24, records), 3)
+        ours, ours_s = _timed(partial(_ours, ticks, days, at, store.tick.per_day // 24, records), 9)
         _compare(theirs, ours)
         series = len(series_of(ticks))
         out.append({"series": series, "averages": len(ours), "qmonit_s": theirs_s, "ours_s": ours_s})
