@@ -55,8 +55,8 @@ def read_as_grid(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """[start, end) of `store` as a grid of queues, as training reads it.
 
     Returns:
-        Median seconds of `repeats` readings or more, until `seconds` of processor time, the parts of the first, and by how
-        much the process grew in that one over the bytes of the counts.
+        Median seconds of `repeats` readings or of as many as fill `seconds` of processor time, the parts of the first,
+        and by how much the process grew in that one over the bytes of the counts.
     """
     store = Store.open(Path(inputs["store"]))
     times = store.tick.range(*(np.datetime64(inputs[name], "s") for name in ("start", "end")))
