@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -75,8 +76,11 @@ class Earlier:
 
     def places(self, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
         """Where each series is in here, -1 where it is not."""
-        place = {key: i for i, key in enumerate(self.series)}
-        return np.array([place.get(key, -1) for key in series], np.int64)
+        return np.array([self._place.get(key, -1) for key in series], np.int64)
+
+    @cached_property
+    def _place(self) -> dict[tuple[str, ...], int]:
+        return {key: i for i, key in enumerate(self.series)}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """As plain arrays; `from_arrays` is the inverse."""

@@ -8,7 +8,7 @@ in batches of one size, so that a score is the same number in every call.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -190,6 +190,7 @@ class Scorer:
         bundle, plan = self.bundle, self.bundle.preprocess.plan
         grid = whole.newest(len(whole.times) - 1 - start + bundle.sight)
         start -= len(whole.times) - len(grid.times)
+        grid = replace(grid, rest=grid.at_rest())  # once for all blocks
         first = max(0, start - bundle.calibration.reach)
         retired = (grid.quiet[chosen, start:] >= plan.lookback).all(axis=1)
         blocks = self._blocks(grid, chosen[~retired], first, earlier)

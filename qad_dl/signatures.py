@@ -95,14 +95,23 @@ class Convolution:
     bias: NDArray[np.float32]
     dilation: int
 
-    def before(self, h: NDArray[np.float32], since: int = 0) -> NDArray[np.float32]:
-        """Before the nonlinearity, ticks from `since` on of [n, T, D]; what lies before the first tick is zero."""
-        out: NDArray[np.float32] = h[:, since:] @ self.taps[-1] + self.bias
-        for back, tap in enumerate(self.taps[-2::-1], 1):
-            lag = back * self.dilation
-            first = max(since, lag)
-            if first < h.shape[1]:
-                out[:, first - since :] += h[:, first - lag : h.shape[1] - lag] @ tap
+    def lags(self) -> list[int]:
+        """How many ticks before a tick each tap reads, in the order of `taps`."""
+        return [back * self.dilation for back in range(len(self.taps) - 1, -1, -1)]
+
+    def before(self, h: NDArray[np.float32], here: NDArray[np.int64], there: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Before the nonlinearity, [n, |there|, D]; what lies before the first tick is zero.
+
+        Args:
+            h: [n, |here|, D] what is read, at the ticks `here`, ascending.
+            here: holds every tick that is read for `there`.
+            there: the ticks that are wanted, ascending.
+        """
+        out: NDArray[np.float32] = _ticks(h, np.searchsorted(here, there)) @ self.taps[-1] + self.bias
+        for lag, tap in zip(self.lags()[-2::-1], self.taps[-2::-1], strict=True):
+            first = int(np.searchsorted(there, lag))
+            if first < len(there):
+                out[:, first:] += _ticks(h, np.searchsorted(here, there[first:] - lag)) @ tap
         return out
 
     def to_json(self) -> dict[str, Any]:
@@ -164,7 +173,7 @@ class Signatures:
         """
         out = np.empty((*evidence.shape[:2], len(self.kinds)), np.float32)
         for i in range(0, len(evidence), BLOCK):  # some series at a time bound the memory
-            last = self._layers(self._inputs(evidence[i : i + BLOCK], states))[-1]
+            last, _ = self._through(self._inputs(evidence[i : i + BLOCK], states), 0)
             out[i : i + BLOCK] = last @ self.leave + self.leave_bias
         return out
 
@@ -190,10 +199,10 @@ class Signatures:
         known = [k for k, at in enumerate(place) if at >= 0]
         for i in range(0, n, BLOCK):
             f = self._inputs(evidence[i : i + BLOCK], states)
-            layers = self._layers(f)
-            ratios[i : i + BLOCK] = layers[-1][:, since:] @ self.leave + self.leave_bias
+            last, before = self._through(f, since)
+            ratios[i : i + BLOCK] = last @ self.leave + self.leave_bias
             newest = f[:, since:]
-            slope = self._slope(newest, layers, ratios[i : i + BLOCK])
+            slope = self._slope(newest, before, ratios[i : i + BLOCK])
             added = (slope * newest).reshape(*newest.shape[:2], len(self.channels), len(self.states)).sum(axis=2)
             pull[i : i + BLOCK][..., [place[k] for k in known]] = added[..., known]
         # The last bits depend on how many ticks went through together; without them, ties fall alike everywhere.
@@ -201,18 +210,16 @@ class Signatures:
         return ratios, pull
 
     def _slope(
-        self, f: NDArray[np.float32], layers: Sequence[NDArray[np.float32]], ratios: NDArray[np.float32]
+        self, f: NDArray[np.float32], before: Sequence[NDArray[np.float32]], ratios: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Gradient of L at each of the newest ticks by the inputs of that tick, [n, t, P S]."""
-        t = f.shape[1]
         share = np.exp(ratios - ratios.max(axis=-1, keepdims=True))
         share /= share.sum(axis=-1, keepdims=True)
         slope = share @ self.leave.T
-        for convolution, h in zip(reversed(self.course), reversed(layers[:-1]), strict=True):
-            before = convolution.before(h, h.shape[1] - t)
-            slope = slope + (slope * _silu_slope(before)) @ convolution.taps[-1].T
-        entered: NDArray[np.float32] = (slope * _silu_slope(f @ self.enter + self.enter_bias)) @ self.enter.T
-        return entered
+        for convolution, entered in zip(reversed(self.course), reversed(before), strict=True):
+            slope = slope + (slope * _silu_slope(entered)) @ convolution.taps[-1].T
+        out: NDArray[np.float32] = (slope * _silu_slope(f @ self.enter + self.enter_bias)) @ self.enter.T
+        return out
 
     def _inputs(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
         """[n, T, P S] clipped, of [n, T, P, S']; 0 where a state is not there."""
@@ -222,12 +229,28 @@ class Signatures:
                 f[..., k] = evidence[..., states.index(state)]
         return np.clip(f, -self.clip, self.clip, out=f).reshape(*f.shape[:2], -1)
 
-    def _layers(self, f: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """What each layer gives, [n, T, D] each."""
-        layers = [_silu(f @ self.enter + self.enter_bias)]
-        for convolution in self.course:
-            layers.append(layers[-1] + _silu(convolution.before(layers[-1])))
-        return layers
+    def _through(self, f: NDArray[np.float32], since: int) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """What the last layer gives, and each convolution before its nonlinearity, at the ticks from `since` on.
+
+        Of each layer only those ticks are computed that the newest read: of a single tick a seventh of them all.
+        """
+        places = self._places(f.shape[1], since)
+        h, before = _silu(_ticks(f, places[0]) @ self.enter + self.enter_bias), []
+        for convolution, here, there in zip(self.course, places[:-1], places[1:], strict=True):
+            entered = convolution.before(h, here, there)
+            h = _ticks(h, np.searchsorted(here, there)) + _silu(entered)
+            before.append(entered[:, len(there) - (f.shape[1] - since) :])
+        return h, before
+
+    def _places(self, n_ticks: int, since: int) -> list[NDArray[np.int64]]:
+        """The ticks at which each layer is wanted, ascending, from the first layer to the last."""
+        places = [np.arange(since, n_ticks)]
+        for convolution in reversed(self.course):
+            wanted = np.zeros(n_ticks, np.bool_)
+            for lag in convolution.lags():
+                wanted[places[0][places[0] >= lag] - lag] = True
+            places.insert(0, np.flatnonzero(wanted))
+        return places
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` is the inverse."""
@@ -271,6 +294,13 @@ def any_kind(log_ratios: NDArray[np.float32]) -> NDArray[np.float32]:
     top = log_ratios.max(axis=-1)
     total: NDArray[np.float32] = top + np.log(np.exp(log_ratios - top[..., None]).sum(axis=-1))
     return total
+
+
+def _ticks(h: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Some ticks of [n, T, D]; nothing is copied where they follow each other."""
+    if len(at) and at[-1] - at[0] == len(at) - 1:
+        return h[:, at[0] : at[-1] + 1]
+    return h[:, at]
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
