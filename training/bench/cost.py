@@ -92,12 +92,19 @@ def in_child(work: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What this ran on: processor, cores, memory, and how busy it was."""
-    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-        models = [line.partition(":")[2].strip() for line in file if line.startswith(("model name", "CPU part"))]
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
-        "processor": models[0] if models else "unknown",
+        "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(pages / 1e9, 1),
         "load": round(os.getloadavg()[0], 2),
     }
+
+
+def _processor() -> str:
+    """What the first processor says that it is: many of one name differ in their caches and their arithmetic."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = told.get("model name") or told.get("CPU part") or "unknown"
+    more = [f"{key.removeprefix('cpu ')} {told[key]}" for key in ("cpu family", "model", "stepping") if key in told]
+    return ", ".join([name, *more, *([f"{told['cache size']} of cache"] if "cache size" in told else [])])
