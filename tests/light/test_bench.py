@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 WATCHED_HERE = (*hooks.TICK, *hooks.RANGE, *hooks.IMPORT, *hooks.READ)
 PRODUCT = {"product": {"least_s": 0.02, "median_s": 0.02, "gflops": 100.0}}
 MACHINE = {"machine": {"processor": "P", "cores": 2, "memory_gb": 8.0, "load": 0.1}}
+COST = {"wall_s": 3.0, "cpu_s": 3.0, "peak_mb": 250.0}
 
 
 def sized(number: int, seconds: float, mb: float) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def test_growth_is_a_straight_line_through_the_two_largest() -> None:
 class TestVerdicts:
     def results(self) -> dict[str, Any]:
         return {
-            "row/1/tick": sized(600, 0.9, 250.0),
+            "row/1/collector": {**sized(600, 0.9, 250.0), "first": COST, "steps": {"score": 0.5}},
             "row/3/1000": sized(1000, 2.0, 300.0),
             "row/3/10000": sized(10_000, 11.0, 1200.0),
             "row/3/100000": {
@@ -185,7 +186,7 @@ class TestVerdicts:
 
     def test_what_holds_what_does_not_and_what_is_not_known(self) -> None:
         said = self.said(self.results())
-        tick, memory = said["1 a cold tick of 600 queues, whole process"], said["1 its memory"]
+        tick, memory = said["1 a tick of the collector, 600 queues, whole process"], said["1 its memory"]
         assert (tick.holds, memory.holds) == (True, False)
         assert tick.products == pytest.approx(45)
         assert memory.products is None

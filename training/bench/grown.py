@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from qad_dl.arrow import codes_of, from_numpy, one_chunk
 from qad_dl.rows import JOBS_SCHEMA, SERIES, concat_rows, dictionary_column
@@ -22,10 +23,18 @@ BLOCK_ROWS: Final = 20_000_000
 
 
 def grow(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """`grown_store` of the store `source` in `path`: `number` of `field` at the tick `at`."""
+    """`grown_store` of the store `source` in `path`: `number` of `field` at the tick `at`.
+
+    With `later` also so many ticks after it, each as a file of rows beside the store.
+    """
     at = np.datetime64(inputs["at"], "s")
     source, path = Store.open(Path(inputs["source"])), Path(inputs["path"])
     grown_store(source, path, int(inputs["number"]), at, inputs["field"])
+    copies = _copies(source, int(inputs["number"]), at, inputs["field"])
+    for i in range(int(inputs.get("later", 0))):
+        time = at + (i + 1) * source.tick.delta
+        rows = concat_rows(list(_grown(source, time, time + source.tick.delta, copies, inputs["field"])))
+        pq.write_table(rows, path.with_name(f"{i}.parquet"))
     return {}
 
 

@@ -23,6 +23,7 @@ WORLD: Final = "world/history"
 
 WORK: Final = {
     "scoring": ("qad_dl.cli.cmd_backtest", "training.bench.tick", "training.bench.grown"),
+    "collector": ("serving.tick", "training.bench.grown"),
     "network": ("training.bench.network",),
     "history": ("qad_dl.cli.cmd_import", "training.bench.history"),
     "averages": ("training.bench.averages",),
@@ -103,6 +104,8 @@ class Plan:
         if self.scale["queues"]:
             inputs = {**tick, "number": self.scale["queues"], "field": "panda_queue"}
             yield self._row("1/tick", rows.tick, "scoring", "tcn", inputs, 60)
+            ticks = {"number": self.scale["queues"], "repeats": repeats}
+            yield self._row("1/collector", rows.collector, "collector", "tcn", ticks, 60)
         before: list[str] = []
         for row, number in [(3, n) for n in self.scale["growth"]] + [(2, self.scale["series"])] * bool(
             self.scale["series"]

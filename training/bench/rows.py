@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,36 @@ def tick(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> di
     result = _scored(place, place / "store", of.bundle, (at, at + Tick().delta), inputs["repeats"])
     _drop(place / "store")
     return {"number": inputs["number"], "reached": True, **result}
+
+
+def collector(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """Ticks of the collector, one after the other, each a process that finds what the one before it left.
+
+    The first finds nothing and is given apart: it makes its grid from the store, and the hours and days of all of it.
+
+    Raises:
+        RuntimeError: a tick did not score what it was given.
+    """
+    at, of, repeats = np.datetime64(inputs["at"], "s"), places(inputs, made), int(inputs["repeats"])
+    words = {"source": str(of.store), "path": str(place / "store"), "at": inputs["at"], "later": repeats + 1}
+    in_child("growing", {**words, "number": inputs["number"], "field": "panda_queue"})
+    (place / "in").mkdir()
+    config, costs = place / "collector.toml", []
+    config.write_text(f'store = "store"\nbundles = ["{of.bundle}"]\n[source]\nkind = "files"\nurl = "in"\n')
+    for i in range(repeats + 1):
+        (place / f"{i}.parquet").replace(place / "in" / f"{i}.parquet")
+        when = f"{at + (i + 1) * Tick().delta}Z"
+        costs.append(cost_of(PYTHON, "-m", "serving.tick", "--config", str(config), "--at", when))
+        told = json.loads(costs[-1].said.splitlines()[-1])
+        if sum(bundle["scored"] for bundle in told["queues"].values()) < inputs["number"] / 2:
+            msg = f"the tick of {when} did not score what it was given: {told}"
+            raise RuntimeError(msg)
+    for path in place.iterdir():
+        if path.name != "result.json":
+            _drop(path)
+    whole = {"whole": middle(costs[1:]), "first": costs[0].figures()}
+    found = {"number": inputs["number"], **whole, "steps": told["seconds"]}
+    return _beside_product(found)
 
 
 def growth(before: list[Mapping[str, Any]], number: int) -> dict[str, float] | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def tables(results: Results) -> list[str]:
     """All of them that there are figures for, in Markdown, each with the command that makes it again."""
     made = [
+        _steps(results),
         _parts("Where the time of a cold tick goes", ["row/1/tick", "row/2/11200"], results, "row=1"),
         _growth(results),
         _rates(results),
@@ -50,6 +51,26 @@ def _parts(title: str, names: Sequence[str], results: Results, command: str) -> 
     head = ["size", "part", "s", "processor s", "MB more at the peak"]
     return _section(
         title, "Each part without those within it; the parts are of one run more, with a clock.", head, rows, command
+    )
+
+
+def _steps(results: Results) -> str:
+    """What the collector's ticks cost, and by its own clock its steps."""
+    result = results.get("row/1/collector")
+    if result is None:
+        return ""
+    rows = [[name, number(seconds), "", ""] for name, seconds in result["steps"].items()]
+    for what, cost in (
+        ("**a tick, whole process**", result["whole"]),
+        ("the first, with nothing kept", result["first"]),
+    ):
+        rows.append([what, *(number(cost[n]) for n in ("wall_s", "cpu_s", "peak_mb"))])
+    words = (
+        "`python -m serving.tick` with a file of the tick's rows, a store with 7 days, one bundle and no sink. "
+        "The steps are of the last tick; what is missing to the whole is the start of Python and its modules."
+    )
+    return _section(
+        "Where the time of the collector's tick goes", words, ["step", "s", "processor s", "MB"], rows, "row=1"
     )
 
 
