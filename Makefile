@@ -62,6 +62,8 @@ system: ## the Debian packages that tests need, where root and apt-get are at ha
 # --- the main job, shown ------------------------------------------------------------------------------------------
 
 DEMO := checkpoints/demo
+# What the light tests find where torch is not: a bundle trained where it is, its history, its scores.
+TRAINED := checkpoints/trained
 START := 2026-01-05
 SPLIT := 2026-01-19
 END := 2026-01-26
@@ -136,10 +138,22 @@ BENCHMARK := checkpoints/benchmark
 benchmark: env ## ours and every peer on labelled servers (DATASET=...), one table: 10 minutes
 	$(BIN)/python -m training.benchmark dataset=$(DATASET) out=$(BENCHMARK) peers=all
 
-# --- checks -------------------------------------------------------------------------------------------------------
+# What it costs. The small form takes the bundle of `make trained`, and fails on a loss against .ci/bench.json. It runs
+# alone: beside tests it would measure them.
+BENCH := $(BIN)/python -m training.bench
 
-# What the light tests find where torch is not: a bundle trained where it is, its history, its scores.
-TRAINED := checkpoints/trained
+.PHONY: bench
+bench: env ## what it costs: time, memory, rates, beside others; docs/performance.md, an hour (row=N alone: make bench ROW=N)
+	$(BENCH) $(if $(ROW),row=$(ROW))
+
+.PHONY: bench-smoke bench-baseline
+bench-smoke: $(TRAINED)/bundle/manifest.json ## the same in the small, held against what it was
+	$(BENCH) scale=smoke again=true
+
+bench-baseline: $(TRAINED)/bundle/manifest.json ## keep what it costs now as what it is held against, for this processor
+	$(BENCH) scale=smoke again=true keep=true attempts=5
+
+# --- checks -------------------------------------------------------------------------------------------------------
 
 .PHONY: trained
 trained: env
@@ -150,6 +164,9 @@ trained: env
 	$(BIN)/qad backtest $(TRAINED)/store --bundle $(TRAINED)/bundle --start 2026-01-12 --end 2026-01-12T06:00 \
 		--out $(TRAINED)/scores.parquet
 
+$(TRAINED)/bundle/manifest.json:
+	$(MAKE) trained
+
 # A light test that passed where torch is not shows nothing new where it is, with the same releases of the same packages:
 # only those that were skipped there, and those marked `everywhere`, run again. `.venv/bin/python -m pytest` runs all.
 PASSED := checkpoints/passed-light.json
@@ -158,11 +175,12 @@ PYTEST_TOGETHER := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 .PHONY: test
 test: export QAD_TEST_BUNDLE := $(TRAINED)
 test: export OMP_NUM_THREADS := 1
-test: ## lint, the light tests without torch, then every other test
+test: ## lint, the light tests without torch, then every other test, then what it costs
 	@echo 'Making what tests need: environments, programs, a trained bundle; and lint. What each says comes when it is done.'
 	$(call together,lint trained env-light system)
 	@$(MAKE) --no-print-directory test-light
 	$(BIN)/python -m pytest $(PYTEST_TOGETHER) --leave-out-passed=$(PASSED)
+	$(BENCH) scale=smoke again=true
 
 .PHONY: test-light
 test-light: export OMP_NUM_THREADS := 1

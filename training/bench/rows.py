@@ -1,0 +1,214 @@
+"""Makers of the rows: what each starts, and which figures it keeps. The matrix product is measured beside each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qad_dl.schema import Tick
+from training.bench.cost import cost_of, in_child, machine, middle
+from training.quality.sources import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from training.quality.parts import Made
+
+PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Places:
+    """What a row works on.
+
+    Attributes:
+        store: the history.
+        jobs: its long table.
+        bundle: folder; `run` beside it holds the checkpoint.
+        run: what training left.
+    """
+
+    store: Path
+    jobs: Path
+    bundle: Path
+    run: Path
+
+
+def places(inputs: Mapping[str, Any], made: Mapping[str, Made]) -> Places:
+    """Where the world and the bundle of a row are."""
+    if inputs["made"]:
+        folder = ROOT / inputs["made"]
+        return Places(folder / "store", folder / "jobs.parquet", folder / "bundle", folder / "bundle.run")
+    bundle = next((one.place for name, one in made.items() if name.startswith("bundle/")), Path("none"))
+    world = made["world/history"].place
+    return Places(world / "store", world / "jobs.parquet", bundle / "bundle", bundle / "run")
+
+
+def train_bundle(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """Train with the clock running; the figures are those of row 6."""
+    store = made["world/history"].place / "store"
+    folders = [f"store={store}", f"bundle={place / 'bundle'}", f"run_dir={place / 'run'}"]
+    return _beside_product(in_child("training", {"overrides": [*folders, *inputs["overrides"]]}))
+
+
+def tick(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """One cold tick of so many series, as a whole process several times, and once with the clock of its parts running.
+
+    A size that would need more than `most_mb` by the two sizes before it is not tried; it is said what it would need.
+    """
+    expected = growth([one.result for name, one in made.items() if name.startswith("row/3/")], inputs["number"])
+    if expected is not None and expected["peak_mb"] > inputs["most_mb"]:
+        return {"number": inputs["number"], "reached": False, "expected": expected, "machine": machine()}
+    at, of = np.datetime64(inputs["at"], "s"), places(inputs, made)
+    words = {"source": str(of.store), "path": str(place / "store"), "at": inputs["at"]}
+    in_child("growing", {**words, "number": inputs["number"], "field": inputs["field"]})
+    result = _scored(place, place / "store", of.bundle, (at, at + Tick().delta), inputs["repeats"])
+    _drop(place / "store")
+    return {"number": inputs["number"], "reached": True, **result}
+
+
+def collector(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """Ticks of the collector, one after the other, each a process that finds what the one before it left.
+
+    The first finds nothing and is given apart: it makes its grid from the store, and the hours and days of all of it.
+
+    Raises:
+        RuntimeError: a tick did not score what it was given.
+    """
+    at, of, repeats = np.datetime64(inputs["at"], "s"), places(inputs, made), int(inputs["repeats"])
+    words = {"source": str(of.store), "path": str(place / "store"), "at": inputs["at"], "later": repeats + 1}
+    in_child("growing", {**words, "number": inputs["number"], "field": "panda_queue"})
+    (place / "in").mkdir()
+    config, costs = place / "collector.toml", []
+    config.write_text(f'store = "store"\nbundles = ["{of.bundle}"]\n[source]\nkind = "files"\nurl = "in"\n')
+    for i in range(repeats + 1):
+        (place / f"{i}.parquet").replace(place / "in" / f"{i}.parquet")
+        when = f"{at + (i + 1) * Tick().delta}Z"
+        costs.append(cost_of(PYTHON, "-m", "serving.tick", "--config", str(config), "--at", when))
+        told = json.loads(costs[-1].said.splitlines()[-1])
+        if sum(bundle["scored"] for bundle in told["queues"].values()) < inputs["number"] / 2:
+            msg = f"the tick of {when} did not score what it was given: {told}"
+            raise RuntimeError(msg)
+    for path in place.iterdir():
+        if path.name != "result.json":
+            _drop(path)
+    whole = {"whole": middle(costs[1:]), "first": costs[0].figures()}
+    found = {"number": inputs["number"], **whole, "steps": told["seconds"]}
+    return _beside_product(found)
+
+
+def growth(before: list[Mapping[str, Any]], number: int) -> dict[str, float] | None:
+    """What a larger size takes by the two before it, along the straight line through them; None without two."""
+    known = [b for b in before if b.get("reached")]
+    if len(known) < 2:
+        return None
+    small, large = sorted(known, key=lambda b: float(b["number"]))[-2:]
+    out = {}
+    for name in ("wall_s", "cpu_s", "peak_mb"):
+        slope = (large["whole"][name] - small["whole"][name]) / (large["number"] - small["number"])
+        out[name] = large["whole"][name] + slope * (number - large["number"])
+    return out
+
+
+def backtest(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """A range of days."""
+    of, span = places(inputs, made), (np.datetime64(inputs["start"], "s"), np.datetime64(inputs["end"], "s"))
+    return _scored(place, of.store, of.bundle, span, inputs["repeats"])
+
+
+def network(_place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """Rates of the network at several batch sizes, and of all of scoring."""
+    of = _words(places(inputs, made))
+    asked = {**of, "at": inputs["at"], "batches": inputs["batches"], "seconds": inputs["seconds"]}
+    scored = in_child("scoring", {**asked, **inputs["scored"]})
+    return _beside_product({"network": in_child("network", asked), "scoring": scored})
+
+
+def training(_place: Path, _inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """What training the bundle took."""
+    return dict(made["bundle/tcn"].result)
+
+
+def importing(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """`qad import` of a file of long rows, and the parts of it."""
+    of, jobs = places(inputs, made), place / "jobs.parquet"
+    rows = in_child("rows", {"jobs": str(of.jobs), "rows": inputs["rows"], "out": str(jobs)})["rows"]
+    costs = []
+    for i in range(min(3, inputs["repeats"])):
+        costs.append(cost_of(PYTHON, "-m", "qad_dl.cli", "import", str(place / f"store{i}"), "--jobs", str(jobs)))
+        _drop(place / f"store{i}")
+    parts = in_child("storing", {"jobs": str(jobs), "store": str(place / "store")})
+    _drop(place / "store", jobs)
+    return _beside_product({"rows": rows, "whole": middle(costs), **parts})
+
+
+def reading(_place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """Days of a store as a grid."""
+    of = _words(places(inputs, made))
+    return _beside_product(
+        in_child("reading", {**of, **{n: inputs[n] for n in ("start", "end", "repeats", "seconds")}})
+    )
+
+
+def averages(_place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """QMonit's own way of deriving its averages, and ours."""
+    of = _words(places(inputs, made))
+    return _beside_product(in_child("averages", {**of, "at": inputs["at"], "keys": inputs["keys"]}))
+
+
+def pyod(_place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """PyOD's autoencoder, and ours."""
+    asked = {name: inputs[name] for name in ("start", "split", "series", "days")}
+    trained = made["bundle/tcn"].result if "bundle/tcn" in made else None
+    return _beside_product({**in_child("pyod", {**_words(places(inputs, made)), **asked}), "trained": trained})
+
+
+def eager(_place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """The same network run by torch, and by onnxruntime."""
+    asked = {name: inputs[name] for name in ("at", "batches", "seconds")}
+    return _beside_product(in_child("eager", {**_words(places(inputs, made)), **asked}))
+
+
+def _scored(
+    place: Path, store: Path, bundle: Path, span: tuple[np.datetime64, np.datetime64], repeats: int
+) -> dict[str, Any]:
+    """`qad backtest` as a whole, and its parts.
+
+    Raises:
+        RuntimeError: hardly anything was scored, so that it shows nothing.
+    """
+    start, end, out = str(span[0]), str(span[1]), str(place / "scores.parquet")
+    asked = [str(store), "--bundle", str(bundle), "--start", start, "--end", end, "--out", out]
+    costs = [cost_of(PYTHON, "-m", "qad_dl.cli", "backtest", *asked) for _ in range(repeats)]
+    words = {"store": str(store), "bundle": str(bundle), "start": start, "end": end, "out": out, "threads": 0}
+    parts = in_child("tick", words)
+    bare = middle([cost_of(PYTHON, "-c", "pass") for _ in range(3)])
+    if parts["scored"] < parts["rows"] / 2:
+        msg = f"of {parts['rows']} ticks only {parts['scored']} were scored: choose another time"
+        raise RuntimeError(msg)
+    return _beside_product({"whole": middle(costs), "python": bare, **parts})
+
+
+def _beside_product(result: Mapping[str, Any]) -> dict[str, Any]:
+    """With the unit as it is now, and the machine."""
+    return {**result, "product": in_child("product", {}), "machine": machine()}
+
+
+def _words(of: Places) -> dict[str, str]:
+    return {name: str(path) for name, path in vars(of).items()}
+
+
+def _drop(*paths: Path) -> None:
+    """Remove what was only there to be measured."""
+    import shutil
+
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
