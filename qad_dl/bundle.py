@@ -2,6 +2,7 @@
 
 ```
 model.onnx         the network                       calibration.json   errors to probabilities
+newest.onnx        the same for one tick, or absent
 preprocess.json    ticks to windows                  detection.json     budget to threshold
 manifest.json      format version, hash of every file, training period, commit, versions, resolved config
 manifest.sha256    hash of manifest.json
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION: Final = 1
 
 MODEL: Final = "model.onnx"
+NEWEST: Final = "newest.onnx"
 PARTS: Final = ("preprocess.json", "calibration.json", "detection.json")
 MANIFEST: Final = "manifest.json"
 SEAL: Final = "manifest.sha256"
@@ -44,6 +46,8 @@ class Bundle:
         detection: budget to threshold.
         manifest: as in `manifest.json`.
         name: short hash of the manifest, written into every score file.
+        newest: bytes of the ONNX file that reconstructs one tick, as the model does at a fraction of the work; None
+            where the network cannot be cut down so.
     """
 
     model: bytes
@@ -52,6 +56,7 @@ class Bundle:
     detection: Detection
     manifest: Mapping[str, Any]
     name: str
+    newest: bytes | None = None
 
     @property
     def display_horizon(self) -> int:
@@ -72,6 +77,7 @@ def write_bundle(
     calibration: Calibration,
     detection: Detection,
     about: Mapping[str, Any],
+    newest: bytes | None = None,
 ) -> str:
     """Write a whole bundle as `path`, in place of one that may be there, and return its name.
 
@@ -82,9 +88,11 @@ def write_bundle(
         calibration: fitted on held-out time with the errors of `model`.
         detection: fitted likewise.
         about: goes into the manifest: `horizons`, training period, versions, config, ...
+        newest: bytes of the ONNX file for one tick; None to do without.
     """
     parts = (preprocess.to_json(), calibration.to_json(), detection.to_json())
     contents = {MODEL: model, **{name: _json(part) for name, part in zip(PARTS, parts, strict=True)}}
+    contents |= {} if newest is None else {NEWEST: newest}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[MANIFEST] = _json({"format_version": FORMAT_VERSION, "files": hashes, **about})
     seal = hashlib.sha256(contents[MANIFEST]).hexdigest()
@@ -121,6 +129,7 @@ def read_bundle(path: Path) -> Bundle:
             detection=Detection.from_json(detection),
             manifest=manifest,
             name=seal[:12],
+            newest=_verified(path, NEWEST, manifest) if NEWEST in manifest["files"] else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path}: its parts are whole but cannot be understood ({error!r}): train the bundle again"

@@ -184,9 +184,11 @@ class Calibration:
 
     def judge(self, errors: Errors, since: int = 0) -> Judged:
         """Evidence and statistics of errors from tick `since` on; those before it were only there for the evidence."""
-        evidence = accumulate(errors.z, self.evidence)
-        course = scaled_evidence(evidence, self.spread[errors.ids], errors.expected, self.states)
-        scaled, factors = course[:, since:], None if self.whitening is None else self.whitening[errors.ids]
+        read = 0 if self.signatures is None else self.signatures.reach  # of older ticks the evidence has no say
+        begin = max(0, since - read)
+        evidence = accumulate(errors.z, self.evidence, begin)
+        course = scaled_evidence(evidence, self.spread[errors.ids], errors.expected[:, begin:], self.states)
+        scaled, factors = course[:, since - begin :], None if self.whitening is None else self.whitening[errors.ids]
         over = _size(scaled, self.states, factors) / self.level[errors.ids][:, None]
         weight = 1 - VOLUME / (errors.volume[:, since:] + VOLUME)  # in this form 1 where the volume is infinite
         statistics = {
@@ -195,7 +197,7 @@ class Calibration:
         }
         log_ratios, pull = np.empty((*scaled.shape[:2], 0), np.float32), None
         if self.signatures is not None:
-            log_ratios, pull = self.signatures.read(course, self.states, since)
+            log_ratios, pull = self.signatures.read(course, self.states, since - begin)
             unusual = np.where(
                 errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0)
             )

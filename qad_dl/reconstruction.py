@@ -152,11 +152,7 @@ def reconstruct(
             spread = np.empty_like(location)
         low, high = max(at, first), min(at + plan.stride, end)
         here, there = slice(low - first, high - first), slice(low - at, high - at)
-        held = prepared.segment[low:high]
-        location[:, here] = middle[:, there]
-        if prepared.quantity is Quantity.COUNTS:
-            nothing = -(prepared.scale.loc / prepared.scale.scale)[held][:, series].swapaxes(0, 1)  # 0 jobs, [N, R, S]
-            location[:, here] = np.maximum(middle[:, there], nothing[:, :, None])  # nobody expects less than none
+        location[:, here] = _least_none(middle[:, there], prepared, series, slice(low, high))
         spread[:, here] = wide[:, there]
         observed = np.asarray(windows.observed.all(axis=2))
         total = np.cumsum(np.pad(observed, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
@@ -168,6 +164,37 @@ def reconstruct(
         msg = f"no tick from grid position {first} on: the grid has {end}"
         raise ValueError(msg)
     return Reconstruction(first, location, spread, seen, counted)
+
+
+def reconstruct_newest(
+    model: Model, preprocess: Preprocess, prepared: Prepared, series: NDArray[np.int64]
+) -> Reconstruction:
+    """As `reconstruct` of the last tick of the grid, by the model that is for one tick.
+
+    Args:
+        model: the network cut down to its newest tick (`Bundle.newest`).
+        preprocess: cuts the windows.
+        prepared: the grid.
+        series: [N] positions of the series.
+    """
+    plan, last = preprocess.plan, len(prepared.grid.times) - 1
+    at = window_starts(preprocess, prepared.grid, last)[0]
+    windows = preprocess.cut(prepared, series, np.full(len(series), at), last - at + 1).newest(plan.context + 1)
+    middle, wide = model.run(windows.feeds())
+    observed = np.asarray(windows.observed.all(axis=2))
+    location = _least_none(middle, prepared, series, slice(last, last + 1))
+    return Reconstruction(last, location, wide, observed.sum(axis=1, dtype=np.int32)[:, None], observed[:, -1:])
+
+
+def _least_none(
+    location: NDArray[np.float32], prepared: Prepared, series: NDArray[np.int64], ticks: slice
+) -> NDArray[np.float32]:
+    """What is expected at some ticks, [N, R, H, S], which is never fewer than 0 jobs."""
+    if prepared.quantity is not Quantity.COUNTS:
+        return location
+    nothing = -(prepared.scale.loc / prepared.scale.scale)[prepared.segment[ticks]][:, series].swapaxes(0, 1)
+    least: NDArray[np.float32] = np.maximum(location, nothing[:, :, None])
+    return least
 
 
 def _padded(array: NDArray[Any]) -> NDArray[Any]:

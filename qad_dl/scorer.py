@@ -19,7 +19,7 @@ from qad_dl.bundle import Bundle, read_bundle
 from qad_dl.calibration import Errors
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.progress import counting
-from qad_dl.reconstruction import Earlier, Model, Reconstruction, reconstruct, window_starts
+from qad_dl.reconstruction import Earlier, Model, Reconstruction, reconstruct, reconstruct_newest, window_starts
 from qad_dl.results import Details, Results
 from qad_dl.scaling import Quantity, to_values
 from qad_dl.schema import REASONS
@@ -111,6 +111,7 @@ class Scorer:
         self.threads = threads or _cores()
         # Threads of ours, each with some series: those of the runtime wait for each other in every layer of a batch.
         self.model = Model(bundle.model, 1)
+        self.newest = None if bundle.newest is None else Model(bundle.newest, 1)
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> Scorer:
@@ -272,7 +273,7 @@ class Scorer:
         """Results of some series, for which the model is run from position `low` on."""
         preprocess, calibration, start = self.bundle.preprocess, self.bundle.calibration, asked.start
         prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
-        made = reconstruct(self.model, preprocess, prepared, mine, low, done)
+        made = self._reconstruct(prepared, mine, low, done)
         known = asked.earlier if low > asked.first else None
         before = None if known is None else _before(known, asked, prepared.grid.series, low)
         seen = errors_of(prepared, mine, made, preprocess.states, before)
@@ -289,6 +290,16 @@ class Scorer:
         kind = np.where(reason == 0, kind, -1).astype(np.int8)
         z = seen.z if asked.remember else None
         return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details, z)
+
+    def _reconstruct(
+        self, prepared: Prepared, series: NDArray[np.int64], low: int, done: Callable[[int], object]
+    ) -> Reconstruction:
+        """What was expected from position `low` on."""
+        if self.newest is None or low < len(prepared.grid.times) - 1:
+            return reconstruct(self.model, self.bundle.preprocess, prepared, series, low, done)
+        made = reconstruct_newest(self.newest, self.bundle.preprocess, prepared, series)
+        done(1)
+        return made
 
     def _unasked(self, asked: _Asked, series: NDArray[np.int64]) -> _Part:
         """Results of series that are retired in all ticks, for which the model is not run."""

@@ -90,6 +90,16 @@ class Windows:
     static_cat: NDArray[np.int64]
     static_num: NDArray[np.float32]
 
+    def newest(self, length: int) -> Windows:
+        """The last ticks of each, carried forward as in the whole window."""
+        values, observed, calendar = (a[:, -length:] for a in (self.values, self.observed, self.calendar))
+        return Windows(values, observed, calendar, self.static_cat, self.static_num)
+
+    def until(self, length: int) -> Windows:
+        """The first ticks of each."""
+        values, observed, calendar = (a[:, :length] for a in (self.values, self.observed, self.calendar))
+        return Windows(values, observed, calendar, self.static_cat, self.static_num)
+
     def feeds(self) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
         """Inputs by name, as the ONNX session and the torch module take them."""
         return {

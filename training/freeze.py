@@ -15,7 +15,7 @@ from qad_dl.bundle import write_bundle
 from qad_dl.calibration import find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
-from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network
+from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_newest
 from qad_dl.progress import counting
 from qad_dl.reconstruction import Model, reconstruct, window_starts
 from qad_dl.scorer import errors_of, reasons
@@ -53,6 +53,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         export_network(network, example, path)
         parity = check_parity(network, path, example)
         content = path.read_bytes()
+        newest = None if export_newest(network, example, path) is None else path.read_bytes()
     preprocess = period.preprocess
     signatures = _signatures(settings, preprocess)
     course = 0 if signatures is None else signatures.reach
@@ -86,7 +87,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         unseen = unseen_statistics(calibration, data, use, per_day)
         detection = fit_detection(calibration.score(unseen), use, per_day)
     about = _about(settings, period, parity) | {"horizons": horizons, "statistics": sorted(calibration.survival)}
-    return write_bundle(settings.bundle, content, preprocess, calibration, detection, about)
+    return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, newest)
 
 
 def exported_errors(period: Period, model: Model, course: int) -> tuple[Errors, NDArray[np.bool_]]:

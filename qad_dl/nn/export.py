@@ -12,6 +12,7 @@ import onnxruntime as ort
 import torch
 
 from qad_dl.errors import BundleError
+from qad_dl.nn.newest import NewestTick, readable_encoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +42,12 @@ DESCRIPTIONS: Final = {
 }
 
 
-def export_network(network: MaskedAutoencoder, example: Windows, path: Path) -> None:
+def export_network(network: MaskedAutoencoder | NewestTick, example: Windows, path: Path) -> None:
     """Write `path` as ONNX with a free batch axis and a fixed time axis.
 
     Args:
-        network: in evaluation mode, on the CPU.
-        example: real windows of the length that is served, at least `EXAMPLE_BATCH` of them.
+        network: on the CPU; is put into evaluation mode.
+        example: real windows of the length that it reads, at least `EXAMPLE_BATCH` of them.
         path: file to write.
     """
     feeds = {k: torch.from_numpy(v[:EXAMPLE_BATCH]) for k, v in example.feeds().items()}
@@ -73,8 +74,38 @@ def export_network(network: MaskedAutoencoder, example: Windows, path: Path) -> 
     onnx.save(model, str(path))
 
 
+def export_newest(network: MaskedAutoencoder, example: Windows, path: Path) -> float | None:
+    """Write `path` as ONNX for one tick; None, and nothing is written, where the network cannot be cut down so.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        example: real windows of the length that is served, at least `EXAMPLE_BATCH` of them.
+        path: file to write.
+
+    Returns:
+        The largest difference between it and the network over ticks from the first to the last of a window.
+
+    Raises:
+        BundleError: they say different things.
+    """
+    if readable_encoder(network) is None:
+        return None
+    length = network.shape.context + 1
+    export_network(NewestTick(network), example.newest(length), path)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = network.eval()(**{k: torch.from_numpy(v) for k, v in example.feeds().items()})
+    worst, stride = 0.0, example.values.shape[1] - network.shape.context
+    for tick in sorted({0, stride // 2, stride - 1}):
+        got = session.run(["reconstruction", "spread"], example.until(length + tick).newest(length).feeds())
+        worst = max(worst, *(_apart(e.numpy()[:, tick : tick + 1], g) for e, g in zip(expected, got, strict=True)))
+    if not worst <= PARITY_TOLERANCE:
+        raise BundleError(_differs(path, worst))
+    return worst
+
+
 def largest_difference(network: MaskedAutoencoder, path: Path, example: Windows) -> float:
-    """Largest absolute difference between torch and onnxruntime over all of `PARITY_BATCHES`; NaN if either is."""
+    """Largest absolute difference between torch and onnxruntime over all of `PARITY_BATCHES`; infinite for NaN."""
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst: list[float] = []
     for size in PARITY_BATCHES:
@@ -82,20 +113,29 @@ def largest_difference(network: MaskedAutoencoder, path: Path, example: Windows)
         with torch.no_grad():
             expected = network.eval()(**{k: torch.from_numpy(v) for k, v in feeds.items()})
         got = session.run(["reconstruction", "spread"], feeds)
-        worst += [float(np.abs(e.numpy() - g).max()) for e, g in zip(expected, got, strict=True)]
-    return float(np.max(worst))  # Python's max would lose a NaN
+        worst += [_apart(e.numpy(), g) for e, g in zip(expected, got, strict=True)]
+    return max(worst)
 
 
 def check_parity(network: MaskedAutoencoder, path: Path, example: Windows) -> float:
     """Raise `BundleError` unless torch and onnxruntime agree; return the largest difference."""
     worst = largest_difference(network, path, example)
     if not worst <= PARITY_TOLERANCE:
-        msg = (
-            f"{path}: onnxruntime and torch differ by {worst:.2g} standardised units, more than {PARITY_TOLERANCE:g}; "
-            "no bundle was written: train with the versions of constraints.txt"
-        )
-        raise BundleError(msg)
+        raise BundleError(_differs(path, worst))
     return worst
+
+
+def _differs(path: Path, worst: float) -> str:
+    return (
+        f"{path}: onnxruntime and torch differ by {worst:.2g} standardised units, more than {PARITY_TOLERANCE:g}; "
+        "no bundle was written: train with the versions of constraints.txt"
+    )
+
+
+def _apart(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The largest difference; infinite where either is NaN, which a maximum would lose."""
+    worst = float(np.abs(one - other).max())
+    return worst if np.isfinite(worst) else float("inf")
 
 
 def _tiled(array: NDArray[Any], size: int) -> NDArray[Any]:

@@ -72,27 +72,28 @@ def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
     calibration = fit_calibration(made, use, evidence, preprocess.states, n_ids, TICK.per_day)
     unseen = unseen_statistics(calibration, made, use, TICK.per_day)
     detection = fit_detection(calibration.score(unseen), use, TICK.per_day)
-    return write_bundle(
-        path, persistence(preprocess), preprocess, calibration, detection, {"horizons": list(HORIZONS), **about}
-    )
+    model, newest = persistence(preprocess, preprocess.plan.stride), persistence(preprocess, 1)
+    about = {"horizons": list(HORIZONS), **about}
+    return write_bundle(path, model, preprocess, calibration, detection, about, newest)
 
 
-def persistence(preprocess: Preprocess) -> bytes:
-    """reconstruction[:, t, i] = values[:, context + t - HORIZONS[i]], spread = 1, as ONNX."""
+def persistence(preprocess: Preprocess, outputs: int) -> bytes:
+    """reconstruction[:, t, i] = values[:, context + t - HORIZONS[i]], spread = 1, for so many ticks t, as ONNX."""
     plan, s = preprocess.plan, len(preprocess.states)
-    window = ["batch", plan.length, s]
+    length = plan.context + outputs
+    window = ["batch", length, s]
     inputs = [
         _value("values", FLOAT, window),
         _value("observed", FLOAT, window),
-        _value("calendar", FLOAT, ["batch", plan.length, 6]),
+        _value("calendar", FLOAT, ["batch", length, 6]),
         _value("static_cat", INT64, ["batch", len(preprocess.vocabularies)]),
         _value("static_num", FLOAT, ["batch", 2 * s]),
     ]
-    outputs = [_value(n, FLOAT, ["batch", plan.stride, len(HORIZONS), s]) for n in ("reconstruction", "spread")]
+    outputs = [_value(n, FLOAT, ["batch", outputs, len(HORIZONS), s]) for n in ("reconstruction", "spread")]
     constants = [_constant("one", [1]), _constant("two", [2]), _constant("f0", 0.0), _constant("f1", 1.0)]
     nodes = []
     for h in HORIZONS:
-        constants += [_constant(f"from{h}", [plan.context - h]), _constant(f"to{h}", [plan.length - h])]
+        constants += [_constant(f"from{h}", [plan.context - h]), _constant(f"to{h}", [length - h])]
         nodes.append(_node("Slice", ["values", f"from{h}", f"to{h}", "one"], f"cut{h}"))
         nodes.append(_node("Unsqueeze", [f"cut{h}", "two"], f"deep{h}"))
     axis = _text(1, "axis") + _number(3, 2) + _number(20, 2)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qad_dl.bundle import FORMAT_VERSION, MANIFEST, MODEL, PARTS, SEAL, Bundle, read_bundle, write_bundle
+from qad_dl.bundle import FORMAT_VERSION, MANIFEST, MODEL, NEWEST, PARTS, SEAL, Bundle, read_bundle, write_bundle
 from qad_dl.errors import BundleError
 from qad_dl.scorer import Scorer
 from tests.light.made_bundle import write_made_bundle
 
-FILES = (MODEL, *PARTS, MANIFEST, SEAL)
+FILES = (MODEL, NEWEST, *PARTS, MANIFEST, SEAL)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def copy(made: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, bundle: Bundle, **changes) -> str:
-    parts = {name: getattr(bundle, name) for name in ("model", "preprocess", "calibration", "detection")}
+    parts = {name: getattr(bundle, name) for name in ("model", "preprocess", "calibration", "detection", "newest")}
     about = {k: v for k, v in bundle.manifest.items() if k not in {"files", "format_version"}}
     return write_bundle(path, **(parts | changes), about=about)
 
