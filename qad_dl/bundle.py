@@ -69,6 +69,12 @@ class Bundle:
         """The newest ticks of a grid whose counts the score of its last one looks at."""
         return 1 + self.calibration.reach + self.preprocess.plan.length
 
+    @property
+    def recent(self) -> int:
+        """The newest ticks that the score of the last one looks at where the errors of those before it are known."""
+        plan = self.preprocess.plan
+        return 1 + max(plan.length, plan.day, self.calibration.reach + plan.grace)
+
 
 def write_bundle(
     path: Path,

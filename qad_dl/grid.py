@@ -97,6 +97,40 @@ class Grid:
         return replace(self, before=before, rest=rest, **parts)
 
 
+@dataclass(frozen=True)
+class Stocks:
+    """What the stock counts of all queues come to in the newest tick that arrived: was the source frozen in the next?
+
+    Attributes:
+        time: the tick.
+        fingerprint: sum of their hashes.
+        counted: whether it has any.
+    """
+
+    time: np.datetime64
+    fingerprint: int
+    counted: bool
+
+    def to_json(self) -> list[Any]:
+        """As plain JSON values; `from_json` is the inverse."""
+        return [int(self.time.astype("datetime64[s]").astype(np.int64)), str(self.fingerprint), self.counted]
+
+    @classmethod
+    def from_json(cls, data: Sequence[Any]) -> Stocks:
+        """Read what `to_json` wrote."""
+        time, fingerprint, counted = data
+        return cls(np.datetime64(int(time), "s"), int(fingerprint), bool(counted))
+
+
+def stocks_of(gathering: Gathering) -> Stocks | None:
+    """Of the newest tick that arrived; None where none did."""
+    arrived = np.flatnonzero(gathering.arrived)
+    if not arrived.size:
+        return None
+    last = arrived[-1]
+    return Stocks(gathering.times[last], int(gathering.fingerprint[last]), bool(gathering.has_stock[last]))
+
+
 def build_grid(
     rows: pa.Table | Iterable[pa.Table],
     times: Times,
@@ -150,8 +184,12 @@ def grid_of(
     downtimes: Collection[Downtime] = (),
     known: Collection[tuple[str, str, str]] = (),
     carried: Mapping[str, tuple[np.datetime64, bool]] | None = None,
+    stocks: Stocks | None = None,
 ) -> Grid:
-    """The grid of all that was gathered, which is used up by that; arguments as of `build_grid`."""
+    """The grid of all that was gathered, which is used up by that; arguments as of `build_grid`.
+
+    `stocks` are those of the newest tick that arrived before it.
+    """
     times, tick, segments = gathering.times, gathering.tick, gathering.segments
     listing = [() if _is_finer(gathering.entity) else held for _, _, held in segments]
     # Those with rows too: before its first row a queue is known because it is listed, whatever comes later.
@@ -173,7 +211,7 @@ def grid_of(
     online = _any_member(member, spans, up[of_triple] & begun, len(order))
     online |= ~_any_member(member, spans, begun, len(order))
     del up, begun
-    frozen = _frozen(gathering, RETIRED_AFTER_DAYS * tick.per_day)
+    frozen = _frozen(gathering, RETIRED_AFTER_DAYS * tick.per_day, stocks)
     quiet = _quiet(gathering, rank, len(order))
     counts, states = _counts(gathering, rank, len(order))
     counts[quiet == NEVER] = np.nan
@@ -260,7 +298,7 @@ def _counts(
     return counts, states
 
 
-def _frozen(gathering: Gathering, longest: int) -> NDArray[np.bool_]:
+def _frozen(gathering: Gathering, longest: int, stocks: Stocks | None) -> NDArray[np.bool_]:
     """Ticks whose stock counts are all equal to the last arrived tick's, [T].
 
     The sum of a 64-bit hash of (queue, prod_source, resource, state, count) over the rows with jobs is one fingerprint
@@ -271,13 +309,17 @@ def _frozen(gathering: Gathering, longest: int) -> NDArray[np.bool_]:
     Args:
         gathering: all rows of the grid, of all queues.
         longest: ticks between two that are compared, at most.
+        stocks: of the newest tick that arrived before the grid.
     """
-    fingerprint, has_stock = gathering.fingerprint, gathering.has_stock
     index = np.flatnonzero(gathering.arrived)
-    before, now = index[:-1], index[1:]
+    place, fingerprint, has_stock = index, gathering.fingerprint[index], gathering.has_stock[index]
+    if stocks is not None:
+        place = np.append(-int((gathering.times[0] - stocks.time) // gathering.tick.delta), place)
+        fingerprint = np.append(np.uint64(stocks.fingerprint), fingerprint)
+        has_stock = np.append(stocks.counted, has_stock)
+    same = (fingerprint[1:] == fingerprint[:-1]) & (has_stock[1:] | has_stock[:-1]) & (np.diff(place) <= longest)
     frozen = np.zeros(len(gathering.arrived), np.bool_)
-    frozen[now] = (fingerprint[now] == fingerprint[before]) & (has_stock[now] | has_stock[before])
-    frozen[now] &= now - before <= longest
+    frozen[place[1:]] = same
     return frozen
 
 

@@ -13,7 +13,7 @@ from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.vocab import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from qad_dl.bundle import Bundle
     from qad_dl.grid import Grid
@@ -68,30 +68,31 @@ def novel(bundle: Bundle, results: Results, store: Store) -> Novel:
         store.downtimes(),
         known,
     )
-    return novel_in(preprocess, results, grid)
+    return novel_in(preprocess, results, grid.states, [grid])
 
 
-def novel_in(preprocess: Preprocess, results: Results, grid: Grid) -> Novel:
-    """What is new to a bundle's preprocessing, of the same history as a grid that ends with the results.
+def novel_in(preprocess: Preprocess, results: Results, states: Sequence[str], grids: Iterable[Grid]) -> Novel:
+    """What is new to a bundle's preprocessing, of the history that its results are of.
 
     Args:
         preprocess: what the bundle knows.
         results: its results.
-        grid: built with its entity and selection; a day of it is looked at.
+        states: of the history.
+        grids: its series, some at a time, in grids that end with the results, built with its entity and selection: a
+            day of them is looked at, where there is a state that is not known.
     """
     known = preprocess.vocabularies[0]
     scored = (results.reason == 0).any(axis=1)
     met = [key for key, there in zip(results.series, scored, strict=True) if there]
     keys = tuple(sorted(key for key in met if known.encode("\x1f".join(key)) == UNKNOWN))
-    shown = set(results.series)
-    recent = grid.counts[:, grid.times >= grid.times[-1] - RECENT]
-    having: dict[str, tuple[str, ...]] = {}
-    for s, state in enumerate(grid.states):
-        if state not in preprocess.states:
-            rows = np.flatnonzero((recent[:, :, s] > 0).any(axis=1))
-            names = {series_called(grid.entity, grid.series[i]) for i in rows.tolist() if grid.series[i] in shown}
-            having |= {state: tuple(sorted(names))} if names else {}
-    return Novel(keys, having)
+    shown, new = set(results.series), [state for state in states if state not in preprocess.states]
+    names: dict[str, set[str]] = {state: set() for state in new}
+    for grid in grids if new else ():
+        recent = grid.counts[:, grid.times >= grid.times[-1] - RECENT]
+        for state in set(new) & set(grid.states):
+            rows = np.flatnonzero((recent[:, :, grid.states.index(state)] > 0).any(axis=1)).tolist()
+            names[state] |= {series_called(grid.entity, grid.series[i]) for i in rows if grid.series[i] in shown}
+    return Novel(keys, {state: tuple(sorted(found)) for state, found in names.items() if found})
 
 
 def series_called(entity: Sequence[str], key: tuple[str, ...]) -> str:

@@ -5,9 +5,7 @@ Windows go through onnxruntime in batches of one size, so that a reconstruction 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,14 +15,13 @@ from qad_dl.errors import BundleError
 from qad_dl.scaling import Quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     import onnxruntime as ort
     from numpy.typing import NDArray
 
     from qad_dl.grid import Grid
     from qad_dl.preprocess import Prepared, Preprocess
-    from qad_dl.schema import Times
 
 BATCH: Final = 32
 """Windows per run of the model, always this many: matrix kernels round differently for other shapes."""
@@ -47,53 +44,6 @@ class Reconstruction:
     spread: NDArray[np.float32]
     seen: NDArray[np.int32]
     counted: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """What came out before of the errors of some series and ticks, by their names and times.
-
-    Attributes:
-        series: keys, [N].
-        times: [R] `datetime64[s]`, one after the other.
-        z: [N, R, H, S] float32, see `calibration.Errors`.
-    """
-
-    series: tuple[tuple[str, ...], ...]
-    times: Times
-    z: NDArray[np.float32]
-
-    def until(self, times: Times, first: int) -> int:
-        """The position after the last of the grid's ticks from `first` on that is in here; `first` if that one is not.
-
-        Args:
-            times: of the grid.
-            first: position from which on it is wanted.
-        """
-        if not len(self.times) or not self.times[0] <= times[first] <= self.times[-1]:
-            return first
-        return int(np.searchsorted(times, self.times[-1], side="right"))
-
-    def places(self, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
-        """Where each series is in here, -1 where it is not."""
-        return np.array([self._place.get(key, -1) for key in series], np.int64)
-
-    @cached_property
-    def _place(self) -> dict[tuple[str, ...], int]:
-        return {key: i for i, key in enumerate(self.series)}
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """As plain arrays; `from_arrays` is the inverse."""
-        series = np.frombuffer(json.dumps(self.series).encode(), np.uint8)
-        return {"series": series, "times": self.times, "z": self.z}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Earlier | None:
-        """Read what `to_arrays` gave; None where there is nothing."""
-        if not arrays:
-            return None
-        series = tuple(tuple(key) for key in json.loads(arrays["series"].tobytes()))
-        return cls(series, arrays["times"], arrays["z"])
 
 
 class Model:

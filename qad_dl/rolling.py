@@ -1,28 +1,36 @@
-"""The grid of the last days kept from tick to tick: a tick adds its columns to it instead of reading a week again.
+"""The last days kept from tick to tick: a tick adds its column to them instead of reading a week again.
 
+```
+PATH.json   what is kept: series, the newest tick, and what it was made from
+PATH.ring   counts, status and errors of the newest ticks by group of series (see `ring`)
+```
 What is kept names what it was made from: the entries of the store, the metadata and the downtimes that it saw. Where
 anything else has changed since than rows after its end, it is made again from the store, so that the scores of a
 tick are those of a backtest whatever happened in between.
+
+Nothing is held for all series at once but their names and a tick's column. A tick that is killed before `save` leaves
+what was kept before it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-from dataclasses import dataclass, field, replace
+import uuid
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from qad_dl.arrow import codes_of, from_numpy, one_chunk
-from qad_dl.atomic import replacing_file
+from qad_dl.atomic import replace_file
 from qad_dl.backtest import read_history
 from qad_dl.gathering import UNSAID
-from qad_dl.grid import NEVER, Grid, build_grid, grid_of, said_of, start_gathering, times_of
-from qad_dl.rows import concat_rows, merge_rows, series_of
-from qad_dl.schema import Tick, state_order
+from qad_dl.grid import NEVER, Grid, Stocks, grid_of, said_of, start_gathering, stocks_of, times_of
+from qad_dl.ring import GROUP, Field, Ring
+from qad_dl.rows import merge_rows, seconds_of, series_of
+from qad_dl.schema import Tick, is_flow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -32,17 +40,18 @@ if TYPE_CHECKING:
 
     from qad_dl.bundle import Bundle
     from qad_dl.downtimes import Downtime
+    from qad_dl.gathering import Triple
     from qad_dl.metadata import Metadata
     from qad_dl.schema import Times
     from qad_dl.store import Store
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Version of what `save` writes; another is made again."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a grid was made from, as far as it lies before the grid's end.
+    """What is kept was made from this, as far as it lies before the end.
 
     Attributes:
         bundle: name of the bundle.
@@ -58,31 +67,222 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Rolling:
-    """A grid that can be carried on.
+class Ticks:
+    """What is said of ticks and not of series, from one lookback before the newest tick to that.
 
     Attributes:
-        grid: the ticks that a score of the newest looks at, and whether those of one lookback before it arrived.
+        arrived: [lookback + 1] whether the tick has any row.
+        frozen: whether the source was frozen.
+        ended: whether any job ended.
+    """
+
+    arrived: NDArray[np.bool_]
+    frozen: NDArray[np.bool_]
+    ended: NDArray[np.bool_]
+
+    def and_then(self, arrived: bool, frozen: bool, ended: bool) -> Ticks:
+        """With one more, without the oldest."""
+        return Ticks(
+            *(np.append(old[1:], new) for old, new in zip(vars(self).values(), (arrived, frozen, ended), strict=True))
+        )
+
+
+@dataclass(frozen=True)
+class Rolling:
+    """The newest ticks of all series, to be carried on.
+
+    Attributes:
+        path: of its files, less their suffixes.
+        tick: length of a tick.
+        entity: fields of a series' key.
+        series: keys in the order in which they came, [N].
+        states: job states, [S].
+        end: the newest tick.
+        ticks: what is said of ticks.
         source: what it was made from.
         known: (panda_queue, prod_source, resource) that have had a row so far.
         said: per queue, the tick whose row said its status last, and whether it was online.
-        newest: the rows of the newest tick that arrived.
-        memory: arrays that somebody else made of the grid; gone where the grid was made anew.
+        stocks: of the newest tick that arrived; None where none did.
+        ring: the file.
     """
 
-    grid: Grid
+    path: Path
+    tick: Tick
+    entity: tuple[str, ...]
+    series: tuple[tuple[str, ...], ...]
+    states: tuple[str, ...]
+    end: np.datetime64
+    ticks: Ticks
     source: Source
-    known: frozenset[tuple[str, str, str]]
+    known: frozenset[Triple]
     said: Mapping[str, tuple[np.datetime64, bool]]
-    newest: pa.Table
-    memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    stocks: Stocks | None
+    ring: Ring
+
+    @property
+    def groups(self) -> range:
+        """Numbers of the groups of series."""
+        return range(_groups_of(len(self.series)))
+
+    def grid(self, group: int, ticks: int) -> Grid:
+        """The newest ticks of those series of a group that are known in them, [n, ticks]: copied.
+
+        Equal to that of `backtest.read_grid` wherever a score of the newest tick looks, where `ticks` is as long as
+        that looks back (`Bundle.sight`, or `Bundle.recent` where errors are kept).
+        """
+        mine = self.series[group * GROUP : (group + 1) * GROUP]
+
+        def kept(name: str) -> NDArray[Any]:
+            return self.ring.read(name, group, self._number, ticks)[: len(mine)]
+
+        quiet, flags, counts = kept("quiet")[..., 0].copy(), kept("flags")[..., 0], kept("counts")
+        before = len(self.ticks.arrived) - ticks
+        quiet[quiet > before + np.arange(ticks)] = NEVER
+        known = (flags & _KNOWN != 0) | (quiet != NEVER)
+        here = np.flatnonzero(known.any(axis=1))
+        arrived, quiet = self.ticks.arrived[before:], quiet[here]
+        counts = np.ascontiguousarray(counts[here])
+        counts[(quiet == NEVER) | ~arrived] = np.nan
+        return Grid(
+            tick=self.tick,
+            times=self.end + (np.arange(ticks) - ticks + 1) * self.tick.delta,
+            entity=self.entity,
+            series=tuple(mine[i] for i in here),
+            states=self.states,
+            counts=counts,
+            arrived=arrived,
+            frozen=self.ticks.frozen[before:],
+            quiet=quiet,
+            online=flags[here] & _ONLINE != 0,
+            known=known[here],
+            before=self.ticks.arrived[:before],
+            rest=~self.ticks.ended[before:] & any(map(is_flow, self.states)),
+        )
+
+    def errors(self, group: int, series: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
+        """The errors of some series of a group before the newest tick, [n, reach, H S]; NaN where none are kept."""
+        kept: NDArray[np.float32] = self.ring.read("errors", group, self._number - 1, self._reach)
+        return kept[self._rows(group, series)]
+
+    def keep_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
+        """Keep the errors of some series of a group in the newest tick, [n, H S]; the others have none there."""
+        values = np.full((GROUP, 1, self.ring.fields["errors"].width), np.nan, np.float32)
+        values[self._rows(group, series), 0] = errors
+        self.ring.write("errors", group, self._number, values)
+
+    def keep_earlier_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
+        """Keep the errors of some series of a group before the newest tick, [n, reach, H S]."""
+        values = self.ring.read("errors", group, self._number - 1, self._reach).copy()
+        values[self._rows(group, series)] = errors
+        self.ring.write("errors", group, self._number - 1, values)
+
+    @property
+    def _number(self) -> int:
+        """Of the newest tick, since the epoch."""
+        return int(self.tick.index(np.array([self.end]))[0])
+
+    @property
+    def _reach(self) -> int:
+        """Ticks before a tick whose errors have a say in its score."""
+        return self.ring.fields["errors"].slots - _SPARE
+
+    def _rows(self, group: int, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
+        place = {key: i for i, key in enumerate(self.series[group * GROUP : (group + 1) * GROUP])}
+        return np.array([place[key] for key in series], np.int64)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self.ring.close()
+
+    def save(self) -> None:
+        """Say that all up to its newest tick is there; what was kept in other files is removed."""
+        self.ring.flush()
+        content = {
+            "format": FORMAT,
+            "ring": self.ring.path.name,
+            "fields": [vars(field) for field in self.ring.fields.values()],
+            "tick": self.tick.minutes,
+            "entity": self.entity,
+            "series": self.series,
+            "states": self.states,
+            "end": int(self.end.astype("datetime64[s]").astype(np.int64)),
+            "ticks": {name: flags.astype(np.int8).tolist() for name, flags in vars(self.ticks).items()},
+            "source": vars(self.source),
+            "known": sorted(self.known),
+            "said": {queue: [int(time.astype(np.int64)), online] for queue, (time, online) in self.said.items()},
+            "stocks": None if self.stocks is None else self.stocks.to_json(),
+        }
+        replace_file(_about(self.path), json.dumps(content).encode())
+        _forget_rings(self.path, self.ring.path)
 
 
-def roll(kept: Rolling | None, store: Store, bundle: Bundle, at: np.datetime64) -> tuple[Rolling, Metadata]:
-    """The grid that ends with the tick `at`, carried on from `kept` where that is the truth, else made anew.
+_KNOWN: Final = 1
+_ONLINE: Final = 2
+
+_SPARE: Final = 2
+"""Slots of errors beyond those that a score looks at: one for the tick in work, and one for the tick that is scored
+again after a kill."""
+
+
+def load(path: Path) -> Rolling | None:
+    """What `save` wrote; None where there is nothing, or nothing that this program can read: it is made again then."""
+    try:
+        found = json.loads(_about(path).read_bytes())
+        return _read(path, found) if found["format"] == FORMAT else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read(path: Path, found: Mapping[str, Any]) -> Rolling | None:
+    series, source = tuple(tuple(key) for key in found["series"]), found["source"]
+    fields = [Field(**field) for field in found["fields"]]
+    ring = Ring.open(path.with_name(found["ring"]), fields, _groups_of(len(series)))
+    if ring is None:
+        return None
+    return Rolling(
+        path=path,
+        tick=Tick(found["tick"]),
+        entity=tuple(found["entity"]),
+        series=series,
+        states=tuple(found["states"]),
+        end=np.datetime64(found["end"], "s"),
+        ticks=Ticks(**{name: np.array(flags, np.bool_) for name, flags in found["ticks"].items()}),
+        source=Source(source["bundle"], source["versions"], tuple(source["metadata"]), source["downtimes"]),
+        known=frozenset((q, s, r) for q, s, r in found["known"]),
+        said={queue: (np.datetime64(time, "s"), bool(online)) for queue, (time, online) in found["said"].items()},
+        stocks=None if found["stocks"] is None else Stocks.from_json(found["stocks"]),
+        ring=ring,
+    )
+
+
+def forget(path: Path) -> None:
+    """Remove what is kept."""
+    _about(path).unlink(missing_ok=True)
+    _forget_rings(path)
+
+
+def _groups_of(series: int) -> int:
+    """Groups of so many series, one at least."""
+    return max(1, -(-series // GROUP))
+
+
+def _about(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _forget_rings(path: Path, but: Path | None = None) -> None:
+    for ring in path.parent.glob(f"{path.name}.*.ring"):
+        if ring != but:
+            ring.unlink(missing_ok=True)
+
+
+def roll(path: Path, store: Store, bundle: Bundle, at: np.datetime64) -> tuple[Rolling, Metadata]:
+    """What is kept at `path` as of the tick `at`: carried on where that is the truth, else made anew.
+
+    Nothing is said to be kept until it is saved.
 
     Returns:
-        The grid, equal to that of `backtest.read_grid` wherever a score of `at` looks, and the metadata of its range.
+        The newest ticks, and the metadata of one lookback before `at` and of that.
 
     Raises:
         StoreError: a file of the store is damaged.
@@ -90,82 +290,22 @@ def roll(kept: Rolling | None, store: Store, bundle: Bundle, at: np.datetime64) 
     """
     start = at - bundle.preprocess.plan.lookback * store.tick.delta
     metadata, downtimes = store.metadata(start), store.downtimes()
-    source = _source(store, bundle, start, at, downtimes)
-    if kept is not None and kept.grid.times[-1] == at and kept.source == source:
+    source, kept = _source(store, bundle, start, at, downtimes), load(path)
+    if kept is not None and kept.end == at and kept.source == source:
         return kept, metadata
     rows = None if kept is None else _fresh_rows(kept, store, bundle, at, source, downtimes)
-    if kept is None or rows is None:
-        return _made(store, bundle, at, source, metadata, downtimes), metadata
-    return _carried_on(kept, rows, bundle, at, source, metadata, downtimes), metadata
-
-
-def save(path: Path, kept: Rolling) -> None:
-    """Write a grid, whole or not at all."""
-    grid = kept.grid
-    about = {
-        "format": FORMAT,
-        "tick": grid.tick.minutes,
-        "entity": grid.entity,
-        "series": grid.series,
-        "states": grid.states,
-        "source": {**vars(kept.source)},
-        "known": sorted(kept.known),
-        "said": {queue: [int(time.astype(np.int64)), online] for queue, (time, online) in kept.said.items()},
-    }
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, kept.newest.schema) as writer:
-        writer.write_table(kept.newest)
-    arrays: dict[str, Any] = {
-        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-        "newest": np.frombuffer(sink.getvalue().to_pybytes(), np.uint8),
-        "times": grid.times.astype(np.int64),
-        **{name: getattr(grid, name) for name in _ARRAYS},
-        **{_MEMORY + name: array for name, array in kept.memory.items()},
-    }
-    with replacing_file(path) as file:
-        np.savez(file, **arrays)
-
-
-_MEMORY: Final = "memory_"
-_ARRAYS: Final = ("counts", "arrived", "frozen", "quiet", "online", "known", "before")
-
-
-def load(path: Path) -> Rolling | None:
-    """What `save` wrote; None where there is nothing, or nothing that this program can read: it is made again then."""
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes())
-            if about["format"] != FORMAT:
-                return None
-            arrays = {name: file[name] for name in _ARRAYS}
-            memory = {name.removeprefix(_MEMORY): file[name] for name in file.files if name.startswith(_MEMORY)}
-            times, newest = file["times"].astype("datetime64[s]"), file["newest"].tobytes()
-        with pa.ipc.open_file(pa.py_buffer(newest)) as reader:
-            rows = reader.read_all()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pa.ArrowException):
-        return None
-    source = about["source"]
-    return Rolling(
-        grid=Grid(
-            tick=Tick(about["tick"]),
-            times=times,
-            entity=tuple(about["entity"]),
-            series=tuple(tuple(key) for key in about["series"]),
-            states=tuple(about["states"]),
-            **arrays,
-        ),
-        source=Source(source["bundle"], source["versions"], tuple(source["metadata"]), source["downtimes"]),
-        known=frozenset((q, s, r) for q, s, r in about["known"]),
-        said={queue: (np.datetime64(time, "s"), bool(online)) for queue, (time, online) in about["said"].items()},
-        newest=rows,
-        memory=memory,
-    )
+    carried = None if kept is None or rows is None else _through(kept, rows, bundle, at, metadata, downtimes)
+    if carried is not None:
+        return replace(carried, source=source), metadata
+    if kept is not None:
+        kept.ring.close()
+    return _made(path, store, bundle, at, source, metadata, downtimes), metadata
 
 
 def _source(
     store: Store, bundle: Bundle, start: np.datetime64, at: np.datetime64, downtimes: Sequence[Downtime]
 ) -> Source:
-    """What a grid of [start, at] is made from."""
+    """What is made of [start, at] is made from this."""
     end = at + store.tick.delta
     return Source(bundle.name, store.versions(start, end), store.metadata_versions(start, end), _begun(downtimes, end))
 
@@ -185,14 +325,13 @@ def _fresh_rows(
     downtimes: Collection[Downtime],
 ) -> pa.Table | None:
     """The rows since the end of `kept`; None where it cannot be carried on."""
-    grid, old = kept.grid, kept.source
-    end = grid.times[-1] + grid.tick.delta
-    ahead = int((at - grid.times[-1]) // grid.tick.delta)
+    old, end = kept.source, kept.end + kept.tick.delta
+    ahead = int((at - kept.end) // kept.tick.delta)
     held = source.metadata[:1] + tuple(said for said in source.metadata[1:] if _time_of(said) < end)
     if (
         old.bundle != bundle.name
-        or not 0 < ahead < len(grid.times)
-        or kept.newest.num_rows == 0
+        or not 0 < ahead < bundle.sight
+        or kept.stocks is None
         or not old.versions
         or old.downtimes != _begun(downtimes, end)
         or old.metadata[len(old.metadata) - len(held) :] != held
@@ -213,7 +352,89 @@ def _time_of(said: str) -> np.datetime64:
     return np.datetime64(said.partition(" ")[0], "s")
 
 
+def _through(
+    kept: Rolling,
+    rows: pa.Table,
+    bundle: Bundle,
+    at: np.datetime64,
+    metadata: Metadata,
+    downtimes: Collection[Downtime],
+) -> Rolling | None:
+    """`kept` carried on tick by tick to `at`; None where a state comes up that it has no place for."""
+    seconds = seconds_of(rows)
+    while kept.end < at:
+        now = kept.end + kept.tick.delta
+        mine = seconds == now.astype("datetime64[s]").astype(np.int64)
+        part = rows if mine.all() else rows.filter(from_numpy(mine, pa.bool_()))
+        carried = _carried_on(kept, part, bundle, metadata, downtimes)
+        if carried is None:
+            return None
+        kept = carried
+    return kept
+
+
+def _carried_on(
+    kept: Rolling, rows: pa.Table, bundle: Bundle, metadata: Metadata, downtimes: Collection[Downtime]
+) -> Rolling | None:
+    """`kept` with one tick more."""
+    preprocess, now = bundle.preprocess, kept.end + kept.tick.delta
+    gathering = start_gathering(np.array([now]), kept.tick, metadata, preprocess.entity, preprocess.select)
+    gathering.add(rows)
+    stocks = stocks_of(gathering)
+    grid = grid_of(gathering, downtimes, kept.known, kept.said, kept.stocks)
+    if not set(grid.states) <= set(kept.states):
+        return None
+    ended = not grid.at_rest()[0] and bool(grid.arrived[0])
+    flows = any(map(is_flow, grid.states))
+    series = _with_new(kept, grid.series)
+    _add_column(kept, grid, series)
+    return replace(
+        kept,
+        series=series,
+        end=now,
+        ticks=kept.ticks.and_then(bool(grid.arrived[0]), bool(grid.frozen[0]), ended and flows),
+        known=kept.known | series_of(rows),
+        said=_said(rows, kept.said),
+        stocks=stocks or kept.stocks,
+    )
+
+
+def _with_new(kept: Rolling, series: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """The series of `kept` and those that are new, which get blank groups where there is no place for them."""
+    before = set(kept.series)
+    every = (*kept.series, *(key for key in series if key not in before))
+    for group in range(len(kept.groups), _groups_of(len(every))):
+        kept.ring.add_group(group)
+    return every
+
+
+def _add_column(kept: Rolling, grid: Grid, series: Sequence[tuple[str, ...]]) -> None:
+    """Write what a grid of one tick, the one after the end of `kept`, says; of series that it does not name nothing."""
+    at = int(kept.tick.index(grid.times)[0])
+    place = {key: i for i, key in enumerate(series)}
+    rows = np.array([place[key] for key in grid.series], np.int64)
+    groups = _groups_of(len(series))
+    before = np.concatenate([kept.ring.read("quiet", g, at - 1, 1)[:, 0, 0] for g in range(groups)])
+    quiet = np.where(before == NEVER, before, before + 1)
+    quiet[rows] = np.where(grid.quiet[:, 0] == NEVER, quiet[rows], grid.quiet[:, 0])
+    flags = np.full(len(quiet), _ONLINE, np.uint8)
+    flags[rows] = _flags(grid)[:, 0]
+    counts = np.zeros((len(quiet), len(kept.states)), np.float32)
+    found = grid.counts[:, 0]
+    channels = np.array([kept.states.index(state) for state in grid.states], np.int64)
+    counts[np.ix_(rows, channels)] = np.where(np.isnan(found), 0, found)
+    for group in range(groups):
+        mine = slice(group * GROUP, (group + 1) * GROUP)
+        for name, values in (("quiet", quiet[mine, None]), ("flags", flags[mine, None]), ("counts", counts[mine])):
+            kept.ring.write(name, group, at, values[:, None])
+
+
+def _flags(grid: Grid) -> NDArray[np.uint8]:
+    return (grid.known * np.uint8(_KNOWN) + grid.online * np.uint8(_ONLINE)).astype(np.uint8)
+
+
 def _made(
+    path: Path,
     store: Store,
     bundle: Bundle,
     at: np.datetime64,
@@ -231,21 +452,69 @@ def _made(
         gathering.add(rows)
         del rows  # or it was held while the next is read
     queues, having = list(gathering.queues.place), known | set(gathering.triples.place)
-    said = said_of(gathering, queues)
+    said, stocks = said_of(gathering, queues), stocks_of(gathering)
     grid = grid_of(gathering, downtimes, known)
-    arrived, grid = grid.times[grid.arrived], _copied(grid.newest(bundle.sight))
-    newest = store.read(arrived[-1], arrived[-1] + store.tick.delta) if arrived.size else concat_rows([])
     span = store.span()
     if span is not None and span[1] > at:
         # What these entries hold of later ticks is not in the grid: it must not pass for known when they are due.
         source = replace(source, versions={})
-    return Rolling(grid, source, frozenset(having), _last_said(said, queues, times), _newest(newest, newest))
+    kept = keep(path, grid, bundle, source)
+    return replace(kept, known=frozenset(having), said=_last_said(said, queues, times), stocks=stocks)
 
 
-def _copied(grid: Grid) -> Grid:
-    """The same grid without a hold on the one that it was cut out of."""
-    arrays: dict[str, Any] = {name: np.ascontiguousarray(getattr(grid, name)) for name in ("times", *_ARRAYS)}
-    return replace(grid, **arrays)
+def keep(path: Path, grid: Grid, bundle: Bundle, source: Source) -> Rolling:
+    """What is to be kept of a grid that reaches back one lookback or more, but for what its rows told besides.
+
+    Args:
+        path: of the files, less their suffixes.
+        grid: with the entity of the bundle.
+        bundle: says how much of it is kept.
+        source: what it was made from.
+    """
+    grid = grid.newest(bundle.preprocess.plan.lookback + 1)
+    return Rolling(
+        path=path,
+        tick=grid.tick,
+        entity=grid.entity,
+        series=grid.series,
+        states=grid.states,
+        end=grid.times[-1],
+        ticks=Ticks(*(np.array(flags) for flags in (grid.arrived, grid.frozen, ~grid.at_rest()))),
+        source=source,
+        known=frozenset(),
+        said={},
+        stocks=None,
+        ring=_written(path, grid, bundle),
+    )
+
+
+def _written(path: Path, grid: Grid, bundle: Bundle) -> Ring:
+    """A new file with the newest ticks of a grid."""
+    newest, last = grid.newest(bundle.sight), int(grid.tick.index(grid.times[-1:])[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ring = Ring.create(path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.ring"), _fields(bundle, len(grid.states)))
+    for group in range(_groups_of(len(grid.series))):
+        mine = slice(group * GROUP, (group + 1) * GROUP)
+        ring.add_group(group)
+        counts = np.where(np.isnan(newest.counts[mine]), np.float32(0), newest.counts[mine])
+        parts = ("quiet", newest.quiet[mine, :, None]), ("flags", _flags(newest)[mine, :, None]), ("counts", counts)
+        for name, values in parts:
+            blank = np.full((GROUP, *values.shape[1:]), ring.fields[name].blank, values.dtype)
+            blank[: len(values)] = values
+            ring.write(name, group, last, blank)
+    return ring
+
+
+def _fields(bundle: Bundle, states: int) -> list[Field]:
+    """What is kept of each series."""
+    slots = bundle.sight + 1
+    errors = len(bundle.manifest["horizons"]) * len(bundle.preprocess.states)
+    return [
+        Field("quiet", "<i4", 1, slots, NEVER),
+        Field("flags", "|u1", 1, slots, _ONLINE),
+        Field("counts", "<f4", states, slots, 0.0),
+        Field("errors", "<f4", errors, bundle.calibration.reach + _SPARE, np.nan),
+    ]
 
 
 def _last_said(said: NDArray[np.int8], queues: Sequence[str], times: Times) -> dict[str, tuple[np.datetime64, bool]]:
@@ -254,40 +523,6 @@ def _last_said(said: NDArray[np.int8], queues: Sequence[str], times: Times) -> d
     return {
         q: (times[at], bool(said[i, at] == 1)) for i, (q, at) in enumerate(zip(queues, place, strict=True)) if at >= 0
     }
-
-
-def _carried_on(
-    kept: Rolling,
-    rows: pa.Table,
-    bundle: Bundle,
-    at: np.datetime64,
-    source: Source,
-    metadata: Metadata,
-    downtimes: Collection[Downtime],
-) -> Rolling:
-    """`kept` and the columns after its end, at the same length."""
-    grid, preprocess = kept.grid, bundle.preprocess
-    # From the newest tick that arrived, since whether the source is frozen is told by comparing with that.
-    since = times_of(kept.newest)[0]
-    new = build_grid(
-        concat_rows([kept.newest, rows]),
-        grid.tick.range(since, at + grid.tick.delta),
-        grid.tick,
-        metadata,
-        preprocess.entity,
-        preprocess.select,
-        downtimes,
-        kept.known,
-        kept.said,
-    )
-    return replace(
-        kept,
-        grid=_joined(grid, new),
-        source=source,
-        known=kept.known | series_of(rows),
-        said=_said(rows, kept.said),
-        newest=_newest(rows, kept.newest),
-    )
 
 
 def _said(rows: pa.Table, before: Mapping[str, tuple[np.datetime64, bool]]) -> dict[str, tuple[np.datetime64, bool]]:
@@ -307,90 +542,3 @@ def _said(rows: pa.Table, before: Mapping[str, tuple[np.datetime64, bool]]) -> d
     for i in np.flatnonzero(last >= 0).tolist():
         said[names[i]] = (when[last[i]], words[state[order[last[i]]]] == "online")
     return said
-
-
-def _newest(rows: pa.Table, before: pa.Table) -> pa.Table:
-    """The rows of the newest tick, those of `before` where there are none."""
-    if rows.num_rows == 0:
-        return before
-    times = times_of(rows)
-    last = times == times.max()
-    return merge_rows([rows if last.all() else rows.filter(from_numpy(last, pa.bool_()))])
-
-
-def _joined(old: Grid, new: Grid) -> Grid:
-    """The columns of `new` after the end of `old` behind those of `old`, as many in all as `old` has."""
-    length, more = len(old.times), int((new.times[-1] - old.times[-1]) // old.tick.delta)
-    series = tuple(sorted({*old.series, *new.series}))
-    states = state_order(frozenset((*old.states, *new.states)))
-    place = {key: i for i, key in enumerate(series)}
-    here, there = _rows_of(old, place), _rows_of(new, place)
-
-    def both(name: str, missing: Any) -> NDArray[Any]:
-        first, second = getattr(old, name), getattr(new, name)
-        out = np.full((len(series), length), missing, first.dtype)
-        out[here, :-more] = first[:, more:]
-        out[there, -more:] = second[:, -more:]
-        return out
-
-    quiet = _quiet(both("quiet", NEVER), more, len(old.before))
-    every = np.concatenate([old.before, old.arrived, new.arrived[-more:]])[more:]
-    arrived = every[-length:]
-    counts = _counts(old, new, series, states, more)
-    counts[(quiet == NEVER) | ~arrived] = np.nan
-    grid = Grid(
-        tick=old.tick,
-        times=old.tick.range(old.times[more], new.times[-1] + old.tick.delta),
-        entity=old.entity,
-        series=series,
-        states=states,
-        counts=counts,
-        arrived=arrived,
-        frozen=np.concatenate([old.frozen[more:], new.frozen[-more:]]),
-        quiet=quiet,
-        online=both("online", True),
-        known=both("known", False) | (quiet != NEVER),
-        before=every[:-length],
-    )
-    return _only(grid, np.flatnonzero(grid.known.any(axis=1)))
-
-
-def _rows_of(grid: Grid, place: Mapping[tuple[str, ...], int]) -> NDArray[np.int64]:
-    return np.array([place[key] for key in grid.series], np.int64)
-
-
-def _quiet(quiet: NDArray[np.int32], more: int, before: int) -> NDArray[np.int32]:
-    """Ticks since the last row: carried on through the new columns, and `NEVER` where that is one lookback ago."""
-    if quiet.shape[1] > more:
-        last = quiet[:, -more - 1]
-        passed = last[:, None] + np.arange(1, more + 1, dtype=np.int32)
-        carried = np.where(last[:, None] == NEVER, np.int32(NEVER), passed)
-        quiet[:, -more:] = np.where(quiet[:, -more:] == NEVER, carried, quiet[:, -more:])
-    quiet[quiet > before + np.arange(quiet.shape[1])] = NEVER
-    return quiet
-
-
-def _counts(
-    old: Grid, new: Grid, series: Sequence[tuple[str, ...]], states: Sequence[str], more: int
-) -> NDArray[np.float32]:
-    """Counts of both, 0 where there is no row; what is not there at all is for the caller to mark."""
-    place = {key: i for i, key in enumerate(series)}
-    out = np.zeros((len(series), len(old.times), len(states)), np.float32)
-    kept, added = slice(None, -more), slice(-more, None)
-    for grid, ticks, taken in ((old, kept, slice(more, None)), (new, added, added)):
-        rows, channels = _rows_of(grid, place), np.array([states.index(state) for state in grid.states], np.int64)
-        counts = grid.counts[:, taken]
-        if len(rows) == len(series) and len(channels) == len(states):
-            out[:, ticks] = counts
-        else:
-            out[np.ix_(rows, np.arange(out.shape[1])[ticks], channels)] = counts
-    out[np.isnan(out)] = 0
-    return out
-
-
-def _only(grid: Grid, left: NDArray[np.int64]) -> Grid:
-    """The grid with some of its series."""
-    if len(left) == len(grid.series):
-        return grid
-    parts = {name: getattr(grid, name)[left] for name in ("counts", "quiet", "online", "known")}
-    return replace(grid, series=tuple(grid.series[i] for i in left), **parts)

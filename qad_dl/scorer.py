@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from qad_dl.bundle import Bundle, read_bundle
 from qad_dl.calibration import Errors
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.progress import counting
-from qad_dl.reconstruction import Earlier, Model, Reconstruction, reconstruct, reconstruct_newest, window_starts
+from qad_dl.reconstruction import Model, Reconstruction, reconstruct, reconstruct_newest, window_starts
 from qad_dl.results import Details, Results
 from qad_dl.scaling import Quantity, to_values
 from qad_dl.schema import REASONS
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata
     from qad_dl.preprocess import Prepared
+    from qad_dl.rolling import Rolling
+    from qad_dl.schema import Times
     from qad_dl.windows import WindowPlan
 
 SERIES_BLOCK: Final = 32
@@ -48,6 +50,8 @@ MIN_SHARE: Final = 0.5
 
 WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 """Episodes per series and day of the evidence that counts where queues with something in common show it together."""
+
+_NONE: Final = np.empty((0, 0, 0, 0), np.float32)
 
 CODE: Final = {reason: i for i, reason in enumerate(REASONS)}
 
@@ -68,11 +72,21 @@ class _Part:
     kind: NDArray[np.int8]
     expected: NDArray[np.bool_]
     details: tuple[NDArray[np.float32], ...]
-    z: NDArray[np.float32] | None = None
+    z: NDArray[np.float32]
 
 
-_Block: TypeAlias = "tuple[NDArray[np.int64], int]"
+@dataclass(frozen=True)
+class _OfGroup:
+    """Results of some series at the newest tick, with their keys and whether they are known, [n, 1]."""
+
+    series: tuple[tuple[str, ...], ...]
+    known: NDArray[np.bool_]
+    part: _Part
+
+
 _Judged: TypeAlias = "tuple[NDArray[np.int64], _Part]"
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 @dataclass(frozen=True)
@@ -85,8 +99,7 @@ class _Asked:
         start: position of the first tick to score.
         first: position of the first whose error has a say.
         details: whether the per-state arrays are wanted.
-        remember: whether the errors are wanted, for `Earlier`.
-        earlier: what came out before.
+        remember: whether the errors are wanted.
     """
 
     grid: Grid
@@ -95,7 +108,6 @@ class _Asked:
     first: int
     details: bool
     remember: bool = False
-    earlier: Earlier | None = None
 
 
 class Scorer:
@@ -172,29 +184,32 @@ class Scorer:
         """
         chosen = np.arange(len(grid.series)) if only is None else only
         asked = self._asked(grid, metadata, start, details)
-        return self._joined(asked, self._judged(asked, chosen), chosen, budget)
+        judged = self._judged(asked, chosen)
+        parts = [part for _, part in judged] or [self._unasked(asked, chosen)]  # nobody is asked for
+        place = np.empty(len(grid.series), np.int64)
+        place[np.concatenate([chosen[:0], *(series for series, _ in judged)])] = np.arange(len(chosen))
+        keys, known = tuple(grid.series[i] for i in chosen), asked.grid.known[chosen, asked.start :]
+        return self._results(parts, place[chosen], keys, known, asked.grid.times[asked.start :], budget, details)
 
-    def score_last(
-        self, grid: Grid, metadata: Metadata, budget: float | None = None, earlier: Earlier | None = None
-    ) -> tuple[Results, Earlier]:
-        """Score the last tick of the grid with details, as `score_grid` does, and remember the errors it came from.
+    def score_last(self, kept: Rolling, metadata: Metadata, budget: float | None = None) -> Results:
+        """Score the newest tick of what is kept with details, as `score_grid` does, and keep the errors it came from.
 
         A tick is reconstructed from the ticks before it, so that what was made of earlier ticks stays as it is while
-        their counts and metadata do: then only the newest window of each series is run.
+        their counts and metadata do: then only the newest tick of each series is reconstructed.
 
         Args:
-            grid: as in `score_grid`; the one that `earlier` was made from, carried on.
+            kept: made and carried on with this bundle.
             metadata: what held in it.
             budget: false alarm episodes per series and day; 0.01 if not given.
-            earlier: what was remembered at a tick before.
         """
-        every, last = np.arange(len(grid.series)), len(grid.times) - 1
-        asked = replace(self._asked(grid, metadata, last, details=True), remember=True, earlier=earlier)
-        judged = self._judged(asked, every)
-        made = [(series, part.z) for series, part in judged if part.z is not None]
-        keys = tuple(grid.series[i] for series, _ in made for i in series)
-        z = np.concatenate([z for _, z in made]) if made else np.empty((0, 0, 0, 0), np.float32)
-        return self._joined(asked, judged, every, budget), Earlier(keys, asked.grid.times[asked.first :], z)
+        with counting(len(kept.groups), "model", "group") as done:
+            groups = self._each(lambda group: self._group(kept, metadata, group, done), kept.groups)
+        judged = [one for group in groups for one in group]
+        keys = [key for one in judged for key in one.series]
+        order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+        known = np.concatenate([np.empty((0, 1), np.bool_), *(one.known for one in judged)])[order]
+        times = np.array([kept.end])
+        return self._results([one.part for one in judged], order, tuple(keys[i] for i in order), known, times, budget)
 
     def _asked(self, grid: Grid, metadata: Metadata, start: int, details: bool) -> _Asked:
         """What is asked of the ticks from position `start` of a grid on, and the part of it that this looks at."""
@@ -207,15 +222,53 @@ class Scorer:
         """The results of some series, some at a time; the model is not run for those that are retired in all ticks."""
         grid, preprocess = asked.grid, self.bundle.preprocess
         retired = (grid.quiet[chosen, asked.start :] >= preprocess.plan.lookback).all(axis=1)
-        blocks = self._blocks(asked, chosen[~retired])
-        away = [chosen[retired][i : i + SERIES_BLOCK] for i in range(0, int(retired.sum()), SERIES_BLOCK)]
-        windows = sum(len(window_starts(preprocess, grid, low)) for _, low in blocks)
+        blocks, away = (_blocks(chosen[mine]) for mine in (~retired, retired))
+        windows = len(blocks) * len(window_starts(preprocess, grid, asked.first))
         with counting(windows, "model", "window") as done:
-            parts = self._each(lambda block: self._block(asked, *block, done), blocks)
-        series = [*(of for of, _ in blocks), *away]
-        return list(zip(series, [*parts, *(self._unasked(asked, of) for of in away)], strict=True))
+            parts = self._each(lambda block: self._block(asked, block, done), blocks)
+        return list(zip([*blocks, *away], [*parts, *(self._unasked(asked, of) for of in away)], strict=True))
 
-    def _each(self, judge: Callable[[_Block], _Part], blocks: Sequence[_Block]) -> list[_Part]:
+    def _group(self, kept: Rolling, metadata: Metadata, group: int, done: Callable[[int], object]) -> list[_OfGroup]:
+        """The results of a group of series at the newest tick; their errors are kept."""
+        grid, lookback = kept.grid(group, self.bundle.recent), self.bundle.preprocess.plan.lookback
+        errors, retired = kept.errors(group, grid.series), grid.quiet[:, -1] >= lookback
+        covered = ~retired & np.isfinite(errors).all(axis=(1, 2))
+        asked, out = self._asked_last(grid, metadata), []
+        if covered.any():
+            mine = np.flatnonzero(covered)
+            out.append(_of(grid, mine, self._block(asked, mine, _ignore, self._by_horizon(errors[mine]))))
+        new = [grid.series[i] for i in np.flatnonzero(~covered & ~retired)]
+        for one in self._anew(kept, metadata, group, new):
+            kept.keep_earlier_errors(group, one.series, _flat(one.part.z[:, :-1]))
+            out.append(one)
+        newest = [_flat(one.part.z[:, -1:])[:, 0] for one in out]
+        kept.keep_errors(group, [key for one in out for key in one.series], np.concatenate([errors[:0, 0], *newest]))
+        if retired.any() or not out:
+            mine = np.flatnonzero(retired)
+            out.append(_of(grid, mine, self._unasked(asked, mine)))
+        done(1)
+        return out
+
+    def _anew(self, kept: Rolling, metadata: Metadata, group: int, series: Sequence[tuple[str, ...]]) -> list[_OfGroup]:
+        """The results of series of a group whose earlier errors are not kept: all of them are made again."""
+        if not series:
+            return []
+        grid = kept.grid(group, self.bundle.sight)
+        place, asked = {key: i for i, key in enumerate(grid.series)}, self._asked_last(grid, metadata)
+        blocks = _blocks(np.array([place[key] for key in series], np.int64))
+        return [_of(grid, block, self._block(asked, block, _ignore)) for block in blocks]
+
+    def _asked_last(self, grid: Grid, metadata: Metadata) -> _Asked:
+        """The last tick of a grid is asked for."""
+        last = len(grid.times) - 1
+        return _Asked(grid, metadata, last, last - self.bundle.calibration.reach, details=True, remember=True)
+
+    def _by_horizon(self, errors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Errors as they are kept, [n, T, H S], as [n, T, H, S]."""
+        shape = (len(self.bundle.manifest["horizons"]), len(self.bundle.preprocess.states))
+        return errors.reshape(*errors.shape[:2], *shape)
+
+    def _each(self, judge: Callable[[_T], _U], blocks: Sequence[_T]) -> list[_U]:
         """What each block gives, in their order."""
         if self.threads == 1 or len(blocks) < 2:
             return [judge(block) for block in blocks]
@@ -224,39 +277,32 @@ class Scorer:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(judge, blocks))
 
-    def _blocks(self, asked: _Asked, series: NDArray[np.int64]) -> list[_Block]:
-        """Series that are scored together, and the position from which on the model is run for them."""
-        grid, earlier = asked.grid, asked.earlier
-        groups = [(series, asked.first)]
-        if earlier is not None:
-            there = earlier.places([grid.series[i] for i in series]) >= 0
-            covered = min(earlier.until(grid.times, asked.first), len(grid.times) - 1)
-            groups = [(series[there], covered), (series[~there], asked.first)]
-        return [(s[i : i + SERIES_BLOCK], low) for s, low in groups for i in range(0, len(s), SERIES_BLOCK)]
-
-    def _joined(
-        self, asked: _Asked, judged: Sequence[_Judged], chosen: NDArray[np.int64], budget: float | None
+    def _results(
+        self,
+        parts: Sequence[_Part],
+        order: NDArray[np.int64],
+        series: tuple[tuple[str, ...], ...],
+        known: NDArray[np.bool_],
+        times: Times,
+        budget: float | None,
+        details: bool = True,
     ) -> Results:
-        """The results of all parts, in the order of `chosen`."""
-        bundle, grid, budget = self.bundle, asked.grid, DEFAULT_BUDGET if budget is None else budget
-        threshold, parts = bundle.detection.threshold(budget), [part for _, part in judged]
-        place = np.empty(len(grid.series), np.int64)
-        place[np.concatenate([chosen[:0], *(series for series, _ in judged)])] = np.arange(len(chosen))
-        back = place[chosen]
+        """The results of all parts, of which `order` says which row of them each series has."""
+        bundle, budget = self.bundle, DEFAULT_BUDGET if budget is None else budget
+        threshold = bundle.detection.threshold(budget)
 
         def all_of(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(part, name) for part in parts])[back]
+            return np.concatenate([getattr(part, name) for part in parts])[order]
 
-        parts = parts or [self._unasked(asked, chosen)]  # nobody is asked for
         score = all_of("score")
         return Results(
-            entity=grid.entity,
-            series=tuple(grid.series[i] for i in chosen),
-            times=grid.times[asked.start :],
+            entity=bundle.preprocess.entity,
+            series=series,
+            times=times,
             score=score,
             flagged=score >= threshold,  # never where unscored: NaN is not above anything, whatever the budget
             reason=all_of("reason"),
-            known=grid.known[chosen, asked.start :],
+            known=known,
             expected=all_of("expected"),
             state=all_of("state"),
             direction=all_of("direction"),
@@ -266,16 +312,21 @@ class Scorer:
             budget=budget,
             threshold=threshold,
             levels=tuple((rate, bundle.detection.threshold(rate)) for rate in WEAK_RATES),
-            details=_join_details(parts, back) if asked.details else None,
+            details=_join_details(parts, order) if details else None,
         )
 
-    def _block(self, asked: _Asked, series: NDArray[np.int64], low: int, done: Callable[[int], object]) -> _Part:
-        """Results of some series, for which the model is run from position `low` on."""
+    def _block(
+        self,
+        asked: _Asked,
+        series: NDArray[np.int64],
+        done: Callable[[int], object],
+        before: NDArray[np.float32] | None = None,
+    ) -> _Part:
+        """Results of some series; where their errors before the ticks that are asked for are given, of those alone."""
         preprocess, calibration, start = self.bundle.preprocess, self.bundle.calibration, asked.start
+        low = asked.first if before is None else start
         prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
         made = self._reconstruct(prepared, mine, low, done)
-        known = asked.earlier if low > asked.first else None
-        before = None if known is None else _before(known, asked, prepared.grid.series, low)
         seen = errors_of(prepared, mine, made, preprocess.states, before)
         judged = calibration.judge(seen, start - asked.first)
         reason = reasons(preprocess.plan, prepared, mine, start, made)
@@ -288,7 +339,7 @@ class Scorer:
         details = self._details(prepared, mine, start, made, weight, reason) if asked.details else ()
         kind = judged.log_ratios.argmax(axis=2) if calibration.kinds else np.full(reason.shape, -1)
         kind = np.where(reason == 0, kind, -1).astype(np.int8)
-        z = seen.z if asked.remember else None
+        z = seen.z if asked.remember else _NONE
         return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details, z)
 
     def _reconstruct(
@@ -316,6 +367,7 @@ class Scorer:
             kind=np.full(shape, -1, np.int8),
             expected=prepared.expected[:, start:],
             details=(absent,) * 5 if asked.details else (),
+            z=_NONE,
         )
 
     def _details(
@@ -407,12 +459,6 @@ def errors_of(
     )
 
 
-def _before(earlier: Earlier, asked: _Asked, series: Sequence[tuple[str, ...]], low: int) -> NDArray[np.float32]:
-    """The remembered errors of some series at the positions [first, low)."""
-    skip = int((asked.grid.times[asked.first] - earlier.times[0]) // asked.grid.tick.delta)
-    return earlier.z[earlier.places(series), skip : skip + low - asked.first]
-
-
 def _volume(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction) -> NDArray[np.float32]:
     """Jobs by which a count is off what is expected with the most ticks hidden, the most of any state, [N, R].
 
@@ -436,6 +482,24 @@ def _leader(
         np.where(scored, state, -1).astype(np.int16),
         np.where(scored, np.take_along_axis(sign, state[:, :, None], axis=2)[:, :, 0], 0).astype(np.int8),
     )
+
+
+def _blocks(series: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Series that go from counts to scores together."""
+    return [series[i : i + SERIES_BLOCK] for i in range(0, len(series), SERIES_BLOCK)]
+
+
+def _of(grid: Grid, series: NDArray[np.int64], part: _Part) -> _OfGroup:
+    return _OfGroup(tuple(grid.series[i] for i in series), grid.known[series, -1:], part)
+
+
+def _flat(z: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Errors [n, T, H, S] as they are kept, [n, T, H S]."""
+    return z.reshape(*z.shape[:2], -1)
+
+
+def _ignore(_: int) -> None:
+    """Who is told how far a block is, where groups are counted."""
 
 
 def _join_details(parts: Sequence[_Part], back: NDArray[np.int64]) -> Details:

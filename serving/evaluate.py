@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,7 @@ from qad_dl.backtest import read_grid
 from qad_dl.bundles import label_of
 from qad_dl.errors import BundleError, ConfigError
 from qad_dl.novel import Novel, novel_in
-from qad_dl.reconstruction import Earlier
-from qad_dl.rolling import load, roll, save
+from qad_dl.rolling import roll
 from qad_dl.scorer import Scorer
 from qad_dl.tuning.file import tune_of, tuned
 
@@ -122,15 +122,15 @@ def _tuned(part: Scored) -> Scored:
 def _score(store: Store, state: State, path: Path, first: np.datetime64, last: np.datetime64, budget: float) -> Scored:
     scorer = Scorer.load(path.resolve(), THREADS)  # all files of one bundle, also while another is promoted
     bundle = scorer.bundle
-    kept_at = state.grid(bundle.name)
-    kept, metadata = roll(load(kept_at), store, bundle, last)
-    if first < last:  # the kept grid reaches back from the last tick only
-        save(kept_at, kept)
-        results = _score_range(store, scorer, first, last, budget)
-    else:
-        results, made = scorer.score_last(kept.grid, metadata, budget, Earlier.from_arrays(kept.memory))
-        save(kept_at, replace(kept, memory=made.to_arrays()))
-    unknown = novel_in(bundle.preprocess, results, kept.grid)
+    kept, metadata = roll(state.grid(bundle.name), store, bundle, last)
+    with closing(kept):
+        if first < last:  # what is kept is for the last tick only
+            results = _score_range(store, scorer, first, last, budget)
+        else:
+            results = scorer.score_last(kept, metadata, budget)
+        kept.save()
+        day = kept.tick.per_day + 1
+        unknown = novel_in(bundle.preprocess, results, kept.states, (kept.grid(group, day) for group in kept.groups))
     return Scored(path, bundle.name, results, metadata, kept.known, unknown)
 
 

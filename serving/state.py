@@ -5,7 +5,7 @@ STATE/progress.json     the newest tick that is done, and the clocks at its fetc
       troubles.json     troubles that a tick had no time left to tell
       snapshot.arrow    what was fetched for the tick in work; gone when that tick is done
       source/DAY.jsonl  what every tick's snapshot was, and why (see `qad_dl.sources.log`)
-      grids/NAME.npz    the grid of each bundle, carried on (see `qad_dl.rolling`)
+      grids/NAME.*      the newest ticks for each bundle, carried on (see `qad_dl.rolling`)
 ```
 A snapshot is written before anything is made of it: a tick that is killed later is finished from the file, with the
 very counts that it had, and nobody asks the source twice for one tick.
@@ -132,8 +132,8 @@ class State:
         return self.path / "lock"
 
     def grid(self, bundle: str) -> Path:
-        """The carried-on grid of a bundle, by its name."""
-        return self.grids / f"{bundle}.npz"
+        """What is carried on for a bundle, by its name: the path of its files less their suffixes."""
+        return self.grids / bundle
 
     @property
     def grids(self) -> Path:
@@ -171,8 +171,8 @@ class State:
 
     def forget_grids(self, bundles: set[str]) -> None:
         """Remove the grids of all bundles but these."""
-        for path in self.grids.glob("*.npz"):
-            if path.stem not in bundles:
+        for path in self.grids.iterdir():
+            if path.name.partition(".")[0] not in bundles:
                 path.unlink(missing_ok=True)
 
     def progress(self) -> Progress | None:

@@ -59,7 +59,7 @@ def test_queues_and_states_that_a_bundle_does_not_know(store: Store, scorer: Sco
     assert (found.series, found.states) == (("NEW",), ("throttled",))
     preprocess = scorer.bundle.preprocess
     grid = read_grid(store, preprocess, at(LAST), at(LAST + 1), store.metadata())
-    assert novel_in(preprocess, results, grid) == found  # as a tick of the collector has it
+    assert novel_in(preprocess, results, grid.states, [grid]) == found  # as a tick of the collector has it
 
 
 def test_nothing_is_new_of_what_it_was_trained_on(tmp_path: Path, scorer: Scorer) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +15,9 @@ import pytest
 from qad_dl.arrow import from_numpy
 from qad_dl.backtest import read_grid
 from qad_dl.downtimes import Downtime
-from qad_dl.grid import NEVER, times_of
+from qad_dl.grid import NEVER, Grid, times_of
 from qad_dl.history import normalise_jobs
-from qad_dl.reconstruction import Earlier
-from qad_dl.rolling import Rolling, load, roll, save
+from qad_dl.rolling import forget, load, roll
 from qad_dl.rows import merge_rows
 from qad_dl.schema import STATUS_CARRIED_DAYS, Tick
 from qad_dl.scorer import Scorer
@@ -65,14 +66,50 @@ def dump(rng: np.random.Generator) -> dict[str, dict[str, str]]:
     return {q: {"cloud": str(rng.choice(["DE", "FR"])), "status": str(rng.choice(["online", "test"]))} for q in listed}
 
 
+class Calibrated(SimpleNamespace):
+    """What is kept depends on this of a bundle."""
+
+    sight, recent = 70, 61
+    manifest = MappingProxyType({"horizons": (1, 6)})
+    calibration = SimpleNamespace(reach=30)
+
+
 def bundle_for(**changes: Any) -> Any:
-    return SimpleNamespace(name="made", preprocess=replace(fitted(), tick=HOUR, **changes), sight=70)
+    return Calibrated(name="made", preprocess=replace(fitted(), tick=HOUR, **changes))
 
 
-def assert_same(kept: Rolling, store: Store, bundle: Any, end: np.datetime64) -> None:
-    """All that a score of the last tick looks at is as in the grid of the whole history."""
-    whole, grid = read_grid(store, bundle.preprocess, end, end + HOUR.delta, store.metadata()), kept.grid
+class Keeper:
+    """A collector's tick after the other: each finds on the disk what the one before it saved."""
+
+    def __init__(self, path: Path, store: Store, bundle: Any) -> None:
+        self.path, self.store, self.bundle = path, store, bundle
+
+    def roll(self, position: int, save: bool = True) -> Grid:
+        """All that is kept as of a tick, its series in their order."""
+        kept, _ = roll(self.path, self.store, self.bundle, at(position))
+        with closing(kept):
+            grids = [kept.grid(group, self.bundle.sight) for group in kept.groups]
+            if save:
+                kept.save()
+        return joined(grids)
+
+    def check(self, position: int) -> None:
+        """All that a score of the last tick looks at is as in the grid of the whole history."""
+        assert_same(self.roll(position), self.store, self.bundle, at(position))
+
+
+def joined(grids: list[Grid]) -> Grid:
+    series = [key for grid in grids for key in grid.series]
+    order = sorted(range(len(series)), key=series.__getitem__)
+    names = ("counts", "quiet", "online", "known")
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(grid, name) for grid in grids])[order] for name in names}
+    return replace(grids[0], series=tuple(series[i] for i in order), **arrays)
+
+
+def assert_same(grid: Grid, store: Store, bundle: Any, end: np.datetime64) -> None:
+    whole = read_grid(store, bundle.preprocess, end, end + HOUR.delta, store.metadata())
     made = whole.newest(bundle.sight)
+    np.testing.assert_array_equal(grid.at_rest(), made.at_rest())
     assert len(grid.times) == bundle.sight
     np.testing.assert_array_equal(grid.before, made.before)
     told, mine = (np.flatnonzero(g.known[:, -1] & (g.quiet[:, -1] != NEVER)) for g in (made, grid))
@@ -106,7 +143,7 @@ def test_a_grid_that_is_carried_on_is_the_grid_of_the_whole_history(
     store.add_metadata(dump(rng), at(0))
     for position in range(FIRST):
         store.append(table(tick_rows(rng, position)))
-    kept = None
+    keeper = Keeper(tmp_path / "kept", store, bundle)
     for position in range(FIRST, 240, 2 + seed % 3):
         if rng.random() < 0.1:
             store.add_metadata(dump(rng), at(position))
@@ -116,78 +153,132 @@ def test_a_grid_that_is_carried_on_is_the_grid_of_the_whole_history(
             rows = table(tick_rows(rng, position))
             if rows.num_rows:
                 store.append(rows)
-        kept, _ = roll(kept, store, bundle, at(position))
         if position % 13 == 0:
-            assert_same(kept, store, bundle, at(position))
-            save(tmp_path / "kept", kept)
-            kept = load(tmp_path / "kept")
-            assert kept is not None
+            keeper.check(position)
+        else:
+            keeper.roll(position)
 
 
 @pytest.fixture
-def carried(tmp_path: Path) -> tuple[Store, Any, Rolling]:
-    """A store with a grid of its 30 ticks."""
+def carried(tmp_path: Path) -> Keeper:
+    """A store of 30 ticks, of which what is to be kept is kept."""
     rng = np.random.default_rng(1)
     store = Store.create(tmp_path / "store", HOUR)
     store.add_metadata(dump(rng), at(0))
     for position in range(30):
         store.append(table(tick_rows(rng, position)))
-    bundle = bundle_for()
-    return store, bundle, roll(None, store, bundle, at(29))[0]
+    keeper = Keeper(tmp_path / "kept", store, bundle_for())
+    keeper.check(29)
+    return keeper
 
 
-def test_rows_of_an_older_tick_make_it_anew(carried: tuple[Store, Any, Rolling]) -> None:
-    store, bundle, kept = carried
-    store.append(table(tick_rows(np.random.default_rng(9), 20)))
-    store.append(table(tick_rows(np.random.default_rng(9), 30)))
-    assert_same(roll(kept, store, bundle, at(30))[0], store, bundle, at(30))
+def rings(keeper: Keeper) -> list[str]:
+    return sorted(path.name for path in keeper.path.parent.glob("kept.*.ring"))
 
 
-def test_a_day_that_was_imported_again_makes_it_anew(carried: tuple[Store, Any, Rolling]) -> None:
-    store, bundle, kept = carried
-    store.put(table(tick_rows(np.random.default_rng(9), 5)))
-    assert_same(roll(kept, store, bundle, at(30))[0], store, bundle, at(30))
+def test_a_tick_is_added_to_the_file_that_is_there(carried: Keeper) -> None:
+    files = []
+    for position in range(31, 36):  # from the second on with no state that is new
+        carried.store.append(table(tick_rows(np.random.default_rng(position), position)))
+        carried.check(position)
+        files.append(rings(carried))
+    assert files[1:] == files[:-1]
 
 
-def test_a_downtime_of_the_past_makes_it_anew(carried: tuple[Store, Any, Rolling]) -> None:
-    store, bundle, kept = carried
-    store.add_downtimes([Downtime("A", at(25), at(40), "offline")])
-    assert_same(roll(kept, store, bundle, at(30))[0], store, bundle, at(30))
+def test_rows_of_an_older_tick_make_it_anew(carried: Keeper) -> None:
+    before = rings(carried)
+    carried.store.append(table(tick_rows(np.random.default_rng(9), 20)))
+    carried.store.append(table(tick_rows(np.random.default_rng(9), 30)))
+    carried.check(30)
+    assert len(rings(carried)) == 1
+    assert rings(carried) != before
 
 
-def test_metadata_of_the_past_make_it_anew(carried: tuple[Store, Any, Rolling]) -> None:
-    store, bundle, kept = carried
-    store.add_metadata(dump(np.random.default_rng(4)), at(3))
-    assert_same(roll(kept, store, bundle, at(30))[0], store, bundle, at(30))
+def test_a_day_that_was_imported_again_makes_it_anew(carried: Keeper) -> None:
+    carried.store.put(table(tick_rows(np.random.default_rng(9), 5)))
+    carried.check(30)
 
 
-def test_an_older_tick_than_the_kept_one_is_made_from_the_store(carried: tuple[Store, Any, Rolling]) -> None:
-    store, bundle, kept = carried
-    assert_same(roll(kept, store, bundle, at(27))[0], store, bundle, at(27))
+def test_a_downtime_of_the_past_makes_it_anew(carried: Keeper) -> None:
+    carried.store.add_downtimes([Downtime("A", at(25), at(40), "offline")])
+    carried.check(30)
+
+
+def test_metadata_of_the_past_make_it_anew(carried: Keeper) -> None:
+    carried.store.add_metadata(dump(np.random.default_rng(4)), at(3))
+    carried.check(30)
+
+
+def test_an_older_tick_than_the_kept_one_is_made_from_the_store(carried: Keeper) -> None:
+    carried.check(27)
+
+
+def test_a_state_that_comes_up_makes_it_anew(carried: Keeper) -> None:
+    before = rings(carried)
+    rows = tick_rows(np.random.default_rng(9), 30)
+    rows["job_status"][0] = "never_seen"
+    carried.store.append(table(rows))
+    carried.check(30)
+    assert rings(carried) != before
 
 
 def test_ticks_that_were_there_before_their_time_are_in_the_grid(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    store, bundle = Store.create(tmp_path / "store", HOUR), bundle_for()
+    store = Store.create(tmp_path / "store", HOUR)
     store.add_metadata(dump(rng), at(0))
     for position in range(68):
         store.append(table(tick_rows(rng, position)))
-    kept = None
+    keeper = Keeper(tmp_path / "kept", store, bundle_for())
     for position in range(62, 68):  # a tick that is done late: the store has those after it
-        kept = roll(kept, store, bundle, at(position))[0]
-        assert kept.grid.arrived[-1]
-        assert_same(kept, store, bundle, at(position))
+        assert keeper.roll(position).arrived[-1]
+        keeper.check(position)
 
 
-def test_what_is_damaged_is_made_anew(carried: tuple[Store, Any, Rolling], tmp_path: Path) -> None:
-    path = tmp_path / "kept"
-    assert load(path) is None
-    save(path, carried[2])
-    content = path.read_bytes()
-    assert load(path) is not None
+def test_what_a_tick_wrote_before_it_was_killed_is_as_if_it_had_not_been(carried: Keeper) -> None:
+    rng = np.random.default_rng(5)
+    for position in range(30, 110):  # once around the file
+        carried.store.append(table(tick_rows(rng, position)))
+        if position % 3:
+            carried.roll(position, save=False)
+        if position % 9 == 8:
+            assert_same(carried.roll(position - 1), carried.store, carried.bundle, at(position - 1))
+        carried.check(position)
+
+
+def test_many_series_that_come_up_by_and_by(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store", HOUR)
+    keeper = Keeper(tmp_path / "kept", store, bundle_for(select={}))
+    for position in range(8):
+        names = [f"Q{k:04d}" for k in range(100 * position, 100 * position + 250)]  # three groups, some fall silent
+        rows = {name: [] for name in ("time", "panda_queue", "prod_source", "resource", "job_status", "jobs")}
+        for name in names:
+            for column, value in zip(rows, (f"{at(position)}Z", name, "", "", "running", position + 1), strict=True):
+                rows[column].append(value)
+        store.append(table(rows))
+        keeper.check(position)
+    assert len(rings(keeper)) == 1
+
+
+def test_what_is_damaged_is_made_anew(carried: Keeper) -> None:
+    about = carried.path.with_name("kept.json")
+    content, ring = about.read_bytes(), carried.path.with_name(rings(carried)[0])
     for cut in (0, 10, len(content) // 2, len(content) - 5):
-        path.write_bytes(content[:cut])
-        assert load(path) is None
+        about.write_bytes(content[:cut])
+        assert load(carried.path) is None
+        carried.check(29)
+    about.write_bytes(content)
+    assert load(carried.path) is None  # its file is gone
+    carried.check(29)
+    os.truncate(carried.path.with_name(rings(carried)[0]), 1000)
+    assert load(carried.path) is None
+    carried.check(29)
+    assert not ring.exists()
+
+
+def test_nothing_is_left_of_what_is_forgotten(carried: Keeper) -> None:
+    forget(carried.path)
+    assert load(carried.path) is None
+    assert not list(carried.path.parent.glob("kept*"))
 
 
 def test_a_reconstruction_that_is_carried_on_gives_the_same_scores(tmp_path: Path) -> None:
@@ -199,24 +290,24 @@ def test_a_reconstruction_that_is_carried_on_gives_the_same_scores(tmp_path: Pat
     old = 2 * 144 - 3
     store.put(rows.filter(from_numpy(times < START + old * TICK.delta, pa.bool_())))
     store.add_metadata(METADATA.dumps[0], START)
-    kept, earlier = None, None
     for position in range(old, old + 45):  # over the end of a window
         now = START + position * TICK.delta
         if position % 7:
             part = rows.filter(from_numpy(times == now, pa.bool_()))
             late = history([(position, "NEW", "running", 5.0)]) if position > old + 20 else part.slice(0, 0)
             store.append(merge_rows([part, late]))
-        kept, metadata = roll(kept, store, scorer.bundle, now)
-        results, earlier = scorer.score_last(kept.grid, metadata, None, earlier)
-        save(tmp_path / "kept", replace(kept, memory=earlier.to_arrays()))
-        kept = load(tmp_path / "kept")
-        assert kept is not None
-        earlier = Earlier.from_arrays(kept.memory)
+        for save in (False, True) if position % 5 == 0 else (True,):  # the first was killed before it was done
+            kept, metadata = roll(tmp_path / "kept", store, scorer.bundle, now)
+            with closing(kept):
+                results = scorer.score_last(kept, metadata)
+                if save:
+                    kept.save()
         if position % 4 == 0 or position in (old + 21, old + 22):
             held = store.metadata()
             grid = read_grid(store, scorer.bundle.preprocess, now, now + TICK.delta, held)
             made = scorer.score_grid(grid, held, len(grid.times) - 1, details=True)
             assert results.series == made.series
-            np.testing.assert_allclose(results.score, made.score, atol=1e-9)
-            np.testing.assert_array_equal(results.reason, made.reason)
+            np.testing.assert_allclose(results.score, made.score, atol=1e-6)
+            for name in ("reason", "known", "expected", "state", "direction", "flagged"):
+                np.testing.assert_array_equal(getattr(results, name), getattr(made, name), err_msg=name)
             np.testing.assert_allclose(results.details.reconstruction, made.details.reconstruction, rtol=1e-6)

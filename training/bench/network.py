@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,13 +14,14 @@ import numpy as np
 from qad_dl.backtest import read_grid
 from qad_dl.bundle import read_bundle
 from qad_dl.reconstruction import BATCH, Model
+from qad_dl.rolling import Source, keep
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from training.bench.clock import PartClock, forget_peak, peak_mb, resident_mb
 from training.bench.flops import flops_of
 from training.bench.hooks import RANGE
 from training.bench.product import gflops, product_s
-from training.bench.windows import real_windows, tiled, until
+from training.bench.windows import real_windows, tiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,9 +82,13 @@ def scoring_rates(inputs: Mapping[str, Any]) -> dict[str, Any]:
     clock.watch(RANGE)
     start, n = len(grid.times) - ticks, len(grid.series)
     out = {"range": _rated(clock, lambda: scorer.score_grid(grid, known, start), n * ticks, inputs["seconds"])}
-    _, earlier = scorer.score_last(until(grid, len(grid.times) - 1), known)
-    out["newest"] = _rated(clock, lambda: scorer.score_last(grid, known), n, inputs["seconds"])
-    out["remembered"] = _rated(clock, lambda: scorer.score_last(grid, known, earlier=earlier), n, inputs["seconds"])
+    last = len(grid.times) - 1
+    out["newest"] = _rated(clock, lambda: scorer.score_grid(grid, known, last, details=True), n, inputs["seconds"])
+    with tempfile.TemporaryDirectory() as folder:
+        kept = keep(Path(folder) / "kept", grid, scorer.bundle, Source("", {}, (), ""))
+        with closing(kept):
+            scorer.score_last(kept, known)
+            out["remembered"] = _rated(clock, lambda: scorer.score_last(kept, known), n, inputs["seconds"])
     return {**out, "queues": n, "ticks": ticks}
 
 

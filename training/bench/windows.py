@@ -36,9 +36,3 @@ def tiled(grid: Grid, metadata: Metadata, number: int) -> tuple[Grid, Metadata]:
     known = {name: records.get(grid.series[i][0], {}) for name, i in zip(names, index, strict=True)}
     arrays = {name: getattr(grid, name)[index] for name in ("counts", "quiet", "online", "known")}
     return replace(grid, series=tuple((name,) for name in names), **arrays), Metadata.single(known)
-
-
-def until(grid: Grid, end: int) -> Grid:
-    """The first ticks of a grid."""
-    across = {name: getattr(grid, name)[:, :end] for name in ("counts", "quiet", "online", "known")}
-    return replace(grid, times=grid.times[:end], arrived=grid.arrived[:end], frozen=grid.frozen[:end], **across)
