@@ -51,7 +51,7 @@ def run_backtest(
     if not times.size:
         msg = f"the range {format_time(start)} to {format_time(end)} holds no tick: give --start before --end"
         raise ConfigError(msg)
-    _check_range(store, times[0], times[-1])
+    check_range(store, times[0], times[-1])
     metadata = store.metadata()
     grid = read_grid(store, scorer.bundle.preprocess, times[0], end, metadata)
     first = len(grid.times) - len(times)
@@ -114,7 +114,7 @@ def read_history(
     return pieces(), known
 
 
-def chosen_series(grid: Grid, queues: Sequence[str]) -> NDArray[np.int64]:
+def chosen_series(grid: Grid | Results, queues: Sequence[str]) -> NDArray[np.int64]:
     """Positions of the series that are asked for, all where none is named.
 
     A name is a queue where queues are part of the entity, else a value of the entity's first field.
@@ -133,7 +133,8 @@ def chosen_series(grid: Grid, queues: Sequence[str]) -> NDArray[np.int64]:
     return np.flatnonzero([name in set(queues) for name in names])
 
 
-def _check_range(store: Store, first: np.datetime64, last: np.datetime64) -> None:
+def check_range(store: Store, first: np.datetime64, last: np.datetime64) -> None:
+    """Raise `InputError` unless the store's history holds some of the ticks from `first` to `last`."""
     newest = newest_tick(store)
     oldest = (store.span() or (newest, newest))[0]
     if last < oldest or first > newest:

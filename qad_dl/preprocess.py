@@ -210,7 +210,7 @@ class Preprocess:
         if not in_training:
             last_row[(static_cat[:, :, 0] != UNKNOWN).any(axis=0)] = ticks
         x = self._channels(grid, last_row != NO_ROW)
-        scale = self._scales(grid, records)
+        scale = self._scales(static_cat[:, :, 0], records)
         values = np.empty_like(x)
         for d in range(len(segments)):
             at = segment == d
@@ -278,8 +278,11 @@ class Preprocess:
     def _calendar(
         self, prepared: Prepared, first_output: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        start = self.tick.index(prepared.grid.times[:1])[0]
-        return calendar(self.tick.time(start + first_output[:, None] + offsets[None, :]))
+        start, own = self.tick.index(prepared.grid.times[:1])[0], first_output
+        if (first_output == first_output[:1]).all():  # as in serving: once for all
+            own = first_output[:1]
+        made = calendar(self.tick.time(start + own[:, None] + offsets[None, :]))
+        return np.broadcast_to(made, (len(first_output), *made.shape[1:]))
 
     def _channels(self, grid: Grid, begun: NDArray[np.bool_]) -> NDArray[np.float32]:
         """`Prepared.x`: a state without a row in a tick that arrived has 0 jobs; a measurement is never made up."""
@@ -294,30 +297,33 @@ class Preprocess:
         x[~begun | ~grid.arrived] = np.nan
         return x
 
-    def _scales(self, grid: Grid, records: Sequence[Sequence[Record]]) -> Scale:
+    def _scales(self, own: NDArray[np.int64], records: Sequence[Sequence[Record]]) -> Scale:
+        """Of each series, [D, N, S]: its own by id, else that of its group, else that of all."""
         place = {name: i for i, name in enumerate(self.groups)}
-        loc = np.empty((len(records), len(grid.series), len(self.states)), np.float32)
+        known, among, every = self.series_scale, self.group_scale, self.global_scale
+        loc = np.empty((*own.shape, len(self.states)), np.float32)
         scale = np.empty_like(loc)
         for d, held in enumerate(records):
-            for n, key in enumerate(grid.series):
-                own = self.vocabularies[0].encode(_join(key))
-                group = place.get(_group(held[n]), -1)
-                if own != UNKNOWN:
-                    loc[d, n], scale[d, n] = self.series_scale.loc[own - 1], self.series_scale.scale[own - 1]
-                elif group >= 0:
-                    loc[d, n], scale[d, n] = self.group_scale.loc[group], self.group_scale.scale[group]
-                else:
-                    loc[d, n], scale[d, n] = self.global_scale.loc, self.global_scale.scale
+            mine, others = np.flatnonzero(own[d] != UNKNOWN), np.flatnonzero(own[d] == UNKNOWN)
+            loc[d, mine], scale[d, mine] = (a[own[d, mine] - 1] for a in (known.loc, known.scale))
+            group = np.array([place.get(_group(held[n]), -1) for n in others.tolist()], np.int64)
+            loc[d, others], scale[d, others] = every.loc, every.scale
+            grouped = others[group >= 0]
+            loc[d, grouped], scale[d, grouped] = (a[group[group >= 0]] for a in (among.loc, among.scale))
         return Scale(loc, scale)
 
     def _static_cat(self, grid: Grid, records: Sequence[Sequence[Record]]) -> NDArray[np.int64]:
+        """Ids of each series and of its metadata, [D, N, F]."""
         own, *fields = self.vocabularies
-        ids = [own.encode(_join(key)) for key in grid.series]
-        codes = [
-            [[i, *(v.encode(r.get(v.field, "")) for v in fields)] for i, r in zip(ids, held, strict=True)]
-            for held in records
-        ]
-        return np.array(codes, np.int64).reshape(len(records), len(grid.series), 1 + len(fields))
+        codes = np.empty((len(records), len(grid.series), 1 + len(fields)), np.int64)
+        codes[:, :, 0] = [own.encode(_join(key)) for key in grid.series]
+        for d, held in enumerate(records):
+            coded: dict[int, list[int]] = {}  # series of one queue share its record
+            for n, record in enumerate(held):
+                if id(record) not in coded:
+                    coded[id(record)] = [v.encode(record.get(v.field, "")) for v in fields]
+                codes[d, n, 1:] = coded[id(record)]
+        return codes
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` is the inverse."""

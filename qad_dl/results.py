@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,3 +72,10 @@ class Results:
     threshold: float
     levels: tuple[tuple[float, float], ...] = ()
     details: Details | None = None
+
+    def of(self, series: NDArray[np.int64]) -> Results:
+        """Some of the series, by their positions."""
+        names = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
+        arrays: dict[str, Any] = {name: getattr(self, name)[series] for name in names}
+        details = self.details and Details(*(array[series] for array in vars(self.details).values()))
+        return replace(self, series=tuple(self.series[i] for i in series.tolist()), details=details, **arrays)

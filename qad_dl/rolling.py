@@ -162,7 +162,7 @@ class Rolling:
     def errors(self, group: int, series: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
         """The errors of some series of a group before the newest tick, [n, reach, H S]; NaN where none are kept."""
         kept: NDArray[np.float32] = self.ring.read("errors", group, self._number - 1, self._reach)
-        return kept[self._rows(group, series)]
+        return kept.swapaxes(0, 1)[:, self._rows(group, series)].swapaxes(0, 1)
 
     def keep_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
         """Keep the errors of some series of a group in the newest tick, [n, H S]; the others have none there."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata
     from qad_dl.preprocess import Prepared
-    from qad_dl.rolling import Rolling
     from qad_dl.schema import Times
     from qad_dl.windows import WindowPlan
 
@@ -108,6 +107,30 @@ class _Asked:
     first: int
     details: bool
     remember: bool = False
+
+
+class Kept(Protocol):
+    """What is kept from tick to tick (`rolling.Rolling`), by groups of series."""
+
+    @property
+    def groups(self) -> range:
+        """Numbers of the groups."""
+
+    @property
+    def end(self) -> np.datetime64:
+        """The newest tick."""
+
+    def grid(self, group: int, ticks: int) -> Grid:
+        """The newest ticks of a group."""
+
+    def errors(self, group: int, series: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
+        """Errors before the newest tick, [n, reach, H S]; NaN where none are kept."""
+
+    def keep_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
+        """Keep those of the newest tick, [n, H S]."""
+
+    def keep_earlier_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
+        """Keep those of the ticks before it, [n, reach, H S]."""
 
 
 class Scorer:
@@ -191,7 +214,7 @@ class Scorer:
         keys, known = tuple(grid.series[i] for i in chosen), asked.grid.known[chosen, asked.start :]
         return self._results(parts, place[chosen], keys, known, asked.grid.times[asked.start :], budget, details)
 
-    def score_last(self, kept: Rolling, metadata: Metadata, budget: float | None = None) -> Results:
+    def score_last(self, kept: Kept, metadata: Metadata, budget: float | None = None) -> Results:
         """Score the newest tick of what is kept with details, as `score_grid` does, and keep the errors it came from.
 
         A tick is reconstructed from the ticks before it, so that what was made of earlier ticks stays as it is while
@@ -228,7 +251,7 @@ class Scorer:
             parts = self._each(lambda block: self._block(asked, block, done), blocks)
         return list(zip([*blocks, *away], [*parts, *(self._unasked(asked, of) for of in away)], strict=True))
 
-    def _group(self, kept: Rolling, metadata: Metadata, group: int, done: Callable[[int], object]) -> list[_OfGroup]:
+    def _group(self, kept: Kept, metadata: Metadata, group: int, done: Callable[[int], object]) -> list[_OfGroup]:
         """The results of a group of series at the newest tick; their errors are kept."""
         grid, lookback = kept.grid(group, self.bundle.recent), self.bundle.preprocess.plan.lookback
         errors, retired = kept.errors(group, grid.series), grid.quiet[:, -1] >= lookback
@@ -236,7 +259,7 @@ class Scorer:
         asked, out = self._asked_last(grid, metadata), []
         if covered.any():
             mine = np.flatnonzero(covered)
-            out.append(_of(grid, mine, self._block(asked, mine, _ignore, self._by_horizon(errors[mine]))))
+            out.append(_of(grid, mine, self._block(asked, mine, _ignore, self._by_horizon(errors, mine))))
         new = [grid.series[i] for i in np.flatnonzero(~covered & ~retired)]
         for one in self._anew(kept, metadata, group, new):
             kept.keep_earlier_errors(group, one.series, _flat(one.part.z[:, :-1]))
@@ -247,9 +270,9 @@ class Scorer:
             mine = np.flatnonzero(retired)
             out.append(_of(grid, mine, self._unasked(asked, mine)))
         done(1)
-        return out
+        return [replace(one, part=replace(one.part, z=_NONE)) for one in out]  # or those of all series were held
 
-    def _anew(self, kept: Rolling, metadata: Metadata, group: int, series: Sequence[tuple[str, ...]]) -> list[_OfGroup]:
+    def _anew(self, kept: Kept, metadata: Metadata, group: int, series: Sequence[tuple[str, ...]]) -> list[_OfGroup]:
         """The results of series of a group whose earlier errors are not kept: all of them are made again."""
         if not series:
             return []
@@ -263,10 +286,10 @@ class Scorer:
         last = len(grid.times) - 1
         return _Asked(grid, metadata, last, last - self.bundle.calibration.reach, details=True, remember=True)
 
-    def _by_horizon(self, errors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Errors as they are kept, [n, T, H S], as [n, T, H, S]."""
-        shape = (len(self.bundle.manifest["horizons"]), len(self.bundle.preprocess.states))
-        return errors.reshape(*errors.shape[:2], *shape)
+    def _by_horizon(self, errors: NDArray[np.float32], series: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Of errors as they are kept, [N, T, H S], those of some series, [n, T, H, S]; they stay tick by tick."""
+        mine = errors if len(series) == len(errors) else errors.swapaxes(0, 1)[:, series].swapaxes(0, 1)
+        return mine.reshape(*mine.shape[:2], len(self.bundle.manifest["horizons"]), -1)
 
     def _each(self, judge: Callable[[_T], _U], blocks: Sequence[_T]) -> list[_U]:
         """What each block gives, in their order."""
@@ -445,7 +468,9 @@ def errors_of(
     values = np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
     z, apart, first = errors(values, made.location, made.spread), _volume(prepared, series, made), made.start
     if before is not None:
-        z, first = np.concatenate([before, z], axis=1), made.start - before.shape[1]
+        # Tick by tick, as they were kept and as they are going to be averaged.
+        z = np.concatenate([before.swapaxes(0, 1), z.swapaxes(0, 1)]).swapaxes(0, 1)
+        first = made.start - before.shape[1]
         apart = np.pad(apart, ((0, 0), (before.shape[1], 0)))
     since = max(0, first - 1)  # a stop is a fall from the tick before
     x = np.where(prepared.usable[series, since:, None], prepared.x[series, since:], np.float32(np.nan))

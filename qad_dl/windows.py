@@ -127,10 +127,14 @@ def carry_forward(
         The values, finite everywhere, and the mask as float32.
     """
     observed = observed & np.isfinite(values)
-    if observed.all():
+    some = np.flatnonzero(~observed.all(axis=(1, 2)))
+    if not some.size:
         return values, np.ones_like(values, np.float32)
-    length = values.shape[1]
-    place = np.where(observed, np.arange(length)[None, :, None], -1)
+    if len(some) < len(values):
+        out = values.astype(np.float32)  # a copy
+        out[some], _ = carry_forward(values[some], observed[some])
+        return out, observed.astype(np.float32)
+    place = np.where(observed, np.arange(values.shape[1], dtype=np.int16)[None, :, None], np.int16(-1))
     last = np.maximum.accumulate(place, axis=1)
-    carried = np.take_along_axis(values, np.maximum(last, 0), axis=1)
+    carried = np.take_along_axis(values, np.maximum(last, 0).astype(np.int64), axis=1)
     return np.where(last >= 0, carried, np.float32(0)).astype(np.float32), observed.astype(np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ import numpy as np
 from qad_dl.backtest import read_grid
 from qad_dl.bundles import label_of
 from qad_dl.errors import BundleError, ConfigError
-from qad_dl.novel import Novel, novel_in
-from qad_dl.rolling import roll
+from qad_dl.one_tick import score_kept
 from qad_dl.scorer import Scorer
 from qad_dl.tuning.file import tune_of, tuned
 
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qad_dl.metadata import Metadata, Record
+    from qad_dl.novel import Novel
     from qad_dl.results import Results
     from qad_dl.store import Store
     from qad_dl.tuning.file import Tune
@@ -122,16 +121,10 @@ def _tuned(part: Scored) -> Scored:
 def _score(store: Store, state: State, path: Path, first: np.datetime64, last: np.datetime64, budget: float) -> Scored:
     scorer = Scorer.load(path.resolve(), THREADS)  # all files of one bundle, also while another is promoted
     bundle = scorer.bundle
-    kept, metadata = roll(state.grid(bundle.name), store, bundle, last)
-    with closing(kept):
-        if first < last:  # what is kept is for the last tick only
-            results = _score_range(store, scorer, first, last, budget)
-        else:
-            results = scorer.score_last(kept, metadata, budget)
-        kept.save()
-        day = kept.tick.per_day + 1
-        unknown = novel_in(bundle.preprocess, results, kept.states, (kept.grid(group, day) for group in kept.groups))
-    return Scored(path, bundle.name, results, metadata, kept.known, unknown)
+    tick = score_kept(state.grid(bundle.name), store, scorer, last, budget)
+    # What is kept is of the last tick only: where ticks were missed, all that are due are scored from the store.
+    results = tick.results if first == last else _score_range(store, scorer, first, last, budget)
+    return Scored(path, bundle.name, results, tick.metadata, tick.known, tick.unknown)
 
 
 def _score_range(store: Store, scorer: Scorer, first: np.datetime64, last: np.datetime64, budget: float) -> Results:
