@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -137,16 +138,24 @@ class Scorer:
     """A verified bundle, ready to score."""
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
-        """Start the runtime; `threads` of 0 is one per core.
+        """Take a bundle; `threads` of 0 is one per core."""
+        self.bundle = bundle
+        # Threads of ours, each with some series: those of the runtime wait for each other in every layer of a batch.
+        self.threads = threads or _cores()
+
+    @cached_property
+    def model(self) -> Model:
+        """The network, started when it is needed first.
 
         Raises:
-            BundleError: onnxruntime cannot load the model.
+            BundleError: onnxruntime cannot load it.
         """
-        self.bundle = bundle
-        self.threads = threads or _cores()
-        # Threads of ours, each with some series: those of the runtime wait for each other in every layer of a batch.
-        self.model = Model(bundle.model, 1)
-        self.newest = None if bundle.newest is None else Model(bundle.newest, 1)
+        return Model(self.bundle.model, 1)
+
+    @cached_property
+    def newest(self) -> Model | None:
+        """The network for one tick, likewise."""
+        return None if self.bundle.newest is None else Model(self.bundle.newest, 1)
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> Scorer:
@@ -369,7 +378,7 @@ class Scorer:
         self, prepared: Prepared, series: NDArray[np.int64], low: int, done: Callable[[int], object]
     ) -> Reconstruction:
         """What was expected from position `low` on."""
-        if self.newest is None or low < len(prepared.grid.times) - 1:
+        if low < len(prepared.grid.times) - 1 or self.newest is None:
             return reconstruct(self.model, self.bundle.preprocess, prepared, series, low, done)
         made = reconstruct_newest(self.newest, self.bundle.preprocess, prepared, series)
         done(1)

@@ -34,7 +34,7 @@ MIN_STATES: Final = 8
 """With fewer of the states that were learned from, what is missing would be taken for quiet: no signatures then."""
 
 
-BLOCK: Final = 32
+BLOCK: Final = 128
 """Series that go through the network together."""
 
 SURVIVAL_SCORES: Final = np.arange(0.0, 4.01, 0.25)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -37,6 +37,10 @@ SUFFIX: Final = ".parquet"
 
 _NAMES: Final = [field.name for field in JOBS_SCHEMA if pa.types.is_dictionary(field.type)]
 _MS: Final = 1000
+
+
+FOOTERS: Final = 2048
+"""Footers that a process remembers: a day of ticks has 144 files, and a tick asks for their spans more than once."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,18 @@ def encode(rows: pa.Table, tick_minutes: int, *, whole: bool) -> bytes:
 
 
 def read_footer(path: Path) -> DayFile:
-    """Read what the footer says.
+    """Read what the footer says; of a file that is still the one that was read before, remembered.
 
     Raises:
         FileNotFoundError: the file has gone.
         StoreError: it is damaged or of another format.
     """
+    found = path.stat()
+    return _footer(path, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=FOOTERS)
+def _footer(path: Path, *_version: int) -> DayFile:
     return _read(path, with_rows=False)
 
 
