@@ -82,8 +82,10 @@ def counts(array: Any, *, text: bool) -> NDArray[np.float64]:
     _refuse(_nulls(array), lambda _: "jobs is missing")
     if _is_text(array.type):
         numbers = _parse_counts(array) if text else _no_number(array)
+    elif _is_number(array.type) and not pa.types.is_decimal(array.type):
+        numbers = to_numpy(array).astype(np.float64)
     elif _is_number(array.type):
-        numbers = to_numpy(array.cast(pa.float64(), safe=False))
+        numbers = to_numpy(array.cast(pa.float64(), safe=False))  # which loads Arrow's functions
     else:
         _no_number(array)
     wrong = ~np.isfinite(numbers) | (numbers < 0)
@@ -147,7 +149,10 @@ def _encode(array: Any) -> tuple[NDArray[np.int32], list[str]]:
     """Text or a dictionary of text as codes (-1 is null) and the values they stand for."""
     coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     codes = codes_of(coded)
-    values = coded.dictionary.cast(pa.string()).to_pylist()
+    words = coded.dictionary
+    if words.type != pa.string():
+        words = words.cast(pa.string())  # which loads Arrow's functions
+    values = words.to_pylist()
     empty = np.array([value is None for value in values] + [False])  # a null inside the dictionary
     if empty.any():
         codes = np.where(empty[codes], -1, codes)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-GROUP: Final = 256
-"""Series that are read together: a few MB of a week, and few enough calls for a hundred thousand of them."""
+GROUP: Final = 128
+"""Series that are read together: a few MB of the newest days, and few calls even for a hundred thousand of them."""
 
 
 @dataclass(frozen=True)

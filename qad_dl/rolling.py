@@ -198,7 +198,7 @@ class Rolling:
         """Say that all up to its newest tick is there; what was kept in other files is removed."""
         self.ring.flush()
         content = {
-            "format": FORMAT,
+            "format": [FORMAT, GROUP],
             "ring": self.ring.path.name,
             "fields": [vars(field) for field in self.ring.fields.values()],
             "tick": self.tick.minutes,
@@ -228,7 +228,7 @@ def load(path: Path) -> Rolling | None:
     """What `save` wrote; None where there is nothing, or nothing that this program can read: it is made again then."""
     try:
         found = json.loads(_about(path).read_bytes())
-        return _read(path, found) if found["format"] == FORMAT else None
+        return _read(path, found) if found["format"] == [FORMAT, GROUP] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -59,6 +59,11 @@ def concat_rows(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.Table.from_arrays([_join(full, field) for field in JOBS_SCHEMA], schema=JOBS_SCHEMA)
 
 
+def conforming(table: pa.Table) -> pa.Table:
+    """A table with the columns of `JOBS_SCHEMA` in its types; casting loads Arrow's functions, which takes a while."""
+    return table if table.schema.equals(JOBS_SCHEMA) else table.cast(JOBS_SCHEMA)
+
+
 def merge_rows(tables: Sequence[pa.Table]) -> pa.Table:
     """Merge tables into a canonical one; of rows with the same time, series and state the last one counts.
 

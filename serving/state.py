@@ -23,7 +23,7 @@ import pyarrow as pa
 from qad_dl.atomic import replace_file
 from qad_dl.downtimes import Downtime, format_downtimes, parse_downtimes
 from qad_dl.errors import ConfigError, StoreError
-from qad_dl.rows import JOBS_SCHEMA, seconds_of
+from qad_dl.rows import JOBS_SCHEMA, conforming, seconds_of
 from qad_dl.sources.log import Fetched, SourceLog
 from qad_dl.timeparse import format_time, parse_time
 
@@ -223,7 +223,7 @@ class State:
         sink = pa.BufferOutputStream()
         schema = JOBS_SCHEMA.with_metadata({"qad.tick": json.dumps(about)})
         with pa.ipc.new_file(sink, schema) as writer:
-            writer.write_table(collected.rows.cast(JOBS_SCHEMA).replace_schema_metadata(schema.metadata))
+            writer.write_table(conforming(collected.rows).replace_schema_metadata(schema.metadata))
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self._snapshot, sink.getvalue().to_pybytes())
 

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from qad_dl.arrow import from_numpy, one_chunk, to_numpy
 from qad_dl.errors import StoreError
-from qad_dl.rows import JOBS_SCHEMA, empty_rows, seconds_of, series_of
+from qad_dl.rows import JOBS_SCHEMA, conforming, empty_rows, seconds_of, series_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -136,7 +136,7 @@ def _rows(file: pq.ParquetFile) -> pa.Table:
     kind = JOBS_SCHEMA.field("time").type
     seconds = from_numpy(to_numpy(one_chunk(table.column("time"))) // _MS, kind)
     table = table.set_column(0, JOBS_SCHEMA.field("time"), seconds)
-    return table if table.schema.equals(JOBS_SCHEMA) else table.cast(JOBS_SCHEMA)  # which loads Arrow's functions
+    return conforming(table)
 
 
 def _parse(footer: Mapping[bytes, bytes], rows: pa.Table, path: Path) -> DayFile:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -321,7 +322,9 @@ class Store:
             low, high = day.astype("datetime64[s]"), (day + np.timedelta64(1, "D")).astype("datetime64[s]")
             if high <= start or low >= end:
                 continue
-            tables = [entry.rows for entry in self._log(day).snapshot(read_rows).entries]
+            # Of a day that is not over every tick has a file, and of these a range may want few.
+            read = read_rows if start <= low and high <= end else partial(_read_if_within, start=start, end=end)
+            tables = [entry.rows for entry in self._log(day).snapshot(read).entries]
             rows = tables[0] if len(tables) == 1 else merge_rows(tables)
             del tables  # or two days were held while the next one is read
             if low < start or end < high:
@@ -331,6 +334,12 @@ class Store:
                 yield rows
             del rows
             pa.default_memory_pool().release_unused()  # Arrow would keep what a day took
+
+
+def _read_if_within(path: Path, start: np.datetime64, end: np.datetime64) -> DayFile:
+    """An entry of a day, without rows where none of them is in [start, end)."""
+    footer = read_footer(path)
+    return read_rows(path) if footer.first < end and start <= footer.last else footer
 
 
 def _read_settings(path: Path) -> int:
