@@ -282,7 +282,7 @@ class Preprocess:
         if (first_output == first_output[:1]).all():  # as in serving: once for all
             own = first_output[:1]
         made = calendar(self.tick.time(start + own[:, None] + offsets[None, :]))
-        return np.broadcast_to(made, (len(first_output), *made.shape[1:]))
+        return np.repeat(made, len(first_output) // len(made), axis=0)
 
     def _channels(self, grid: Grid, begun: NDArray[np.bool_]) -> NDArray[np.float32]:
         """`Prepared.x`: a state without a row in a tick that arrived has 0 jobs; a measurement is never made up."""

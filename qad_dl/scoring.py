@@ -111,10 +111,12 @@ def _by_products(z: NDArray[np.float32], how: Evidence, since: int) -> NDArray[n
     age = np.arange(since, ticks)[:, None] - np.arange(ticks)
     there = (age >= 0) & (age < how.ticks)
     out = np.empty((n, ticks - since, len(how.channels), s), np.float32)
-    side_by_side = {
-        h: z[:, :, h].astype(np.float64).swapaxes(0, 1).reshape(ticks, n * s) for h in {c.horizon for c in how.channels}
-    }
+    averaged = {c.horizon for c in how.channels if c.weight < 1}
+    side_by_side = {h: z[:, :, h].astype(np.float64).swapaxes(0, 1).reshape(ticks, n * s) for h in averaged}
     for p, channel in enumerate(how.channels):
+        if channel.weight == 1:
+            out[:, :, p] = np.round(z[:, since:, channel.horizon].astype(np.float64), 5)
+            continue
         weights = np.where(there, channel.weight * (1 - channel.weight) ** np.maximum(age, 0), 0.0)
         averages = np.round(weights @ side_by_side[channel.horizon], 5)
         out[:, :, p] = averages.reshape(ticks - since, n, s).swapaxes(0, 1)

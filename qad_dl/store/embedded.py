@@ -27,7 +27,7 @@ from qad_dl.arrow import from_numpy
 from qad_dl.atomic import TEMPORARY, clock, create_file, sweep
 from qad_dl.downtimes import Downtime, declared_now, format_downtimes, parse_downtimes
 from qad_dl.errors import StoreError
-from qad_dl.rows import concat_rows, merge_rows, seconds_of, split_days
+from qad_dl.rows import concat_rows, conforming, merge_rows, seconds_of, split_days
 from qad_dl.schema import Tick
 from qad_dl.store.dayfile import FORMAT, SUFFIX, DayFile, encode, read_footer, read_rows
 from qad_dl.store.dumps import add_dump, dump_versions, read_dumps
@@ -118,11 +118,13 @@ class Store:
         Raises:
             StoreError: a time is off the ticks, or a file cannot be written or is damaged.
         """
+        rows = conforming(rows)
         self._check(rows)
         return sum(self._put_day(day, part) for day, part in split_days(rows))
 
     def append(self, rows: pa.Table) -> None:
         """Add rows as one small file per day: what a collector does at each tick. Merges as `put`."""
+        rows = conforming(rows)  # Parquet has no seconds: what is read from a file has others
         self._check(rows)
         for day, part in split_days(rows):
             content = encode(merge_rows([part]), self.tick.minutes, whole=False)

@@ -27,7 +27,16 @@ class Bench:
         made.mkdir()
         for name, place in (("store", world.store), ("jobs.parquet", world.jobs), ("bundle", bundle)):
             (made / name).symlink_to(place)
-        small = ["queues=9", "world.days=10", "rows=20000", "seconds=0.05", "batches=[8,32]", "keys=[4]", "repeats=1"]
+        small = [
+            "queues=9",
+            "base=9",
+            "world.days=10",
+            "rows=20000",
+            "seconds=0.05",
+            "batches=[8,32]",
+            "keys=[4]",
+            "repeats=1",
+        ]
         sizes = [f"sizes.smoke.{one}" for one in (*small, f"made={made}")]
         self.words = ["scale=smoke", "attempts=1", f"work={folder}", f"baseline={folder / 'base.json'}", *sizes]
 
@@ -57,6 +66,15 @@ def test_a_cold_tick_and_its_parts(bench: Bench) -> None:
     assert sum(part["grown_mb"] for part in tick["parts"].values()) < tick["whole"]["peak_mb"] * 1.2
 
 
+def test_a_tick_that_finds_what_was_kept(bench: Bench) -> None:
+    tick = bench.result("3/300")
+    assert tick["number"] == 300
+    assert tick["rows"] == 300
+    assert tick["scored"] > 200
+    assert {"what is kept", "the tick's column", "network", "calibration", "write"} <= set(tick["parts"])
+    assert tick["kept_bytes"] > 300 * 1e4
+
+
 def test_rates(bench: Bench, bundle: Path) -> None:
     rates = bench.result("4/tcn")
     assert [one["batch"] for one in rates["network"]["batches"]] == [8, 32]
@@ -78,7 +96,7 @@ def test_what_has_been_measured_is_kept_and_a_loss_fails(bench: Bench) -> None:
     kept = json.loads(path.read_text())
     done = bench()
     assert done.returncode == 0, done.stdout
-    assert "6 parts, 6 are there" in done.stderr
+    assert "7 parts, 7 are there" in done.stderr
     (one,) = kept.values()
     assert one["made"]["command"] == "make bench-baseline"
     assert one["made"]["numpy"] == version("numpy")

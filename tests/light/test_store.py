@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -189,6 +190,16 @@ def test_known_series_are_those_of_earlier_days(store: Store) -> None:
     assert store.known_series(t("2020-01-02")) == {("A", "managed", "")}
     assert store.known_series(t("2020-01-02T23:50")) == {("A", "managed", "")}
     assert store.known_series(t("2020-01-03")) == {("A", "managed", ""), ("B", "", ""), ("C", "", "")}
+
+
+def test_rows_with_other_units_are_the_same_rows(store: Store, tmp_path: Path) -> None:
+    rows = table([("2026-01-05T00:00", "A", 5.0), ("2026-01-05T00:10", "A", 6.0)])
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    read = pq.read_table(tmp_path / "rows.parquet")
+    assert read.schema.field("time").type != rows.schema.field("time").type  # Parquet has no seconds
+    store.append(read)
+    assert content(store).equals(merge_rows([rows]))
+    assert store.put(read) == 0
 
 
 def test_ticks_are_appended_read_and_compacted(store: Store) -> None:

@@ -16,7 +16,9 @@ from training.bench.cost import SAID
 WORK: Final = {
     "product": "training.bench.product:measure_product",
     "growing": "training.bench.grown:grow",
+    "growing kept": "training.bench.kept:grow_kept",
     "tick": "training.bench.tick:score_in_parts",
+    "kept tick": "training.bench.kept:score_in_parts",
     "network": "training.bench.network:network_rates",
     "scoring": "training.bench.network:scoring_rates",
     "training": "training.bench.training_rate:train",

@@ -30,12 +30,19 @@ def grow(inputs: Mapping[str, Any]) -> dict[str, Any]:
     at = np.datetime64(inputs["at"], "s")
     source, path = Store.open(Path(inputs["source"])), Path(inputs["path"])
     grown_store(source, path, int(inputs["number"]), at, inputs["field"])
-    copies = _copies(source, int(inputs["number"]), at, inputs["field"])
-    for i in range(int(inputs.get("later", 0))):
-        time = at + (i + 1) * source.tick.delta
-        rows = concat_rows(list(_grown(source, time, time + source.tick.delta, copies, inputs["field"])))
-        pq.write_table(rows, path.with_name(f"{i}.parquet"))
+    copies = copies_of(source, int(inputs["number"]), at, inputs["field"])
+    write_later(source, path, at, int(inputs.get("later", 0)), copies, inputs["field"])
     return {}
+
+
+def write_later(
+    source: Store, path: Path, at: np.datetime64, later: int, copies: list[tuple[int, frozenset[str]]], field: str
+) -> None:
+    """The ticks after `at` of copies of a store, each as a file of rows beside the store at `path`."""
+    for i in range(later):
+        time = at + (i + 1) * source.tick.delta
+        rows = concat_rows(list(grown_rows(source, time, time + source.tick.delta, copies, field)))
+        pq.write_table(rows, path.with_name(f"{i}.parquet"))
 
 
 def grown_store(source: Store, path: Path, number: int, at: np.datetime64, field: str) -> Store:
@@ -54,29 +61,29 @@ def grown_store(source: Store, path: Path, number: int, at: np.datetime64, field
     """
     tick, store = source.tick, Store.create(path, source.tick)
     today, first = at.astype("datetime64[D]"), at.astype("datetime64[D]") - np.timedelta64(7, "D")
-    copies = _copies(source, number, at, field)
+    copies = copies_of(source, number, at, field)
     for day in np.arange(first, today):
-        parts = _grown(source, day.astype("datetime64[s]"), (day + 1).astype("datetime64[s]"), copies, field)
+        parts = grown_rows(source, day.astype("datetime64[s]"), (day + 1).astype("datetime64[s]"), copies, field)
         for i, part in enumerate(parts):
             if i == 0:
                 store.put(part)
             else:
                 store.append(part)
     for time in tick.range(today.astype("datetime64[s]"), at + tick.delta):
-        store.append(concat_rows(list(_grown(source, time, time + tick.delta, copies, field))))
+        store.append(concat_rows(list(grown_rows(source, time, time + tick.delta, copies, field))))
     records = source.metadata().at(at)
-    known = {_named(queue, copy): record for copy, _ in copies for queue, record in records.items()}
+    known = {named(queue, copy): record for copy, _ in copies for queue, record in records.items()}
     store.add_metadata(known, first.astype("datetime64[s]"))
     return store
 
 
-def _copies(source: Store, number: int, at: np.datetime64, field: str) -> list[tuple[int, frozenset[str]]]:
+def copies_of(source: Store, number: int, at: np.datetime64, field: str) -> list[tuple[int, frozenset[str]]]:
     """(copy, names of its queues or series) that make up `number`."""
     have = sorted(_keys(source.read(at - np.timedelta64(7, "D"), at + source.tick.delta), field)[1])
     return [(i // len(have), frozenset(have[: number - i])) for i in range(0, number, len(have))]
 
 
-def _grown(
+def grown_rows(
     source: Store, start: np.datetime64, end: np.datetime64, copies: list[tuple[int, frozenset[str]]], field: str
 ) -> Iterator[pa.Table]:
     """The rows of [start, end) in pieces of many copies."""
@@ -109,10 +116,11 @@ def _keys(rows: pa.Table, field: str) -> tuple[NDArray[np.int64], list[str]]:
 def _renamed(rows: pa.Table, copy: int) -> pa.Table:
     """The same rows of queues of other names; the first copy keeps its own."""
     array = one_chunk(rows.column("panda_queue"))
-    names = [_named(name, copy) for name in array.dictionary.to_pylist()]
+    names = [named(name, copy) for name in array.dictionary.to_pylist()]
     at = JOBS_SCHEMA.get_field_index("panda_queue")
     return rows.set_column(at, JOBS_SCHEMA.field(at), dictionary_column(codes_of(array), names))
 
 
-def _named(queue: str, copy: int) -> str:
+def named(queue: str, copy: int) -> str:
+    """The name of a copy of a queue."""
     return f"{queue}~{copy:04d}" if copy else queue

@@ -27,6 +27,31 @@ TICK: Final[Hooks] = (
 )
 """Of a tick or a range that is scored from a store."""
 
+KEPT: Final[Hooks] = (
+    ("qad_dl.scorer:read_bundle", "bundle"),
+    ("qad_dl.reconstruction:_session", "bundle"),
+    ("qad_dl.store:Store.metadata", "metadata"),
+    ("qad_dl.store:Store.downtimes", "metadata"),
+    ("qad_dl.store:Store.added", "read"),
+    ("qad_dl.rolling:load", "what is kept"),
+    ("qad_dl.rolling:Rolling.grid", "what is kept"),
+    ("qad_dl.rolling:Rolling.errors", "what is kept"),
+    ("qad_dl.rolling:Rolling.keep_errors", "what is kept"),
+    ("qad_dl.rolling:Rolling.save", "what is kept"),
+    ("qad_dl.rolling:_through", "the tick's column"),
+    ("qad_dl.preprocess:Preprocess.prepare", "prepare"),
+    ("qad_dl.preprocess:Preprocess.cut", "windows"),
+    ("qad_dl.reconstruction:Model.run", "network"),
+    ("qad_dl.scorer:errors_of", "calibration"),
+    ("qad_dl.scorer:reasons", "calibration"),
+    ("qad_dl.calibration:Calibration.judge", "calibration"),
+    ("qad_dl.calibration:Calibration.score", "calibration"),
+    ("qad_dl.calibration:Calibration.leading", "calibration"),
+    ("qad_dl.scores_file:scores_table", "write"),
+    ("qad_dl.scores_file:write_table", "write"),
+)
+"""Of a tick that finds what the one before it kept."""
+
 RANGE: Final[Hooks] = (
     ("qad_dl.preprocess:Preprocess.prepare", "prepare"),
     ("qad_dl.preprocess:Preprocess.cut", "windows"),

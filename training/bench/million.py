@@ -32,19 +32,17 @@ class PerSeries:
 
 
 def per_series(results: Mapping[str, Mapping[str, Any] | None]) -> list[PerSeries]:
-    """A cold tick from the store, and the network with what was remembered; what has not been measured is left out."""
+    """A tick that finds what the one before it kept, and the same in a process that stays; only what was measured."""
     ways, sizes, rates = [], reached(results), results.get("row/4/tcn")
     if len(sizes) >= 2:
         small, large = sizes[0], sizes[-1]
         number = large["number"] - small["number"]
         cpu = (large["whole"]["least_cpu_s"] - small["whole"]["least_cpu_s"]) / number
         memory = (large["whole"]["peak_mb"] - small["whole"]["peak_mb"]) / number
-        ways.append(PerSeries("a cold tick from the store", cpu, memory))
+        ways.append(PerSeries("a tick as a process of its own", cpu, memory))
         if rates is not None:
             remembered = 1 / rates["scoring"]["remembered"]["per_s"]
-            ways.append(
-                PerSeries("the newest tick in a process that stays, earlier ones remembered", remembered, memory)
-            )
+            ways.append(PerSeries("scoring alone, in a process that stays", remembered, memory))
     return ways
 
 
@@ -92,12 +90,20 @@ def _bytes(
     kept = of_day * n * asked["history_days"] / 1e9
     rows = int(world["rows"]) / int(world["ticks"]) / series * n
     money = kept * price["gb_month"]
+    state = _kept_bytes(results)
     return (
         f"Bytes: a series takes {of_day:,.0f} bytes a day in days that are over "
         f"({world['store_bytes'] / world['rows']:.2f} bytes a row), so {asked['history_days']} days of {n:,} series "
         f"are {kept:,.0f} GB and {money:,.0f} EUR a month. A tick brings {rows / 1e6:,.1f} million rows, which is "
         f"{rows * ROW_BYTES / 1e9:,.2f} GB in memory before they are a grid."
+        + (f" What is kept from tick to tick is {state * n / 1e9:,.0f} GB, read once in each." if state else "")
     )
+
+
+def _kept_bytes(results: Mapping[str, Mapping[str, Any] | None]) -> float | None:
+    """Bytes that are kept of a series from tick to tick; None where that was not measured."""
+    sizes = reached(results)
+    return None if not sizes or "kept_bytes" not in sizes[-1] else sizes[-1]["kept_bytes"] / sizes[-1]["number"]
 
 
 def _first(ways: list[PerSeries], asked: Mapping[str, Any], host: Mapping[str, Any]) -> str:

@@ -97,9 +97,9 @@ def _summary(found: Sequence[Verdict]) -> str:
 def _verdicts(found: Sequence[Verdict]) -> str:
     rows = []
     for v in sorted(found, key=lambda v: v.need.row):
-        value = "" if v.value is None else f"{'about ' if v.inferred else ''}{number(v.value)} {v.need.unit}"
+        value = "" if v.value is None else f"{number(v.value)} {v.need.unit}"
         products = "" if v.products is None else number(v.products)
-        said = f"{SAID[v.holds]}{' (by the growth of smaller ones)' if v.inferred else ''}"
+        said = f"{SAID[v.holds]}"
         rows.append([str(v.need.row), v.need.what, v.need.wanted, value, products, said])
     head = ["row", "what", "needed", "measured", "matrix products", "holds"]
     return "## What is needed, and what is reached\n\n" + grid(head, rows)

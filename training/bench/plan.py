@@ -24,6 +24,7 @@ WORLD: Final = "world/history"
 WORK: Final = {
     "scoring": ("qad_dl.cli.cmd_backtest", "training.bench.tick", "training.bench.grown"),
     "collector": ("serving.tick", "training.bench.grown"),
+    "kept": ("qad_dl.cli.cmd_score", "training.bench.kept", "training.bench.grown"),
     "network": ("training.bench.network",),
     "history": ("qad_dl.cli.cmd_import", "training.bench.history"),
     "averages": ("training.bench.averages",),
@@ -99,21 +100,21 @@ class Plan:
 
     def _ticks(self) -> Iterator[Part]:
         """Rows 1 to 3."""
-        repeats, most = self.scale["repeats"], self.scale["most_mb"]
-        tick = {"repeats": repeats, "most_mb": most}
+        repeats, series = self.scale["repeats"], self.scale["series"]
         if self.scale["queues"]:
-            inputs = {**tick, "number": self.scale["queues"], "field": "panda_queue"}
-            yield self._row("1/tick", rows.tick, "scoring", "tcn", inputs, 60)
             ticks = {"number": self.scale["queues"], "repeats": repeats}
+            yield self._row("1/tick", rows.tick, "scoring", "tcn", ticks, 60)
             yield self._row("1/collector", rows.collector, "collector", "tcn", ticks, 60)
-        before: list[str] = []
-        for row, number in [(3, n) for n in self.scale["growth"]] + [(2, self.scale["series"])] * bool(
-            self.scale["series"]
-        ):
-            inputs = {**tick, "number": number, "field": "series"}
-            name = f"{row}/{number}"
-            yield self._row(name, rows.tick, "scoring", "series", inputs, number / 40, *before)
-            before += [f"row/{name}"] * (row == 3)
+        if series:
+            inputs = {"number": series, "repeats": repeats, "base": None, "field": self.scale["counted"]}
+            yield self._row(f"2/{series}", rows.kept, "kept", "series", inputs, series / 40)
+        for number in self.scale["growth"]:
+            inputs = {
+                "number": number,
+                **{n: self.scale[n] for n in ("repeats", "base")},
+                "field": self.scale["counted"],
+            }
+            yield self._row(f"3/{number}", rows.kept, "kept", "series", inputs, 20 + number / 500)
 
     def _scored(self) -> dict[str, Any]:
         """Of row 4."""

@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from qad_dl.schema import Tick
+from qad_dl.store import Store
 from training.bench.cost import cost_of, in_child, machine, middle
 from training.quality.sources import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from training.bench.cost import Cost
     from training.quality.parts import Made
 
 PYTHON = sys.executable
+
+SPARE_TICKS = 6
+"""So many ticks of a world may be missing where several are measured one after the other."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +63,78 @@ def train_bundle(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made
 
 
 def tick(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
-    """One cold tick of so many series, as a whole process several times, and once with the clock of its parts running.
-
-    A size that would need more than `most_mb` by the two sizes before it is not tried; it is said what it would need.
-    """
-    expected = growth([one.result for name, one in made.items() if name.startswith("row/3/")], inputs["number"])
-    if expected is not None and expected["peak_mb"] > inputs["most_mb"]:
-        return {"number": inputs["number"], "reached": False, "expected": expected, "machine": machine()}
+    """One tick of so many queues from the store alone, as a whole process several times, and once with a clock."""
     at, of = np.datetime64(inputs["at"], "s"), places(inputs, made)
     words = {"source": str(of.store), "path": str(place / "store"), "at": inputs["at"]}
-    in_child("growing", {**words, "number": inputs["number"], "field": inputs["field"]})
+    in_child("growing", {**words, "number": inputs["number"], "field": "panda_queue"})
     result = _scored(place, place / "store", of.bundle, (at, at + Tick().delta), inputs["repeats"])
     _drop(place / "store")
-    return {"number": inputs["number"], "reached": True, **result}
+    return {"number": inputs["number"], **result}
+
+
+def kept(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """Ticks of so many series, one after the other, each a process that finds what the one before it kept.
+
+    With `base` the first is scored for so many series only, and what it kept is repeated under other names.
+
+    Raises:
+        RuntimeError: a tick did not score what it was given.
+    """
+    number, repeats, of = int(inputs["number"]), int(inputs["repeats"]), places(inputs, made)
+    store, state = _grown(place, inputs, of, repeats + 1 + SPARE_TICKS)
+    first = None if inputs["base"] else state.with_name("first.json")
+    size = sum(file.stat().st_size for file in state.iterdir())
+    costs: list[Cost] = []
+    out, parts, at = str(place / "scores.parquet"), {}, np.datetime64(inputs["at"], "s")
+    for i in range(repeats + 1 + SPARE_TICKS):
+        rows, when = pq.read_table(place / f"{i}.parquet"), str(at + (i + 1) * Tick().delta)
+        if rows.num_rows == 0:  # a tick that is missing in the world is none to be measured, but passes all the same
+            _score(store, of.bundle, state, when, out)
+            continue
+        Store.open(store).append(rows)
+        if len(costs) == repeats:
+            words = {"store": str(store), "bundle": str(of.bundle), "kept": str(state), "at": when, "out": out}
+            parts = in_child("kept tick", words)
+            break
+        costs.append(_score(store, of.bundle, state, when, out))
+        _check_scored(costs[-1].said, number)
+    found = {"number": number, "whole": middle(costs), "kept_bytes": size, **parts}
+    if first is not None:
+        found["first"] = json.loads(first.read_text())
+    found["python"] = middle([cost_of(PYTHON, "-c", "pass") for _ in range(3)])
+    for path in place.iterdir():
+        if path.name != "result.json":
+            _drop(path)
+    return _beside_product(found)
+
+
+def _grown(place: Path, inputs: Mapping[str, Any], of: Places, later: int) -> tuple[Path, Path]:
+    """A store with a tick of so many series, and what is kept after it; the ticks that follow are files beside it."""
+    base, state = place / "base", place / "state"
+    words = {"source": str(of.store), "path": str(base), "at": inputs["at"], "field": inputs["field"]}
+    in_child("growing", {**words, "number": inputs["base"] or inputs["number"], "later": later})
+    cost = _score(base, of.bundle, state, inputs["at"], str(place / "first.parquet"))
+    (place / "first.json").write_text(json.dumps(cost.figures()))
+    if not inputs["base"]:
+        return base, state
+    about = next(state.glob("*.json"))
+    grown = {"source": str(base), "kept": str(about.with_suffix("")), "to": str(place / "grown" / about.stem)}
+    more = {"world": str(of.store), "later": later, "path": str(place / "store"), "number": inputs["number"]}
+    in_child("growing kept", {**grown, **more, "at": inputs["at"], "field": inputs["field"]})
+    return place / "store", place / "grown"
+
+
+def _score(store: Path, bundle: Path, state: Path, when: str, out: str) -> Cost:
+    asked = ["--bundle", str(bundle), "--state", str(state), "--at", when, "--out", out]
+    return cost_of(PYTHON, "-m", "qad_dl.cli", "score", str(store), *asked)
+
+
+def _check_scored(said: str, number: int) -> None:
+    line = said.splitlines()[0]
+    scored = int(line.partition(" scored")[0].rsplit(" ", 1)[1])
+    if scored < number / 2:
+        msg = f"of {number} series only {scored} were scored: {line}"
+        raise RuntimeError(msg)
 
 
 def collector(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
@@ -100,19 +165,6 @@ def collector(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) 
     whole = {"whole": middle(costs[1:]), "first": costs[0].figures()}
     found = {"number": inputs["number"], **whole, "steps": told["seconds"]}
     return _beside_product(found)
-
-
-def growth(before: list[Mapping[str, Any]], number: int) -> dict[str, float] | None:
-    """What a larger size takes by the two before it, along the straight line through them; None without two."""
-    known = [b for b in before if b.get("reached")]
-    if len(known) < 2:
-        return None
-    small, large = sorted(known, key=lambda b: float(b["number"]))[-2:]
-    out = {}
-    for name in ("wall_s", "cpu_s", "peak_mb"):
-        slope = (large["whole"][name] - small["whole"][name]) / (large["number"] - small["number"])
-        out[name] = large["whole"][name] + slope * (number - large["number"])
-    return out
 
 
 def backtest(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
@@ -185,7 +237,7 @@ def _scored(
     start, end, out = str(span[0]), str(span[1]), str(place / "scores.parquet")
     asked = [str(store), "--bundle", str(bundle), "--start", start, "--end", end, "--out", out]
     costs = [cost_of(PYTHON, "-m", "qad_dl.cli", "backtest", *asked) for _ in range(repeats)]
-    words = {"store": str(store), "bundle": str(bundle), "start": start, "end": end, "out": out, "threads": 0}
+    words = {"store": str(store), "bundle": str(bundle), "start": start, "end": end, "out": out, "threads": 1}
     parts = in_child("tick", words)
     bare = middle([cost_of(PYTHON, "-c", "pass") for _ in range(3)])
     if parts["scored"] < parts["rows"] / 2:

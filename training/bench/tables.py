@@ -16,7 +16,9 @@ def tables(results: Results) -> list[str]:
     """All of them that there are figures for, in Markdown, each with the command that makes it again."""
     made = [
         _steps(results),
-        _parts("Where the time of a cold tick goes", ["row/1/tick", "row/2/11200"], results, "row=1"),
+        _first(results),
+        _parts("Where the time of a tick from the store alone goes", ["row/1/tick"], results, "row=1"),
+        _parts("Where the time of a tick of many series goes", ["row/2/11200", "row/3/100000"], results, "row=2"),
         _growth(results),
         _rates(results),
         _parts("Where the time of a backtest goes", ["row/5/backtest"], results, "row=5"),
@@ -60,11 +62,8 @@ def _steps(results: Results) -> str:
     if result is None:
         return ""
     rows = [[name, number(seconds), "", ""] for name, seconds in result["steps"].items()]
-    for what, cost in (
-        ("**a tick, whole process**", result["whole"]),
-        ("the first, with nothing kept", result["first"]),
-    ):
-        rows.append([what, *(number(cost[n]) for n in ("wall_s", "cpu_s", "peak_mb"))])
+    cost = result["whole"]
+    rows.append(["**a tick, whole process**", *(number(cost[n]) for n in ("wall_s", "cpu_s", "peak_mb"))])
     words = (
         "`python -m serving.tick` with a file of the tick's rows, a store with 7 days, one bundle and no sink. "
         "The steps are of the last tick; what is missing to the whole is the start of Python and its modules."
@@ -80,12 +79,26 @@ def _growth(results: Results) -> str:
         n, whole = int(result["number"]), result["whole"]
         per = (whole["wall_s"] / n * 1e3, whole["peak_mb"] / n * 1e3)
         rows.append([f"{n:,}", *(number(whole[k]) for k in ("wall_s", "cpu_s", "peak_mb")), *map(number, per)])
-    for name, tried in results.items():
-        if name.startswith("row/3/") and tried is not None and not tried["reached"]:
-            n, e = int(tried["number"]), tried["expected"]
-            rows.append([f"{n:,}", *(f"about {number(e[k])}" for k in ("wall_s", "cpu_s", "peak_mb")), "not tried", ""])
     head = ["series", "s", "processor s", "MB", "ms a series", "kB a series"]
-    return _section("How a tick grows with its series", "Whole processes.", head, rows, "row=3") if rows else ""
+    words = (
+        "`qad score --state`, whole processes, each of which finds what the one before it kept. What the first keeps "
+        "of some series is repeated under other names until there are so many (every copy gets the same score)."
+    )
+    return _section("How a tick grows with its series", words, head, rows, "row=3") if rows else ""
+
+
+def _first(results: Results) -> str:
+    """What a tick costs where nothing is kept of the one before."""
+    collector, tick, many = (results.get(name) for name in ("row/1/collector", "row/1/tick", "row/2/11200"))
+    found = {
+        "a collector's first tick, 600 queues, with the hours and days of a week": collector and collector["first"],
+        "`qad backtest` of one tick, 600 queues": tick and tick["whole"],
+        "the first `qad score --state`, 11,200 series": many and many.get("first"),
+    }
+    rows = [[what, *(number(cost[n]) for n in ("wall_s", "cpu_s", "peak_mb"))] for what, cost in found.items() if cost]
+    words = "Where a tick finds nothing kept it reads a week and reconstructs half a day of every series."
+    head = ["what", "s", "processor s", "MB"]
+    return _section("What a first tick costs", words, head, rows, "row=1") if rows else ""
 
 
 def _rates(results: Results) -> str:
@@ -193,15 +206,16 @@ def _averages(result: Mapping[str, Any] | None) -> list[list[str]]:
 def _pyod(result: Mapping[str, Any] | None) -> list[list[str]]:
     if result is None:
         return []
-    theirs, ours, trained = result["pyod_score_s"], result["ours_score_s"], result["trained"]
-    what = f"PyOD, scoring {result['ticks']} ticks of a queue"
-    lines = [[what, f"{number(theirs)} s", f"{number(ours)} s", number(theirs / ours)]]
-    if trained is not None:
-        learned, learns = result["pyod_learn_s"], trained["process"]["cpu_s"] / result["all_series"]
-        cut = "" if trained["whole"] else " (training cut short)"
-        lines.append(
-            ["PyOD, learning a queue", f"{number(learned)} s", f"{number(learns)} s{cut}", number(learned / learns)]
-        )
+    lines, trained, ours = [], result["trained"], result["ours_score_s"]
+    for one in result["windows"]:
+        theirs, size = one["score_s"], f"windows of {one['length']} ticks"
+        what = f"PyOD, {size}, scoring {result['ticks']} ticks of a queue"
+        lines.append([what, f"{number(theirs)} s", f"{number(ours)} s", number(theirs / ours)])
+        if trained is not None:
+            learned, learns = one["learn_s"], trained["process"]["cpu_s"] / result["all_series"]
+            cut = "" if trained["whole"] else " (training cut short)"
+            what = f"PyOD, {size}, learning a queue"
+            lines.append([what, f"{number(learned)} s", f"{number(learns)} s{cut}", number(learned / learns)])
     return lines
 
 
