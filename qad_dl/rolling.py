@@ -362,6 +362,8 @@ def _through(
 ) -> Rolling | None:
     """`kept` carried on tick by tick to `at`; None where a state comes up that it has no place for."""
     seconds = seconds_of(rows)
+    if kept.end + kept.tick.delta < at:
+        _about(kept.path).unlink(missing_ok=True)  # the file has a slot for one tick: with two the old end is no more
     while kept.end < at:
         now = kept.end + kept.tick.delta
         mine = seconds == now.astype("datetime64[s]").astype(np.int64)

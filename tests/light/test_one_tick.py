@@ -108,7 +108,9 @@ def test_what_is_kept_is_small_and_found_again(ticks: Ticks, score: Callable[...
 
 
 @pytest.mark.parametrize("what", ["file", "far"])
-def test_what_is_asked_wrongly_is_one_line(ticks: Ticks, bundle: Path, capsys: pytest.CaptureFixture[str], what: str) -> None:
+def test_what_is_asked_wrongly_is_one_line(
+    ticks: Ticks, bundle: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
     state = ticks.folder / "kept"
     words = ["score", str(ticks.store.path), "--bundle", str(bundle), "--state", str(state)]
     if what == "file":

@@ -245,6 +245,20 @@ def test_what_a_tick_wrote_before_it_was_killed_is_as_if_it_had_not_been(carried
         carried.check(position)
 
 
+def test_a_kill_while_several_ticks_are_added_makes_it_anew(carried: Keeper) -> None:
+    rng = np.random.default_rng(5)
+    for position in range(30, 36):
+        carried.store.append(table(tick_rows(rng, position)))
+    before = rings(carried)
+    carried.roll(33, save=False)
+    carried.check(33)
+    assert rings(carried) != before
+    for position in (36, 37, 38):
+        carried.store.append(table(tick_rows(rng, position)))
+    carried.roll(38, save=False)
+    carried.check(35)
+
+
 def test_many_series_that_come_up_by_and_by(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store", HOUR)
     keeper = Keeper(tmp_path / "kept", store, bundle_for(select={}))
