@@ -75,6 +75,14 @@ def test_a_tick_that_finds_what_was_kept(bench: Bench) -> None:
     assert tick["kept_bytes"] > 300 * 1e4
 
 
+def test_a_tick_from_what_was_kept_says_what_a_backtest_says(bench: Bench) -> None:
+    same = bench.result("9/same")
+    assert same["ticks"] == 3
+    assert same["scores"] > 100
+    assert (same["flags"], same["reasons"]) == (0, 0)
+    assert same["worst"] <= 1e-5
+
+
 def test_rates(bench: Bench, bundle: Path) -> None:
     rates = bench.result("4/tcn")
     assert [one["batch"] for one in rates["network"]["batches"]] == [8, 32]
@@ -96,7 +104,7 @@ def test_what_has_been_measured_is_kept_and_a_loss_fails(bench: Bench) -> None:
     kept = json.loads(path.read_text())
     done = bench()
     assert done.returncode == 0, done.stdout
-    assert "7 parts, 7 are there" in done.stderr
+    assert "8 parts, 8 are there" in done.stderr
     (one,) = kept.values()
     assert one["made"]["command"] == "make bench-baseline"
     assert one["made"]["numpy"] == version("numpy")
@@ -109,7 +117,8 @@ def test_what_has_been_measured_is_kept_and_a_loss_fails(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["row=9"], "row/9/"), (["sizes.smoke.made=nowhere"], "make trained"), (["scale=big"], "scale")]
+    ("words", "said"),
+    [(["row=12"], "row/12/"), (["sizes.smoke.made=nowhere"], "make trained"), (["scale=big"], "scale")],
 )
 def test_what_is_asked_wrongly_is_one_line_and_exit_code_2(bench: Bench, words: list[str], said: str) -> None:
     done = bench(*words)

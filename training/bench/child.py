@@ -18,6 +18,7 @@ WORK: Final = {
     "growing": "training.bench.grown:grow",
     "growing kept": "training.bench.kept:grow_kept",
     "tick": "training.bench.tick:score_in_parts",
+    "same ticks": "training.bench.kept:compare_ticks",
     "kept tick": "training.bench.kept:score_in_parts",
     "network": "training.bench.network:network_rates",
     "scoring": "training.bench.network:scoring_rates",

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
+from qad_dl.backtest import run_backtest
 from qad_dl.gathering import ROW_FIELDS
+from qad_dl.one_tick import score_kept
 from qad_dl.ring import GROUP, Ring
 from qad_dl.rolling import load
 from qad_dl.rows import concat_rows
+from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from training.bench.clock import PartClock
 from training.bench.grown import copies_of, grown_rows, named, write_later
@@ -102,6 +106,40 @@ def _key(row: tuple[str, str, str], entity: Sequence[str]) -> tuple[str, ...]:
 
 def _renamed(key: Sequence[str], at: int, copy: int) -> tuple[str, ...]:
     return (*key[:at], named(key[at], copy), *key[at + 1 :])
+
+
+def compare_ticks(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Ticks one after the other, each from what the one before it kept, against a backtest of the same ticks.
+
+    Args:
+        inputs: `store`, up to the tick `at`, `bundle`, `kept` (a folder), and how many `later` ticks are files of rows
+            beside the store.
+
+    Returns:
+        The largest difference of two scores, flags and reasons that differ, and how many scores were compared.
+    """
+    scorer, store, at = (
+        Scorer.load(inputs["bundle"]),
+        Store.open(Path(inputs["store"])),
+        np.datetime64(inputs["at"], "s"),
+    )
+    path, found = Path(inputs["kept"]) / scorer.bundle.name, []
+    score_kept(path, store, scorer, at)
+    for i in range(int(inputs["later"])):
+        store.append(pq.read_table(store.path.with_name(f"{i}.parquet")))
+        found.append(score_kept(path, store, scorer, at + (i + 1) * store.tick.delta).results)
+    end = at + (len(found) + 1) * store.tick.delta
+    made = run_backtest(store, scorer, at + store.tick.delta, end)
+    place = {key: i for i, key in enumerate(made.series)}
+    worst, flags, reasons, scores = 0.0, 0, 0, 0
+    for i, one in enumerate(found):
+        rows = [place[key] for key in one.series]
+        both = np.isfinite(one.score[:, 0]) & np.isfinite(made.score[rows, i])
+        worst = max(worst, float(np.abs(one.score[both, 0] - made.score[rows, i][both]).max(initial=0)))
+        flags += int((one.flagged[:, 0] != made.flagged[rows, i]).sum())
+        reasons += int((one.reason[:, 0] != made.reason[rows, i]).sum())
+        scores += int(both.sum())
+    return {"ticks": len(found), "scores": scores, "worst": worst, "flags": flags, "reasons": reasons}
 
 
 def score_in_parts(inputs: Mapping[str, Any]) -> dict[str, Any]:

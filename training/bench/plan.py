@@ -139,8 +139,10 @@ class Plan:
         yield self._row("7/read", rows.reading, "history", None, {**span, **timed}, 30)
 
     def _others(self) -> Iterator[Part]:
-        """Row 8."""
+        """Rows 8 and 9."""
         yield self._row("8/averages", rows.averages, "averages", None, {"keys": self.scale["keys"]}, 100)
+        ticks = {"number": self.scale["scored"]["queues"], "ticks": self.scale["compared"]}
+        yield self._row("9/same", rows.same, "kept", "tcn", ticks, 60)
         if self.scale["peer"]:
             inputs = {"start": str(self.start), "split": str(self.split), **self.scale["peer"]}
             yield self._row("8/pyod", rows.pyod, "peer", "tcn", inputs, 200)

@@ -108,6 +108,17 @@ def kept(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> di
     return _beside_product(found)
 
 
+def same(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
+    """The scores of ticks that find what the one before kept, and those of a backtest."""
+    of, store, later = places(inputs, made), place / "store", int(inputs["ticks"])
+    words = {"source": str(of.store), "path": str(store), "at": inputs["at"], "field": "panda_queue"}
+    in_child("growing", {**words, "number": inputs["number"], "later": later})
+    words = {"store": str(store), "bundle": str(of.bundle), "kept": str(place / "kept"), "at": inputs["at"]}
+    found = in_child("same ticks", {**words, "later": later})
+    _drop(*place.iterdir())
+    return found
+
+
 def _grown(place: Path, inputs: Mapping[str, Any], of: Places, later: int) -> tuple[Path, Path]:
     """A store with a tick of so many series, and what is kept after it; the ticks that follow are files beside it."""
     base, state = place / "base", place / "state"

@@ -42,7 +42,7 @@ class Need:
     def wanted(self) -> str:
         """In words."""
         return (
-            f"at most {self.most:g} {self.unit}"
+            f"at most {self.most:g} {self.unit}".rstrip()
             if self.most is not None
             else f"at least {self.least:,.10g} {self.unit}"
         )
@@ -98,6 +98,10 @@ def _against_pyod(result: Mapping[str, Any]) -> float | None:
     return (float(theirs["learn_s"]) + float(theirs["score_s"])) / ours
 
 
+def _differing(result: Mapping[str, Any]) -> float | None:
+    return float(result["flags"]) + float(result["reasons"])
+
+
 def _scored_against_pyod(result: Mapping[str, Any]) -> float | None:
     return float(result["windows"][-1]["score_s"]) / float(result["ours_score_s"])
 
@@ -128,6 +132,8 @@ NEEDS: Final = (
     Need(8, "PyOD on what ours reads, over ours, with learning", "times", "row/8/pyod", _against_pyod, least=5),
     Need(8, "the same, scoring alone", "times", "row/8/pyod", _scored_against_pyod, least=5),
     Need(8, "PyTorch over onnxruntime, the same network", "times", "row/8/eager", _path("times"), least=1.2),
+    Need(9, "most that a score from what was kept is off a backtest's", "", "row/9/same", _path("worst"), most=1e-5),
+    Need(9, "flags and reasons that differ", "", "row/9/same", _differing, most=0),
 )  # fmt: skip
 
 
