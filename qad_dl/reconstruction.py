@@ -49,9 +49,13 @@ class Reconstruction:
 class Model:
     """An onnxruntime session that always runs batches of `BATCH` windows."""
 
-    def __init__(self, content: bytes, threads: int = 0) -> None:
-        """Load the model from its bytes."""
-        self.session = _session(content, threads)
+    def __init__(self, content: bytes, threads: int = 0, name: str = MODEL) -> None:
+        """Load the model from its bytes; `name` is that of its file.
+
+        Raises:
+            BundleError: onnxruntime cannot load it.
+        """
+        self.session = _session(content, threads, name)
 
     def run(self, feeds: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Reconstruction and spread [B, M, H, S] of any number of windows."""
@@ -152,7 +156,7 @@ def _padded(array: NDArray[Any]) -> NDArray[Any]:
     return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
-def _session(content: bytes, threads: int) -> ort.InferenceSession:
+def _session(content: bytes, threads: int, name: str) -> ort.InferenceSession:
     import onnxruntime as ort  # half a second, so not when the module is imported
 
     options = ort.SessionOptions()
@@ -164,6 +168,6 @@ def _session(content: bytes, threads: int) -> ort.InferenceSession:
     except Exception as error:
         # onnxruntime raises classes of its own that share no base but Exception.
         if type(error).__module__.startswith("onnxruntime"):
-            msg = f"{MODEL}: onnxruntime {ort.__version__} cannot load it ({error}): train the bundle again"
+            msg = f"{name}: onnxruntime {ort.__version__} cannot load it ({error}): train the bundle again"
             raise BundleError(msg) from error
         raise

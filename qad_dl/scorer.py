@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from qad_dl.bundle import Bundle, read_bundle
+from qad_dl.bundle import NEWEST, Bundle, read_bundle
 from qad_dl.calibration import Errors
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.progress import counting
@@ -155,7 +155,7 @@ class Scorer:
     @cached_property
     def newest(self) -> Model | None:
         """The network for one tick, likewise."""
-        return None if self.bundle.newest is None else Model(self.bundle.newest, 1)
+        return None if self.bundle.newest is None else Model(self.bundle.newest, 1, NEWEST)
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> Scorer:
@@ -165,6 +165,15 @@ class Scorer:
             BundleError: see `bundle.read_bundle`.
         """
         return cls(read_bundle(Path(path)), threads)
+
+    def started(self) -> Scorer:
+        """Itself with its networks started: for who wants to know now whether they can be.
+
+        Raises:
+            BundleError: onnxruntime cannot load one.
+        """
+        _ = self.model, self.newest
+        return self
 
     def score(
         self,

@@ -236,7 +236,7 @@ def look_at_state(visit: Visit) -> Iterator[Finding]:
 
 def _bundle_check(path: Path) -> Callable[[Visit], Iterator[Finding]]:
     def check(visit: Visit) -> Iterator[Finding]:
-        bundle = Scorer.load(path.resolve()).bundle
+        bundle = Scorer.load(path.resolve()).started().bundle
         end = bundle.manifest.get("training", {}).get("end", "?")
         yield Finding(f"bundle {label_of(path)}", WELL, f"{path}: {bundle.name}, trained on history until {end}")
         tune = tune_of(path, bundle.name)

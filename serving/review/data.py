@@ -138,7 +138,7 @@ class Maker:
             QadError: they cannot be made.
         """
         config, store = self.config, Store.open(self.config.store)
-        scorer = Scorer.load(self.bundle.resolve())
+        scorer = Scorer.load(self.bundle.resolve()).started()
         tune, refused = _tune(self.bundle, scorer.bundle.name)
         end = cause.tick + store.tick.delta
         start = (end - np.timedelta64(config.review.days, "D")).astype("datetime64[h]").astype("datetime64[s]")

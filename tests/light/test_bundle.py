@@ -100,8 +100,12 @@ def test_a_sealed_bundle_that_cannot_be_understood_is_refused(made: Path, tmp_pa
 
 def test_a_model_that_is_no_model_is_refused(made: Path, tmp_path: Path) -> None:
     rewrite(tmp_path / "odd", read_bundle(made), model=b"not an ONNX file")
+    scorer = Scorer.load(tmp_path / "odd")  # which starts no network before one is needed
     with pytest.raises(BundleError, match=MODEL):
-        Scorer.load(tmp_path / "odd")
+        scorer.started()
+    rewrite(tmp_path / "odd", read_bundle(made), newest=b"not an ONNX file")
+    with pytest.raises(BundleError, match=NEWEST):
+        Scorer.load(tmp_path / "odd").started()
 
 
 def test_a_bundle_is_replaced_by_a_whole_one(copy: Path) -> None:
