@@ -86,7 +86,7 @@ class Ring:
         """What a group has in so many ticks up to number `last`, [GROUP, ticks, width]."""
         field = self.fields[name]
         out = np.empty((ticks, GROUP, field.width), field.dtype)
-        content = out.data.cast("B")
+        content = _bytes(out)
         for begin, end, offset in self._pieces(field, group, last, ticks):
             _read(self._file, content[begin:end], offset, self.path)
         return out.swapaxes(0, 1)
@@ -94,7 +94,7 @@ class Ring:
     def write(self, name: str, group: int, last: int, values: NDArray[Any]) -> None:
         """Write what a group has in the ticks up to number `last`, [GROUP, ticks, width]."""
         field = self.fields[name]
-        content = np.ascontiguousarray(values.swapaxes(0, 1), field.dtype).data.cast("B")
+        content = _bytes(np.ascontiguousarray(values.swapaxes(0, 1), field.dtype))
         for begin, end, offset in self._pieces(field, group, last, values.shape[1]):
             _write(self._file, content[begin:end], offset)
 
@@ -116,6 +116,11 @@ class Ring:
         until = min(ticks, field.slots - first)
         pieces = [(0, until * size, place + first * size), (until * size, ticks * size, place)]
         return [piece for piece in pieces if piece[1] > piece[0]]
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    """The memory of a contiguous array; of a history without any state there is none."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _read(file: int, into: memoryview, offset: int, path: Path) -> None:

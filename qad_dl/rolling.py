@@ -425,8 +425,10 @@ def _add_column(kept: Rolling, grid: Grid, series: Sequence[tuple[str, ...]]) ->
     found = grid.counts[:, 0]
     channels = np.array([kept.states.index(state) for state in grid.states], np.int64)
     counts[np.ix_(rows, channels)] = np.where(np.isnan(found), 0, found)
+    unmade = np.full((GROUP, 1, kept.ring.fields["errors"].width), np.nan, np.float32)
     for group in range(groups):
         mine = slice(group * GROUP, (group + 1) * GROUP)
+        kept.ring.write("errors", group, at, unmade)  # or those of a tick long ago were taken for its own
         for name, values in (("quiet", quiet[mine, None]), ("flags", flags[mine, None]), ("counts", counts[mine])):
             kept.ring.write(name, group, at, values[:, None])
 
