@@ -57,12 +57,12 @@ class Ticket:
     Attributes:
         run: name of the run of a command; what is kept on a worker is kept for it alone.
         versions: of the client, see `versions`.
-        see: files and folders that the worker must see.
+        see: files and folders that the worker must see, and how many bytes a file has.
     """
 
     run: str
     versions: Mapping[str, str]
-    see: tuple[Path, ...]
+    see: tuple[tuple[Path, int | None], ...]
 
 
 class Workers:
@@ -87,7 +87,7 @@ class Workers:
         what: str,
         unit: str = "part",
     ) -> Iterator[tuple[int, T]]:
-        """Do all parts and give each result as soon as it is there, with the number of its part.
+        """Begin all parts; gives each result as soon as it is there, with the number of its part.
 
         Args:
             function: of a module, so that a worker finds it; is called with the arguments of a part.
@@ -100,9 +100,13 @@ class Workers:
             QadError: of the first part, in their order, that raised one.
             ClusterError: a worker is not as it has to be or died too often; the scheduler went away.
         """
+        futures = [self.submit(function, part, see, what, number) for number, part in enumerate(parts)]
+        return self.collect(futures, what, unit)
+
+    def collect(self, futures: Sequence[Future[T]], what: str, unit: str = "part") -> Iterator[tuple[int, T]]:
+        """The results of parts that were begun, as `run` gives them."""
         from distributed import as_completed
 
-        futures = [self.submit(function, part, see, what, number) for number, part in enumerate(parts)]
         number_of = {future.key: number for number, future in enumerate(futures)}
         failed: tuple[int, BaseException] | None = None
         try:
@@ -127,7 +131,7 @@ class Workers:
         self, function: Callable[..., T], part: tuple[Any, ...], see: Sequence[Path], what: str, number: int = 0
     ) -> Future[T]:
         """Begin one part; its result stays on the workers, for parts that are given what comes back here."""
-        ticket = Ticket(self._run, versions(), tuple(path.absolute() for path in see))
+        ticket = Ticket(self._run, versions(), tuple((path.absolute(), _size(path)) for path in see))
         return self._client.submit(_do, ticket, function, *part, key=f"{what}-{number}-{self._run}", pure=False)
 
     def forget(self) -> None:
@@ -155,7 +159,13 @@ def connect(scheduler: str) -> Iterator[Workers]:
     with _quiet():
         try:
             client = Client(address, timeout=CONNECT_S, set_as_default=False, name="qad")
-        except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:  # what another program says is any of these
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+            ImportError,
+        ) as error:  # what another program says is any of these
             raise ClusterError(_unanswered(scheduler, address, error)) from error
         try:
             workers = Workers(client)
@@ -231,14 +241,22 @@ def _forget(run: str) -> None:
 def _check(ticket: Ticket) -> None:
     """Refuse to work with other code, or without the files."""
     own = versions()
-    other = [f"{name} {own.get(name, 'none')}, the client {v}" for name, v in ticket.versions.items() if own.get(name) != v]
+    other = [
+        f"{name} {own.get(name, 'none')}, the client {v}" for name, v in ticket.versions.items() if own.get(name) != v
+    ]
     if other:
         msg = f"{_here()} has {'; '.join(other)}: install the same checkout with the same constraints.txt on both"
         raise ClusterError(msg)
-    for path in ticket.see:
-        if not path.exists():
-            msg = f"{_here()} does not see {path}: put it where all workers see it under this name, on a shared file system"
+    for path, size in ticket.see:
+        if not path.exists() or _size(path) != size:
+            what = "sees another file as" if path.exists() else "does not see"
+            msg = f"{_here()} {what} {path}: put it on a file system that all workers share, under the same name"
             raise ClusterError(msg)
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None of a folder."""
+    return path.stat().st_size if path.is_file() else None
 
 
 def _here() -> str:
@@ -272,7 +290,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="(?s).*Mismatched versions found")  # `_check` tells of those that matter
+            warnings.filterwarnings(
+                "ignore", message="(?s).*Mismatched versions found"
+            )  # `_check` tells of those that matter
             yield
     finally:
         for logger, level in zip(loggers, before, strict=True):
@@ -311,7 +331,9 @@ def _of_dask(error: BaseException) -> bool:
 def _unanswered(scheduler: str, address: str, error: Exception) -> str:
     """The one line for a scheduler that does not answer."""
     where = scheduler if scheduler == address else f"{scheduler} ({address})"
-    return f"--scheduler {where}: no scheduler answers ({_short(error)}); is it up, and is this its address and its Dask?"
+    return (
+        f"--scheduler {where}: no scheduler answers ({_short(error)}); is it up, and is this its address and its Dask?"
+    )
 
 
 def _gone(scheduler: str, error: Exception) -> str:

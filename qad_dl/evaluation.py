@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.metadata import Metadata
     from qad_dl.metrics.budget import AtBudget
     from qad_dl.metrics.figures import Figures
     from qad_dl.metrics.scores import Scores
@@ -114,9 +113,27 @@ def evaluate(
         budget: that `flagged` was set to.
         budgets: false episodes per healthy queue-day at which model and rule are compared.
     """
-    scored = ~np.isnan(scores)
     model_figures = figures(scores, truth, budgets)
-    rule_figures = figures(rule, replace(truth, healthy=truth.healthy & scored), budgets)
+    rule_figures = figures(rule, rule_truth(scores, truth), budgets)
+    return evaluation_of(scores, flagged, rule, truth, budget, (model_figures, rule_figures))
+
+
+def rule_truth(scores: NDArray[np.float64], truth: Truth) -> Truth:
+    """What the rule is held against: healthy time in which the model has a score."""
+    return replace(truth, healthy=truth.healthy & ~np.isnan(scores))
+
+
+def evaluation_of(
+    scores: NDArray[np.float64],
+    flagged: NDArray[np.bool_],
+    rule: NDArray[np.float64],
+    truth: Truth,
+    budget: float | None,
+    of: tuple[Figures, Figures],
+) -> Evaluation:
+    """As `evaluate`, from the figures of model and rule."""
+    model_figures, rule_figures = of
+    scored = ~np.isnan(scores)
     healthy, down = truth.healthy & scored, truth.downtime & scored
     days = truth.queue_days(healthy)
     return Evaluation(
@@ -130,6 +147,36 @@ def evaluate(
             flagged=false_episodes(flagged, down, truth),
         ),
     )
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is evaluated.
+
+    Attributes:
+        scores: as `qad backtest` writes it.
+        store: the store that was backtested.
+        incidents: CSV of incidents.
+        downtimes: CSV of downtimes, beside those in the store.
+    """
+
+    scores: Path
+    store: Path
+    incidents: Path
+    downtimes: Path | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the files say.
+
+    Attributes:
+        scored: the scores.
+        truth: what they are held against.
+    """
+
+    scored: Scores
+    truth: Truth
 
 
 def evaluate_files(
@@ -150,31 +197,32 @@ def evaluate_files(
         InputError: a file is refused, or names queues or fields that the store does not have.
         StoreError: the store cannot be opened or is damaged.
     """
-    history = Store.open(store)
+    files = Files(scores, store, incidents, downtimes)
     steps = iter(progress(("scores", "history", "figures"), "evaluate", unit="step"))
     next(steps)
-    scored = read_scores(scores, history.tick)
-    listed = read_incidents(incidents)
-    declared = [*history.downtimes(), *(read_downtimes(downtimes) if downtimes else ())]
+    case = read_case(files)
+    next(steps)
+    rule = rule_of(files, case.scored)
+    next(steps)
+    scored = case.scored
+    result = evaluate(scored.score, scored.flagged, rule, case.truth, scored.budget)
+    next(steps, None)
+    return result, case.truth
+
+
+def read_case(files: Files) -> Case:
+    """Read the scores, and what they are held against; raises as `evaluate_files`."""
+    history = Store.open(files.store)
+    scored = read_scores(files.scores, history.tick)
+    listed = read_incidents(files.incidents)
+    declared = [*history.downtimes(), *(read_downtimes(files.downtimes) if files.downtimes else ())]
     metadata = history.metadata()
-    known = history.known_series(END_OF_TIME)
-    queues = {key[0] for key in known} | {name for dump in metadata.dumps for name in dump}
+    queues = {key[0] for key in history.known_series(END_OF_TIME)} | {name for dump in metadata.dumps for name in dump}
     end = scored.times[-1] + history.tick.delta
     hits = incident_windows(listed, scored.entity, scored.series, metadata, queues, (scored.times[0], end))
-    truth = build_truth(
-        scored.times,
-        history.tick,
-        len(scored.series),
-        hits,
-        downtime_windows(declared, scored.entity, scored.series),
-        scored.present,
-    )
-    next(steps)
-    rule = _rule_of(history, scored, metadata, known, scores)
-    next(steps)
-    result = evaluate(scored.score, scored.flagged, rule, truth, scored.budget)
-    next(steps, None)
-    return result, truth
+    down = downtime_windows(declared, scored.entity, scored.series)
+    truth = build_truth(scored.times, history.tick, len(scored.series), hits, down, scored.present)
+    return Case(scored, truth)
 
 
 def budget_key(budget: float) -> str:
@@ -182,17 +230,21 @@ def budget_key(budget: float) -> str:
     return f"{budget:g}"
 
 
-def _rule_of(
-    history: Store, scored: Scores, metadata: Metadata, known: set[tuple[str, str, str]], path: Path
-) -> NDArray[np.float64]:
-    """QMonit's rule for the series and ticks of a scores file, [N, T], from the history with the day before it."""
+def rule_of(files: Files, scored: Scores) -> NDArray[np.float64]:
+    """QMonit's rule for the series and ticks of a scores file, [N, T], from the history with the day before it.
+
+    Raises:
+        InputError: a series is not in the store.
+    """
+    history = Store.open(files.store)
     tick, end = history.tick, scored.times[-1] + history.tick.delta
     times = tick.range(scored.times[0] - np.timedelta64(24, "h"), end)
-    grid = build_grid(history.pieces(times[0], end), times, tick, metadata, scored.entity, known=known)
+    pieces, known = history.pieces(times[0], end), history.known_series(END_OF_TIME)
+    grid = build_grid(pieces, times, tick, history.metadata(), scored.entity, known=known)
     place = {key: row for row, key in enumerate(grid.series)}
     absent = next((key for key in scored.series if key not in place), None)
     if absent is not None:
-        msg = f"{path}: {'/'.join(scored.entity)} {'/'.join(absent)!r} is not in the store; give the one backtested"
+        msg = f"{files.scores}: {'/'.join(scored.entity)} {'/'.join(absent)!r} is not in the store; give the one backtested"
         raise InputError(msg)
     chosen = np.array([place[key] for key in scored.series], np.int64)
     return rule_scores(replace(grid, series=scored.series, counts=grid.counts[chosen]))[:, -len(scored.times) :]

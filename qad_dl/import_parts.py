@@ -131,7 +131,9 @@ class _Staged:
         return sum(changed for _, changed in self.workers.run(put_day, parts, (path, self.folder), "storing", "day"))
 
 
-def read_part(path: Path, tick_minutes: int, groups: range | None, folder: Path, number: int) -> tuple[Found, list[Any]]:
+def read_part(
+    path: Path, tick_minutes: int, groups: range | None, folder: Path, number: int
+) -> tuple[Found, list[Any]]:
     """On a worker: read and check one part of a file, and leave its rows in the folder.
 
     Returns:

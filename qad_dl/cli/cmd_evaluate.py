@@ -19,6 +19,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qad_dl.cli.scheduler import add_scheduler_argument, workers_of
 from qad_dl.cli.table import aligned
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of reviewers, as the live page keeps them")
     parser.add_argument("--downtimes", type=Path, metavar="FILE", help="CSV of downtimes, beside those in the store")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
+    add_scheduler_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     from qad_dl.errors import ConfigError
-    from qad_dl.evaluation import evaluate_files
+    from qad_dl.evaluation import Files, evaluate_files
+    from qad_dl.evaluation_parts import evaluate_on
     from qad_dl.label_evaluation import against_labels_of_files
 
     if args.incidents is None and args.labels is None:
@@ -54,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     data: dict[str, Any] = {}
     parts: list[str] = []
     if args.incidents is not None:
-        result, truth = evaluate_files(args.scores, args.store, args.incidents, args.downtimes)
+        files = (args.scores, args.store, args.incidents, args.downtimes)
+        with workers_of(args.scheduler) as workers:
+            result, truth = evaluate_files(*files) if workers is None else evaluate_on(workers, Files(*files))
         data |= result.as_json()
         parts.append(table(result, truth))
     if args.labels is not None:

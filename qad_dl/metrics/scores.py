@@ -60,12 +60,13 @@ def read_scores(path: Path, tick: Tick) -> Scores:
     first = int(at.min())
     shape = (len(series), int(at.max()) - first + 1)
     place = of_row * shape[1] + (at - first)
-    _refuse_doubles(place, path)
+    present = np.zeros(shape, np.bool_)
+    present.reshape(-1)[place] = True
+    _refuse_doubles(len(place) - int(np.count_nonzero(present)), path)
     score = np.full(shape, np.nan)
     score.reshape(-1)[place] = _score(table, path)
-    flagged, present = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    flagged = np.zeros(shape, np.bool_)
     flagged.reshape(-1)[place] = table.column("flagged").fill_null(pa.scalar(False)).to_numpy()
-    present.reshape(-1)[place] = True
     return Scores(
         times=tick.time(np.arange(first, first + shape[1])),
         entity=entity,
@@ -142,8 +143,7 @@ def _series(table: pa.Table, entity: tuple[str, ...]) -> tuple[tuple[tuple[str, 
     return tuple(keys), of_row.reshape(-1).astype(np.int64)
 
 
-def _refuse_doubles(place: NDArray[np.int64], path: Path) -> None:
-    double = len(place) - len(np.unique(place))
+def _refuse_doubles(double: int, path: Path) -> None:
     if double:
         msg = f"{path}: {double} rows repeat the series and tick of another row; wanted one row for each"
         raise InputError(msg)
