@@ -7,7 +7,8 @@ score: so the numbers of one core and of any number of workers are the same to t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import itertools
+from dataclasses import dataclass, fields, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -106,7 +107,7 @@ def time_pieces(start: np.datetime64, end: np.datetime64) -> list[tuple[np.datet
     number = ceil(days / PIECE_DAYS)
     cuts = [(first + days * i // number).astype("datetime64[s]") for i in range(1, number)]
     edges = [start.astype("datetime64[s]"), *cuts, end.astype("datetime64[s]")]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def score_share(
@@ -191,11 +192,12 @@ def _joined(shares: Sequence[Share]) -> Results:
     if len(parts) == 1:
         return parts[0]
     keys = [key for part in parts for key in part.series]
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in _BY_SERIES}
-    rest = {part.name: getattr(parts[0], part.name) for part in fields(Results) if part.name not in _BY_SERIES}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])[order] for name in _BY_SERIES
+    }
     details = [part.details for part in parts if part.details is not None]
-    rest |= {"series": tuple(keys[i] for i in order), "details": _joined_details(details, order) if details else None}
-    return Results(**rest, **arrays)
+    whole = _joined_details(details, order) if details else None
+    return replace(parts[0], series=tuple(keys[i] for i in order), details=whole, **arrays)
 
 
 _BY_SERIES: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
@@ -206,7 +208,7 @@ def _joined_details(parts: Sequence[Details], order: NDArray[np.int64]) -> Detai
 
 
 def _names(store: Store, field: str, end: np.datetime64) -> set[str]:
-    """What `--queue` may name: of the field that it is about, all values that the store knows up to the day of `end`."""
+    """What `--queue` may name: the values of a field that the store knows up to the day of `end`."""
     dumps = store.metadata().dumps
     rows = store.known_series(end + np.timedelta64(1, "D"))
     if field == "panda_queue":

@@ -47,7 +47,15 @@ MATTER: Final = ("numpy", "onnxruntime", "pyarrow")
 """Packages of which another release may give other last bits."""
 
 _ADDRESS: Final = re.compile(r"[a-z]+://\S+|[\w.-]+:\d+|\[[0-9a-f:.%]+\]:\d+", re.IGNORECASE)
+_NO_SCHEDULER: Final = (OSError, ValueError, TypeError, RuntimeError, ImportError)
+"""What Dask raises where nobody answers, or something that is no scheduler, or one of another release."""
+
+_GONE: Final = (
+    "the scheduler went away while there was work; see its log, and start both again: nothing is half written"
+)
+
 _RUNS_KEPT: Final = 2
+"""Runs of commands for which a worker keeps something, should they end without saying so."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +125,17 @@ class Workers:
                     if future.status == "finished":
                         yield number, result
                         future.release()  # or the worker would hold it for as long as there are others
-                    elif failed is None or number < failed[0]:
-                        failed = number, _error_of(future, result)
-                        self._client.cancel(futures[number + 1 :])
+                    elif failed is not None and number > failed[0]:
+                        continue  # nobody waits for it any more
+                    elif future.status != "error":
+                        raise ClusterError(_GONE)
+                    else:
+                        failed = number, result[1]
+                        _release(futures[number + 1 :])
                     if failed is not None and all(f.status != "pending" for f in futures[: failed[0]]):
                         break
         finally:
-            self._client.cancel(futures)
+            _release(futures)
         if failed is not None:
             _raise(failed[1])
 
@@ -132,11 +144,12 @@ class Workers:
     ) -> Future[T]:
         """Begin one part; its result stays on the workers, for parts that are given what comes back here."""
         ticket = Ticket(self._run, versions(), tuple((path.absolute(), _size(path)) for path in see))
-        return self._client.submit(_do, ticket, function, *part, key=f"{what}-{number}-{self._run}", pure=False)
+        return self._client.submit(_do, ticket, function, *part, key=f"{what}-{number}-{uuid.uuid4().hex}")
 
     def forget(self) -> None:
         """Let the workers forget what they keep for this run."""
-        self._client.run(_forget, self._run, wait=False, on_error="ignore")
+        if self._client.status == "running":
+            self._client.run(_forget, self._run, wait=False, on_error="ignore")
 
 
 @contextlib.contextmanager
@@ -151,30 +164,21 @@ def connect(scheduler: str) -> Iterator[Workers]:
         ClusterError: nobody answers there, or no scheduler that can be understood.
     """
     try:
-        from distributed import Client
+        import distributed
     except ModuleNotFoundError as error:
         msg = f"--scheduler needs Dask ({error.name} is not installed): pip install -c constraints.txt -e '.[dask]'"
         raise ConfigError(msg) from error
     address = _address(scheduler)
     with _quiet():
-        try:
-            client = Client(address, timeout=CONNECT_S, set_as_default=False, name="qad")
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            RuntimeError,
-            ImportError,
-        ) as error:  # what another program says is any of these
-            raise ClusterError(_unanswered(scheduler, address, error)) from error
+        client = _client(distributed.Client, scheduler, address)
         try:
             workers = Workers(client)
             yield workers
             workers.forget()
-        except OSError as error:  # Dask's errors of communication are such
+        except OSError as error:
             if not _of_dask(error):
                 raise
-            raise ClusterError(_gone(scheduler, error)) from error
+            raise ClusterError(_GONE) from error
         finally:
             client.close(timeout=CONNECT_S)
 
@@ -202,7 +206,7 @@ def versions() -> dict[str, str]:
     code = hashlib.sha256()
     for path in sorted((*package.rglob("*.py"), *package.glob("*.json"))):
         code.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
-    releases = {name: _release(name) for name in MATTER}
+    releases = {name: _installed(name) for name in MATTER}
     own = f"{__version__} (code {code.hexdigest()[:8]})"
     return {"qad-dl": own, "Python": ".".join(platform.python_version_tuple()[:2]), **releases}
 
@@ -266,6 +270,27 @@ def _here() -> str:
     return f"worker {get_worker().address} on {socket.gethostname()}"
 
 
+def _client(make: type[Client], scheduler: str, address: str) -> Client:
+    """Connect within a bounded time: Dask bounds how long it waits for a connection, but not for the first word."""
+    made: list[Client | BaseException] = []
+
+    def connect_() -> None:
+        try:
+            made.append(make(address, timeout=CONNECT_S, set_as_default=False, name="qad"))
+        except _NO_SCHEDULER as error:
+            made.append(error)
+
+    thread = threading.Thread(target=connect_, daemon=True)
+    thread.start()
+    thread.join(1.5 * CONNECT_S)
+    answer = made[0] if made else TimeoutError(f"it says nothing for {1.5 * CONNECT_S:g} s")
+    if isinstance(answer, BaseException):
+        where = scheduler if scheduler == address else f"{scheduler} ({address})"
+        msg = f"--scheduler {where}: no scheduler answers ({_short(answer)}); is it up, with the same Dask as here?"
+        raise ClusterError(msg) from answer
+    return answer
+
+
 def _address(scheduler: str) -> str:
     """The address of a scheduler, out of its file if that is what is given."""
     path = Path(scheduler)
@@ -273,7 +298,7 @@ def _address(scheduler: str) -> str:
         try:
             return str(json.loads(path.read_bytes())["address"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"--scheduler {path}: is no scheduler file ({error!r:.80}); `dask scheduler --scheduler-file` writes one"
+            msg = f"--scheduler {path}: is no file that `dask scheduler --scheduler-file` wrote ({_short(error)})"
             raise ConfigError(msg) from error
     if not _ADDRESS.fullmatch(scheduler):
         msg = f"--scheduler {scheduler!r} is neither an address like tcp://HOST:8786 nor a scheduler file that is there"
@@ -284,7 +309,9 @@ def _address(scheduler: str) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Let Dask not say beside us what we say in one line."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado.application", "asyncio")]
+    # Dask gives the loggers of its modules levels of their own.
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "tornado")]
+    loggers = [logging.getLogger(name) for name in (*names, "asyncio")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
@@ -299,12 +326,10 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _error_of(future: Future[Any], result: Any) -> BaseException:
-    """The exception of a part that has none of the results."""
-    if future.status != "error":
-        return ClusterError(f"the scheduler went away, or threw away part {future.key}: see its log, and start again")
-    error = result[1] if isinstance(result, tuple) else result
-    return error if isinstance(error, BaseException) else RuntimeError(repr(error))
+def _release(futures: Sequence[Future[Any]]) -> None:
+    """Tell the scheduler that nobody waits for these any more: what has not begun is not done."""
+    for future in futures:
+        future.release()
 
 
 def _raise(error: BaseException) -> None:
@@ -328,24 +353,11 @@ def _of_dask(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] == "distributed" or "deserializ" in str(error).lower()
 
 
-def _unanswered(scheduler: str, address: str, error: Exception) -> str:
-    """The one line for a scheduler that does not answer."""
-    where = scheduler if scheduler == address else f"{scheduler} ({address})"
-    return (
-        f"--scheduler {where}: no scheduler answers ({_short(error)}); is it up, and is this its address and its Dask?"
-    )
-
-
-def _gone(scheduler: str, error: Exception) -> str:
-    """The one line for a scheduler that stops answering."""
-    return f"--scheduler {scheduler}: went away while there was work ({_short(error)}); see its log, and start again"
-
-
 def _short(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
-def _release(name: str) -> str:
+def _installed(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

@@ -244,7 +244,8 @@ def rule_of(files: Files, scored: Scores) -> NDArray[np.float64]:
     place = {key: row for row, key in enumerate(grid.series)}
     absent = next((key for key in scored.series if key not in place), None)
     if absent is not None:
-        msg = f"{files.scores}: {'/'.join(scored.entity)} {'/'.join(absent)!r} is not in the store; give the one backtested"
+        name = f"{'/'.join(scored.entity)} {'/'.join(absent)!r}"
+        msg = f"{files.scores}: {name} is not in the store; give the one backtested"
         raise InputError(msg)
     chosen = np.array([place[key] for key in scored.series], np.int64)
     return rule_scores(replace(grid, series=scored.series, counts=grid.counts[chosen]))[:, -len(scored.times) :]

@@ -9,8 +9,6 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from qad_dl.cluster import PARTS_PER_THREAD, kept
 from qad_dl.evaluation import Evaluation, Files, evaluation_of, read_case, rule_of, rule_truth
 from qad_dl.metrics.budget import at_budgets
@@ -18,8 +16,8 @@ from qad_dl.metrics.figures import BUDGETS, Figures, area_of, figures_of, incide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from qad_dl.cluster import Workers

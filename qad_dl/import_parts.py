@@ -58,7 +58,9 @@ class Found:
 class Checked(Protocol):
     """Rows of files that were all accepted, and wait to be stored."""
 
-    found: Found
+    @property
+    def found(self) -> Found:
+        """What they are."""
 
     def put(self, store: Store) -> int:
         """Store them, day by day; the number of days that changed."""
@@ -143,7 +145,7 @@ def read_part(
     days = list(split_days(rows))
     target = _staged_file(folder, number)
     temporary = temporary_name(target)
-    with pa.ipc.new_file(temporary, JOBS_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4")) as file:
+    with pa.ipc.new_file(str(temporary), JOBS_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4")) as file:
         for _, part in days:
             file.write_table(concat_rows([part]))
     temporary.replace(target)  # a part that is done twice is the same twice
@@ -154,7 +156,7 @@ def put_day(store: Path, tick_minutes: int, folder: Path, batches: Sequence[tupl
     """On a worker: merge what the parts hold of one UTC day into the store; 1 if that changed it, else 0."""
     tables = []
     for number, batch in batches:
-        with pa.ipc.open_file(_staged_file(folder, number)) as file:
+        with pa.ipc.open_file(str(_staged_file(folder, number))) as file:
             tables.append(pa.Table.from_batches([file.get_batch(batch)], JOBS_SCHEMA))
     return Store.open(store, Tick(tick_minutes)).put(concat_rows(tables))
 

@@ -18,8 +18,8 @@ def add_scheduler_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="let the workers of a Dask scheduler do it: tcp://HOST:PORT or its scheduler file; all files given must be "
-        "where workers see them under the same names (docs/scaling.md). The result is the same to the last bit",
+        help="let the workers of a Dask scheduler do it: tcp://HOST:PORT or its scheduler file; all files are where "
+        "workers see them under the same names (docs/scaling.md). The result is the same to the last bit",
     )
 
 

@@ -34,6 +34,8 @@ HEAVY = (
     "uplot",
     "flask",
     "waitress",
+    "dask",
+    "distributed",
 )
 
 
