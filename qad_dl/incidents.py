@@ -219,7 +219,8 @@ class _Search:
         self.free = np.ones(len(self.events.start), np.bool_)
         self.living = (results.reason == 0).any(axis=1)
         windows = 1 / (_tick_days(results) * TOGETHER_TICKS)
-        self.accidental = np.log(len(values.names) * len(self.events.rates) * windows / GROUP_ALARMS)
+        tried = max(1, len(values.names))  # with nothing that two queues share there is nothing to try
+        self.accidental = np.log(tried * len(self.events.rates) * windows / GROUP_ALARMS)
 
     def groups(self) -> list[Found]:
         """Groups, each taken from the events that the ones before it left."""

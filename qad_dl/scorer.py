@@ -8,9 +8,10 @@ in batches of one size, so that a score is the same number in every call.
 
 from __future__ import annotations
 
+import os
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -51,6 +52,11 @@ WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 CODE: Final = {reason: i for i, reason in enumerate(REASONS)}
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class _Part:
     """Results of some series, as in `Results`; details only where they were asked for."""
@@ -62,6 +68,10 @@ class _Part:
     kind: NDArray[np.int8]
     expected: NDArray[np.bool_]
     details: tuple[NDArray[np.float32], ...]
+
+
+_Block: TypeAlias = "tuple[NDArray[np.int64], int]"
+_Judged: TypeAlias = "tuple[_Part, NDArray[np.float32]]"
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,9 @@ class Scorer:
             BundleError: onnxruntime cannot load the model.
         """
         self.bundle = bundle
-        self.model = Model(bundle.model, threads)
+        self.threads = threads or _cores()
+        # Threads of ours, each with some series: those of the runtime wait for each other in every layer of a batch.
+        self.model = Model(bundle.model, 1)
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> Scorer:
@@ -197,7 +209,7 @@ class Scorer:
         windows = sum(len(window_starts(bundle.preprocess, grid, low)) for _, low in blocks)
         with counting(windows, "model", "window") as done:
             asked = _Asked(grid, metadata, start, first, details, earlier, done)
-            judged = [self._block(asked, series, low) for series, low in blocks]
+            judged = self._each(lambda block: self._block(asked, *block), blocks)
         away = [chosen[retired][i : i + SERIES_BLOCK] for i in range(0, int(retired.sum()), SERIES_BLOCK)]
         parts = [*(part for part, _ in judged), *(self._unasked(asked, series) for series in away)]
         order = np.concatenate([chosen[:0], *(series for series, _ in blocks), *away])
@@ -205,9 +217,16 @@ class Scorer:
         z = np.concatenate([errors for _, errors in judged]) if judged else np.empty((0, 0, 0, 0), np.float32)
         return self._joined(parts, order, asked, chosen, budget), Earlier(keys, grid.times[first:], z)
 
-    def _blocks(
-        self, grid: Grid, series: NDArray[np.int64], first: int, earlier: Earlier | None
-    ) -> list[tuple[NDArray[np.int64], int]]:
+    def _each(self, judge: Callable[[_Block], _Judged], blocks: Sequence[_Block]) -> list[_Judged]:
+        """What each block gives, in their order."""
+        if self.threads == 1 or len(blocks) < 2:
+            return [judge(block) for block in blocks]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(judge, blocks))
+
+    def _blocks(self, grid: Grid, series: NDArray[np.int64], first: int, earlier: Earlier | None) -> list[_Block]:
         """Series that are scored together, and the position from which on the model is run for them."""
         groups = [(series, first)]
         if earlier is not None:
@@ -255,7 +274,7 @@ class Scorer:
             details=_join_details(parts, back) if asked.details else None,
         )
 
-    def _block(self, asked: _Asked, series: NDArray[np.int64], low: int) -> tuple[_Part, NDArray[np.float32]]:
+    def _block(self, asked: _Asked, series: NDArray[np.int64], low: int) -> _Judged:
         """Results of some series, and their errors from `asked.first` on; the model is run from `low` on."""
         preprocess, calibration, start = self.bundle.preprocess, self.bundle.calibration, asked.start
         prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))

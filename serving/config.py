@@ -161,7 +161,8 @@ class ReviewConfig:
             review_url` counts too.
         labels: the file of labels.
         days: how many days are shown.
-        bundle: whose scores are shown, by the name of its folder; the first of `bundles` where it is empty.
+        bundle: whose scores are shown, by what people call it (`bundles.label_of`); the first of `bundles` where it is
+            empty.
     """
 
     host: str = "127.0.0.1"
@@ -445,7 +446,7 @@ def _check_review(config: Config) -> None:
     if not review.loopback and not review.proxies:
         raise bad(path, "review.proxies", f"is missing; on {review.host} it must say whose user_header counts")
     if review.bundle:
-        one_of(path, "review.bundle", review.bundle, tuple(bundle.name for bundle in config.bundles))
+        one_of(path, "review.bundle", review.bundle, tuple(map(label_of, config.bundles)))
     _check_seen(config)
 
 

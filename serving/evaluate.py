@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from serving.state import State
 
 THREADS = 1
-"""Threads of the model's runtime: a second one makes a tick no shorter, and takes a third more of a shared host."""
+"""Threads that score: a tick is short enough, and the host is not ours alone."""
 
 
 @dataclass(frozen=True)

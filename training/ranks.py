@@ -132,25 +132,42 @@ def told(trainer: pl.Trainer, checkpoint: Path) -> Iterator[None]:
     Raises:
         StoppedError: interrupted, or a process was lost.
     """
+    heard: list[int] = []
+
+    def interrupt(number: int, _frame: Any) -> None:
+        heard.append(number)
+        _end(trainer)  # at once: whatever this process waits for then comes to an end too
+        raise KeyboardInterrupt
+
+    # Set here, since what a shell starts in the background ignores interrupts.
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except ProcessExitedException as error:
-        how = f"was killed by {error.signal_name}" if error.signal_name else f"ended with code {error.exit_code}"
-        msg = f"process {error.error_index} of {trainer.world_size} {how}; the others were ended"
-        raise StoppedError(msg + _go_on(checkpoint)) from error
-    except ProcessRaisedException as error:
-        last = str(error).strip().splitlines()[-1]
-        msg = f"process {error.error_index} of {trainer.world_size} failed ({last}); the others were ended"
-        raise StoppedError(msg + _go_on(checkpoint)) from error
-    except SystemExit as stop:
-        # Lightning turns an interrupt into this, without a word.
-        msg = "interrupted" + _go_on(checkpoint)
-        raise StoppedError(msg) from stop
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        how = _lost(error, trainer.world_size) if not heard else "interrupted"
+        raise StoppedError(how + _go_on(checkpoint)) from error
+    except (SystemExit, KeyboardInterrupt) as stop:  # Lightning turns an interrupt into the first, without a word
+        raise StoppedError("interrupted" + _go_on(checkpoint)) from stop
     finally:
-        for process in getattr(trainer.strategy.launcher, "procs", []):
-            if process.is_alive():
-                process.kill()
-                process.join()
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        _end(trainer)
+
+
+def _lost(error: ProcessExitedException | ProcessRaisedException, processes: int) -> str:
+    """Which process was lost, and how."""
+    if isinstance(error, ProcessExitedException):
+        how = f"was killed by {error.signal_name}" if error.signal_name else f"ended with code {error.exit_code}"
+    else:
+        how = f"failed ({str(error).strip().splitlines()[-1]})"
+    return f"process {error.error_index} of {processes} {how}; the others were ended"
+
+
+def _end(trainer: pl.Trainer) -> None:
+    """End the processes that this one started."""
+    for process in getattr(trainer.strategy.launcher, "procs", []):
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def quiet() -> None:

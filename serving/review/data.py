@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from qad_dl.backtest import newest_tick
 from qad_dl.bundle import SEAL
+from qad_dl.bundles import label_of
 from qad_dl.errors import ConfigError, QadError
 from qad_dl.incidents import find_incidents, to_incidents, values_of
 from qad_dl.incidents_file import Incident
@@ -115,7 +116,7 @@ class Maker:
     def bundle(self) -> Path:
         """The bundle whose scores are shown."""
         wanted = self.config.review.bundle
-        return next((path for path in self.config.bundles if path.name == wanted), self.config.bundles[0])
+        return next((path for path in self.config.bundles if label_of(path) == wanted), self.config.bundles[0])
 
     def cause(self) -> Cause:
         """What data of now would be made from.
@@ -145,9 +146,9 @@ class Maker:
         results = tuned(scored.results, tune, store.metadata())
         found = named(to_incidents(find_incidents(results, values_of(results, store)), results))
         book = Book.read(State(config.state.path).incidents)
-        told = [_incident(i, store.tick.delta) for i in book.incidents.get(self.bundle.name, ()) if not i.folded]
+        told = [_incident(i, store.tick.delta) for i in book.incidents.get(label_of(self.bundle), ()) if not i.folded]
         past = self._last_week(store, scorer, results)
-        title = f"qad review · {self.bundle.name}{refused}"
+        title = f"qad review · {label_of(self.bundle)}{refused}"
         records, downtimes, unknown = store.metadata().at(end), store.downtimes(), novel(scorer.bundle, results, store)
         taught = tune.order if tune else None
         content = gather(results, records, downtimes, title, merged(told, found), past, unknown=unknown, taught=taught)

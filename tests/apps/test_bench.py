@@ -78,7 +78,7 @@ def test_what_has_been_measured_is_kept_and_a_loss_fails(bench: Bench) -> None:
     kept = json.loads(path.read_text())
     done = bench()
     assert done.returncode == 0, done.stdout
-    assert "5 parts, 5 are there" in done.stderr
+    assert "6 parts, 6 are there" in done.stderr
     (one,) = kept.values()
     assert one["made"]["command"] == "make bench-baseline"
     assert one["made"]["numpy"] == version("numpy")

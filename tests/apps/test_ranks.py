@@ -77,7 +77,9 @@ def running(world: World, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str
     period = (f"store={world.store}", f"data.start={START}", f"data.end={TRAINED}", "trainer=ddp", SMALL)
     options = (f"bundle={tmp_path / 'bundle'}", "trainer.epochs=900", "trainer.patience=900", "trainer.limit_batches=2")
     command = [sys.executable, "-m", "training.train", *period, *options]
-    process = subprocess.Popen(command, cwd=CONFIGS.parent, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=CONFIGS.parent, stderr=subprocess.PIPE, text=True, preexec_fn=_in_the_background
+    )
     until = time.monotonic() + WAIT_S
     while not (tmp_path / "bundle.run" / "last.ckpt").exists():
         assert process.poll() is None, process.communicate()[1]
@@ -87,6 +89,11 @@ def running(world: World, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str
     if process.poll() is None:
         process.kill()
     process.communicate()
+
+
+def _in_the_background() -> None:
+    """As a shell starts what it does not wait for: it ignores interrupts, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def children(pid: int) -> list[int]:

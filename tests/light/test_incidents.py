@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qad_dl.errors import InputError
-from qad_dl.incidents import FLAP_TICKS, TOGETHER_TICKS, Found, Values, find_incidents, to_incidents
+from qad_dl.incidents import FLAP_TICKS, TOGETHER_TICKS, Found, Values, find_incidents, to_incidents, values_among
 from qad_dl.incidents_file import read_incidents, write_incidents
 from qad_dl.results import Results
 from qad_dl.scores_file import check_bundle, scores_table, write_table
@@ -88,6 +88,11 @@ def test_the_kind_decides_between_fields_that_fit_alike(values: Values) -> None:
 def test_queues_without_anything_in_common_are_told_apart(values: Values) -> None:
     found = find_incidents(results({0: [(100, 110)], 34: [(104, 112)], 45: [(109, 120)]}), values)
     assert [f.series for f in found] == [(0,), (34,), (45,)]
+
+
+def test_where_nothing_is_known_of_the_queues_each_is_told_alone() -> None:
+    made = results({4: [(100, 130)], 7: [(101, 130)]})
+    assert [f.series for f in find_incidents(made, values_among(made, {}, []))] == [(4,), (7,)]
 
 
 def test_a_second_cause_at_the_same_time_stays_apart(values: Values) -> None:

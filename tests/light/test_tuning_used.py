@@ -231,6 +231,23 @@ def test_the_live_page_is_made_anew_when_it_is_tuned_and_says_what_is_refused(
     assert not any("h" in line for line in refused["series"])
 
 
+def test_the_live_page_has_what_was_told_where_the_bundle_is_the_one_in_use_of_a_folder(
+    folder: Path, tmp_path: Path
+) -> None:
+    link, config = tmp_path / "queues" / "current", tmp_path / "collector.toml"
+    link.parent.mkdir()
+    link.symlink_to(folder / "bundle")
+    text = f'store = "{folder}/store"\nbundles = ["{link}"]\n[source]\nkind = "files"\nurl = "in"\n'
+    config.write_text(f'{text}[state]\npath = "state"\n[review]\ndays = 1\nbundle = "queues"\n')
+    read = read_config(config)
+    maker, tick = Maker(read), Store.open(folder / "store").span()[1]
+    told = incident("Q1", id="as-told", start=tick - 6 * np.timedelta64(600, "s"), last=tick)
+    Book(tick, {"queues": (told,)}).write(State(read.state.path).incidents)
+    index = json.loads(maker.make(maker.cause()).index)
+    assert "as-told" in {line["id"] for line in index["incidents"]}
+    assert index["title"] == "qad review · queues"
+
+
 def test_messages_go_out_in_the_taught_order_and_say_how_likely_it_is() -> None:
     loud, likely = news(incident("loud", score=9.0)), news(incident("likely", score=3.0))
     assert [case.newest.incident.value for (case,) in planned(loud, likely).batches] == ["loud", "likely"]

@@ -85,7 +85,7 @@ def collector(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) 
     in_child("growing", {**words, "number": inputs["number"], "field": "panda_queue"})
     (place / "in").mkdir()
     config, costs = place / "collector.toml", []
-    config.write_text(f'store = "store"\nbundles = ["{of.bundle}"]\n[source]\nkind = "files"\nurl = "in"\n')
+    config.write_text(f'store = "store"\nbundles = ["{of.bundle.resolve()}"]\n[source]\nkind = "files"\nurl = "in"\n')
     for i in range(repeats + 1):
         (place / f"{i}.parquet").replace(place / "in" / f"{i}.parquet")
         when = f"{at + (i + 1) * Tick().delta}Z"
