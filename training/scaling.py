@@ -1,33 +1,40 @@
 """What a Dask cluster gains: import, backtest and evaluation on one core, by one worker, by two, and with one killed.
 
-    python -m training.scaling bundle=checkpoints/demo/bundle [queues=300] [days=35] [work=checkpoints/scaling]
+    python -m training.scaling --bundle checkpoints/demo/bundle
 
 Simulates a history, starts a scheduler and workers with one thread each on loopback ports, runs the very commands that
-people run, and prints seconds, how many times as fast as one core that is, and whether the result is the same bytes.
-Workers have done a small piece of work before, as on a cluster that is up; the commands start anew each time.
+people run, and prints seconds, how many times as fast as on one core that is, and whether the result is the same bytes.
+Workers have loaded their libraries before, as on a cluster that is up; the commands start anew each time.
 """
 
 from __future__ import annotations
 
+import argparse
 import filecmp
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+import numpy as np
 
-START, SCORED = "2026-01-05", "2026-01-12"
-ONE_THREAD: Final = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+START: Final = np.datetime64("2026-01-05", "D")
+UNSCORED_DAYS: Final = 7
+ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 UP_S: Final = 60.0
+
+ONE: Final = "one core"
+WAYS: Final = {"1 worker": (1, False), "2 workers": (2, False), "1 of 2 killed": (2, True)}
+"""How many workers, and whether the last of them is killed when about half of the time has gone."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +51,23 @@ class World:
     bundle: Path
     days: int
 
-    def imported(self, name: str) -> list[str]:
-        """The command that imports into a store."""
-        files = self.work / "world"
-        return ["import", str(self.work / f"store-{name}"), "--jobs", str(files / "jobs.parquet"), "--cric", str(files / "cric.json")]
+    def command(self, step: str, way: str) -> list[str]:
+        """The words of a command; what it makes is `made`."""
+        files, store, scores = self.work / "world", self.made("import", ONE), self.made("backtest", ONE)
+        if step == "import":
+            words = ["--jobs", files / "jobs.parquet", "--cric", files / "cric.json"]
+            return _texts("import", self.made(step, way), *words)
+        if step == "backtest":
+            between = ["--start", START + UNSCORED_DAYS, "--end", START + self.days]
+            return _texts("backtest", store, "--bundle", self.bundle, *between, "--out", self.made(step, way))
+        against = ["--store", store, "--incidents", files / "incidents.csv", "--format", "json"]
+        return _texts("evaluate", scores, *against)
 
-    def backtested(self, name: str) -> list[str]:
-        """The command that scores all but the first week."""
-        words = ["--bundle", str(self.bundle), "--start", SCORED, "--end", _day(self.days), "--out", str(self.work / f"scores-{name}.parquet")]
-        return ["backtest", str(self.work / "store-one core"), *words]
-
-    def evaluated(self, _: str) -> list[str]:
-        """The command that evaluates the scores of one core."""
-        files = ["--store", str(self.work / "store-one core"), "--incidents", str(self.work / "world" / "incidents.csv")]
-        return ["evaluate", str(self.work / "scores-one core.parquet"), *files, "--format", "json"]
+    def made(self, step: str, way: str) -> Path:
+        """The store, the scores, or what was printed."""
+        return (
+            self.work / {"import": "stores", "backtest": "scores", "evaluate": "figures"}[step] / way.replace(" ", "-")
+        )
 
 
 @dataclass
@@ -115,73 +125,70 @@ def _imports() -> None:
 
 def main() -> None:
     """Measure and print."""
-    given = dict(word.split("=", 1) for word in sys.argv[1:])
-    work = Path(given.get("work", "checkpoints/scaling")).absolute()
-    world = World(work, Path(given["bundle"]).absolute(), int(given.get("days", "35")))
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    _run(["simulate", str(work / "world"), "--queues", given.get("queues", "300"), "--days", given.get("days", "35"), "--start", START])
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before\n")
-    print(f"{'':<12}{'one core':>16}{'1 worker':>16}{'2 workers':>16}{'one of 2 killed':>18}")
-    for name, command, made in (
-        ("import", world.imported, lambda n: work / f"store-{n}"),
-        ("backtest", world.backtested, lambda n: work / f"scores-{n}.parquet"),
-        ("evaluate", world.evaluated, lambda n: work / f"figures-{n}"),
-    ):
-        _row(name, command, made, work)
-    print(f"\nload {os.getloadavg()[0]:.1f} after")
+    args = _arguments()
+    with tempfile.TemporaryDirectory(prefix="scaling-", dir=args.work) as work:
+        world = World(Path(work).absolute(), args.bundle.absolute(), args.days)
+        sizes = ("--queues", args.queues, "--days", args.days, "--start", START)
+        subprocess.run(_qad(_texts("simulate", world.work / "world", *sizes)), check=True)
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
+        print(f"{'':<10}{ONE:>10}{'all cores':>18}" + "".join(f"{way:>18}" for way in WAYS))
+        for step in ("import", "backtest", "evaluate"):
+            _row(world, step)
+        print(f"load {os.getloadavg()[0]:.1f} after. In brackets: how many times as fast as on one core")
 
 
-def _row(name: str, command: Callable[[str], list[str]], made: Callable[[str], Path], work: Path) -> None:
-    """One command in all four ways."""
-    one = _timed(command, made, "one core")
-    cells, seconds = [f"{one:9.1f} s     "], one
-    for way, n_workers, killed in (("1 worker", 1, False), ("2 workers", 2, False), ("one of 2 killed", 2, True)):
-        with ExitStack() as stack:
-            cluster = stack.enter_context(Cluster(work, n_workers))
-            kill = cluster.kill_a_worker if killed else None
-            took = _timed(command, made, way, cluster.address, kill, seconds / 2)
-        seconds = took
-        same = _same(made("one core"), made(way))
-        cells.append(f"{took:7.1f} s {one / took:4.2f}{' ' if same else '!'}")
-    print(f"{name:<12}{cells[0]:>16}" + "".join(f"{cell:>16}" for cell in cells[1:]) + ("" if "!" not in "".join(cells) else "   ! OTHER BYTES"), flush=True)
+def _arguments() -> argparse.Namespace:
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m training.scaling", description=__doc__, formatter_class=plain)
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="a trained bundle")
+    parser.add_argument("--queues", type=int, default=300, help="of the simulated history (default: %(default)s)")
+    parser.add_argument("--days", type=int, default=35, help="of it; the first 7 are not scored (default: %(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("checkpoints"), help="where to put what is removed again")
+    return parser.parse_args()
 
 
-def _timed(
-    command: Callable[[str], list[str]],
-    made: Callable[[str], Path],
-    way: str,
-    scheduler: str = "",
-    kill: Callable[[], None] | None = None,
-    after: float = 0.0,
-) -> float:
-    """Seconds of a command; with `kill` a worker is killed so many seconds after its begin."""
-    words = [*command(way), *(["--scheduler", scheduler] if scheduler else [])]
+def _row(world: World, step: str) -> None:
+    """One command in all ways."""
+    one = _timed(world, step, ONE)
+    print(f"{step:<10}{one:>8.1f} s", end="", flush=True)
+    before = 0.0
+    for way, (n_workers, killed) in {"all cores": (0, False), **WAYS}.items():
+        if n_workers:
+            with Cluster(world.work, n_workers) as cluster:
+                took = _timed(world, step, way, cluster, before / 2 if killed else None)
+        else:
+            took = _timed(world, step, way)
+        other = "" if _same(world.made(step, ONE), world.made(step, way)) else " OTHER BYTES"
+        print(f"{took:>9.1f} s ({one / took:.2f}){other}", end="", flush=True)
+        before = took
+    print()
+
+
+def _timed(world: World, step: str, way: str, cluster: Cluster | None = None, kill_after: float | None = None) -> float:
+    """Seconds of a command; a worker is killed so many seconds after its begin."""
+    words = [*world.command(step, way), *([] if cluster is None else ["--scheduler", cluster.address])]
+    said = world.made(step, way) if step == "evaluate" else world.work / "said"
+    said.parent.mkdir(exist_ok=True)
+    cores = os.sched_getaffinity(0)
     begun = time.monotonic()
-    process = subprocess.Popen(_qad(words), env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, preexec_fn=None if scheduler else _on_one_core)
-    if kill is not None:
-        time.sleep(after)
-        kill()
-    out, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    took = time.monotonic() - begun
-    if command.__name__ == "evaluated":
-        made(way).write_bytes(out)
-    return took
-
-
-def _on_one_core() -> None:
-    """Stay on one of the cores that there are."""
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with said.open("wb") as out:
+        if way == ONE:
+            os.sched_setaffinity(0, {min(cores)})  # what is started now has no more than this one
+        process = subprocess.Popen(_qad(words), env=os.environ | ONE_THREAD, stdout=out)
+        os.sched_setaffinity(0, cores)
+        if cluster is not None and kill_after is not None:
+            time.sleep(kill_after)
+            cluster.kill_a_worker()
+        if process.wait():
+            raise SystemExit(process.returncode)
+    return time.monotonic() - begun
 
 
 def _same(one: Path, other: Path) -> bool:
     """Whether two files, or all files of two folders, are the same bytes."""
     if one.is_file():
         return filecmp.cmp(one, other, shallow=False)
-    files = sorted(str(p.relative_to(one)) for p in one.rglob("*") if p.is_file())
-    others = sorted(str(p.relative_to(other)) for p in other.rglob("*") if p.is_file())
+    files, others = (sorted(str(p.relative_to(at)) for p in at.rglob("*") if p.is_file()) for at in (one, other))
     return files == others and filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
 
 
@@ -189,14 +196,8 @@ def _qad(words: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "qad_dl.cli", *words]
 
 
-def _run(words: Sequence[str]) -> None:
-    subprocess.run(_qad(words), check=True)
-
-
-def _day(days: int) -> str:
-    import numpy as np
-
-    return str(np.datetime64(START, "D") + days)
+def _texts(*words: object) -> list[str]:
+    return [str(word) for word in words]
 
 
 if __name__ == "__main__":
