@@ -102,12 +102,22 @@ def backtest_pieces(
 
 def time_pieces(start: np.datetime64, end: np.datetime64) -> list[tuple[np.datetime64, np.datetime64]]:
     """[start, end) in ranges of at most `PIECE_DAYS` days, about equally long, cut at midnight UTC."""
-    first, last = start.astype("datetime64[D]"), (end - np.timedelta64(1, "s")).astype("datetime64[D]")
-    days = int((last - first).astype(np.int64)) + 1
-    number = ceil(days / PIECE_DAYS)
+    return cut_days(start, end, ceil(_days(start, end) / PIECE_DAYS))
+
+
+def cut_days(start: np.datetime64, end: np.datetime64, number: int) -> list[tuple[np.datetime64, np.datetime64]]:
+    """[start, end) in so many ranges of about as many days, cut at midnight UTC; no more than it has days."""
+    first, days = start.astype("datetime64[D]"), _days(start, end)
+    number = min(number, days)
     cuts = [(first + days * i // number).astype("datetime64[s]") for i in range(1, number)]
     edges = [start.astype("datetime64[s]"), *cuts, end.astype("datetime64[s]")]
     return list(itertools.pairwise(edges))
+
+
+def _days(start: np.datetime64, end: np.datetime64) -> int:
+    """UTC days that [start, end) touches."""
+    first, last = start.astype("datetime64[D]"), (end - np.timedelta64(1, "s")).astype("datetime64[D]")
+    return int((last - first).astype(np.int64)) + 1
 
 
 def score_share(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.baseline.rule import rule_scores
+from qad_dl.baseline.rule import rule_counts, rule_of_counts
 from qad_dl.downtimes import read_downtimes
 from qad_dl.errors import InputError
 from qad_dl.grid import build_grid
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from qad_dl.metrics.budget import AtBudget
     from qad_dl.metrics.figures import Figures
     from qad_dl.metrics.scores import Scores
+    from qad_dl.schema import Tick
 
 END_OF_TIME: Final = np.datetime64("9999-01-01", "s")
 
@@ -230,25 +231,63 @@ def budget_key(budget: float) -> str:
     return f"{budget:g}"
 
 
+@dataclass(frozen=True)
+class RuleCounts:
+    """What QMonit's rule looks at in some days of the history.
+
+    Attributes:
+        counts: [N, t, 4] float32 jobs in `baseline.rule.RULE_STATES`, 0 where there is no row.
+        has_row: [N, t] whether the series has any row.
+        arrived: [t] whether the tick arrived.
+        there: [N] whether the store knows the series.
+    """
+
+    counts: NDArray[np.float32]
+    has_row: NDArray[np.bool_]
+    arrived: NDArray[np.bool_]
+    there: NDArray[np.bool_]
+
+
 def rule_of(files: Files, scored: Scores) -> NDArray[np.float64]:
     """QMonit's rule for the series and ticks of a scores file, [N, T], from the history with the day before it.
 
     Raises:
         InputError: a series is not in the store.
     """
+    tick = Store.open(files.store).tick
+    return rule_from(files, scored, tick, [read_counts(files, scored, *rule_range(scored, tick))])
+
+
+def rule_range(scored: Scores, tick: Tick) -> tuple[np.datetime64, np.datetime64]:
+    """From when to when, exclusively, the history is read for the rule."""
+    return scored.times[0] - np.timedelta64(24, "h"), scored.times[-1] + tick.delta
+
+
+def read_counts(files: Files, scored: Scores, start: np.datetime64, end: np.datetime64) -> RuleCounts:
+    """Read the history of [start, end) for the series of a scores file."""
     history = Store.open(files.store)
-    tick, end = history.tick, scored.times[-1] + history.tick.delta
-    times = tick.range(scored.times[0] - np.timedelta64(24, "h"), end)
-    pieces, known = history.pieces(times[0], end), history.known_series(END_OF_TIME)
-    grid = build_grid(pieces, times, tick, history.metadata(), scored.entity, known=known)
+    times, known = history.tick.range(start, end), history.known_series(END_OF_TIME)
+    rows = history.pieces(times[0], end)
+    grid = build_grid(rows, times, history.tick, history.metadata(), scored.entity, known=known)
     place = {key: row for row, key in enumerate(grid.series)}
-    absent = next((key for key in scored.series if key not in place), None)
-    if absent is not None:
-        name = f"{'/'.join(scored.entity)} {'/'.join(absent)!r}"
+    at = np.array([place.get(key, -1) for key in scored.series], np.int64)
+    there = at >= 0
+    counts, has_row = np.nan_to_num(rule_counts(grid)[at], copy=False), grid.quiet[at] == 0
+    counts[~there], has_row[~there] = 0, False
+    return RuleCounts(counts, has_row, grid.arrived, there)
+
+
+def rule_from(files: Files, scored: Scores, tick: Tick, parts: Sequence[RuleCounts]) -> NDArray[np.float64]:
+    """As `rule_of`, from the counts of parts of the range in their order, cut anywhere."""
+    there = np.any([part.there for part in parts], axis=0)
+    if not there.all():
+        name = f"{'/'.join(scored.entity)} {'/'.join(scored.series[int(there.argmin())])!r}"
         msg = f"{files.scores}: {name} is not in the store; give the one backtested"
         raise InputError(msg)
-    chosen = np.array([place[key] for key in scored.series], np.int64)
-    return rule_scores(replace(grid, series=scored.series, counts=grid.counts[chosen]))[:, -len(scored.times) :]
+    counts, has_row = (np.concatenate([getattr(p, name) for p in parts], axis=1) for name in ("counts", "has_row"))
+    arrived = np.concatenate([part.arrived for part in parts])
+    observed = np.logical_or.accumulate(has_row, axis=1) & arrived
+    return rule_of_counts(counts, observed, tick.per_day)[:, -len(scored.times) :]
 
 
 def _episodes_in(

@@ -1,7 +1,7 @@
-"""An evaluation in parts: QMonit's rule, and of model and rule the figures that take long, some series at a time.
+"""An evaluation in parts: the history by days for QMonit's rule, and of model and rule the figures that take long.
 
-What is cut by series is put together in their order and averaged as one process does it, so that every figure is the
-same number. The rule is one part: from when on a series has had rows is known only when all of the range was read.
+Counts are put together in the order of time before the rule looks at them, and what is cut by series in their order
+before it is averaged, so that every figure is the same number as on one core.
 """
 
 from __future__ import annotations
@@ -9,19 +9,30 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from qad_dl.backtest_parts import cut_days
 from qad_dl.cluster import PARTS_PER_THREAD, kept
-from qad_dl.evaluation import Evaluation, Files, evaluation_of, read_case, rule_of, rule_truth
+from qad_dl.evaluation import (
+    Evaluation,
+    Files,
+    evaluation_of,
+    read_case,
+    read_counts,
+    rule_from,
+    rule_range,
+    rule_truth,
+)
 from qad_dl.metrics.budget import at_budgets
 from qad_dl.metrics.figures import BUDGETS, Figures, area_of, figures_of, incident_rows, volumes_of
+from qad_dl.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from qad_dl.cluster import Workers
-    from qad_dl.evaluation import Case
+    from qad_dl.evaluation import Case, RuleCounts
     from qad_dl.metrics.truth import Truth
 
 Measure: TypeAlias = tuple[str, int, int]
@@ -36,8 +47,9 @@ def evaluate_on(workers: Workers, files: Files) -> tuple[Evaluation, Truth]:
     """
     paths = [path.absolute() for path in (files.scores, files.store, files.incidents, files.downtimes) if path]
     there = Files(*paths)
-    rule = workers.submit(rule_part, (there,), paths, "rule")
     shares = ceil(workers.threads * PARTS_PER_THREAD / 2)
+    counts = [workers.submit(counts_part, (there, i, shares), paths, "counts", i) for i in range(shares)]
+    rule = workers.submit(rule_part, (there, counts), paths, "rule")
     measures: list[Measure] = [("budgets", 0, 1), ("area", 0, 1), *(("volumes", i, shares) for i in range(shares))]
     parts = [(there, measure, of) for of in (None, rule) for measure in measures]
     results = workers.run(figure_part, parts, paths, "figures")
@@ -54,9 +66,17 @@ def evaluate_on(workers: Workers, files: Files) -> tuple[Evaluation, Truth]:
     return result, case.truth
 
 
-def rule_part(files: Files) -> NDArray[np.float64]:
-    """On a worker: what QMonit's rule says, [N, T]."""
-    return rule_of(files, _case(files).scored)
+def counts_part(files: Files, share: int, shares: int) -> RuleCounts | None:
+    """On a worker: what the rule looks at in a share of the days; None where there are fewer days than shares."""
+    scored = _case(files).scored
+    days = cut_days(*rule_range(scored, Store.open(files.store).tick), shares)
+    return read_counts(files, scored, *days[share]) if share < len(days) else None
+
+
+def rule_part(files: Files, counts: Sequence[RuleCounts | None]) -> NDArray[np.float64]:
+    """On a worker: what QMonit's rule says, [N, T], of the counts of all shares."""
+    there = [part for part in counts if part is not None]
+    return rule_from(files, _case(files).scored, Store.open(files.store).tick, there)
 
 
 def figure_part(files: Files, measure: Measure, rule: NDArray[np.float64] | None) -> Any:

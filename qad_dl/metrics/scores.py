@@ -15,7 +15,7 @@ from qad_dl.errors import InputError
 from qad_dl.scores_file import BUDGET_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -80,7 +80,8 @@ def read_scores(path: Path, tick: Tick) -> Scores:
 
 def _read(path: Path) -> pa.Table:
     try:
-        table = pq.ParquetFile(path).read()
+        with pq.ParquetFile(path) as file:
+            table = file.read(_wanted(file.schema_arrow.names))
     except (OSError, pa.ArrowException) as error:
         msg = f"{path}: cannot be read as a Parquet file of scores ({str(error)[:120]}); `qad backtest` writes them"
         raise InputError(msg) from error
@@ -98,6 +99,12 @@ def _read(path: Path) -> pa.Table:
         msg = f"{path}: holds no rows; run `qad backtest` over a range with data"
         raise InputError(msg)
     return table
+
+
+def _wanted(names: Sequence[str]) -> list[str]:
+    """The columns to read: the key, which is before the score, the time, the score and the decision."""
+    key = names[: names.index("score")] if "score" in names else names
+    return [name for name in names if name in {*key, "time", "score", "flagged"}]
 
 
 def _entity(table: pa.Table, path: Path) -> tuple[str, ...]:
