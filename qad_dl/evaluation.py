@@ -180,6 +180,30 @@ class Case:
     truth: Truth
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What an evaluation is about.
+
+    Attributes:
+        n_series: number of series.
+        start: first tick of the scores.
+        end: first moment after them.
+        kinds: number of the incidents that can be seen, by their kind.
+    """
+
+    n_series: int
+    start: np.datetime64
+    end: np.datetime64
+    kinds: dict[str, int]
+
+
+def scope_of(truth: Truth) -> Scope:
+    """What scores that are held against `truth` are about."""
+    kinds = sorted(window.kind for window in truth.windows)
+    number = {kind: kinds.count(kind) for kind in kinds}
+    return Scope(len(truth.healthy), truth.times[0], truth.times[-1] + truth.tick.delta, number)
+
+
 def evaluate_files(
     scores: Path, store: Path, incidents: Path, downtimes: Path | None = None
 ) -> tuple[Evaluation, Truth]:

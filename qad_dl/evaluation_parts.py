@@ -14,12 +14,14 @@ from qad_dl.cluster import PARTS_PER_THREAD, kept
 from qad_dl.evaluation import (
     Evaluation,
     Files,
+    Scope,
     evaluation_of,
     read_case,
     read_counts,
     rule_from,
     rule_range,
     rule_truth,
+    scope_of,
 )
 from qad_dl.metrics.budget import at_budgets
 from qad_dl.metrics.figures import BUDGETS, Figures, area_of, figures_of, incident_rows, volumes_of
@@ -38,9 +40,12 @@ if TYPE_CHECKING:
 Measure: TypeAlias = tuple[str, int, int]
 """`area` or `budgets`, or `volumes` with the number of the share and how many there are."""
 
+Made: TypeAlias = "Mapping[Measure, Any]"
+"""What each measure gave."""
 
-def evaluate_on(workers: Workers, files: Files) -> tuple[Evaluation, Truth]:
-    """As `evaluation.evaluate_files`, by workers.
+
+def evaluate_on(workers: Workers, files: Files) -> tuple[Evaluation, Scope]:
+    """As `evaluation.evaluate_files`, by workers; gives what it was about in place of what it was held against.
 
     Raises:
         ClusterError: see `cluster.Workers.run`; else as `evaluation.evaluate_files`.
@@ -52,18 +57,11 @@ def evaluate_on(workers: Workers, files: Files) -> tuple[Evaluation, Truth]:
     rule = workers.submit(rule_part, (there, counts), paths, "rule")
     measures: list[Measure] = [("budgets", 0, 1), ("area", 0, 1), *(("volumes", i, shares) for i in range(shares))]
     parts = [(there, measure, of) for of in (None, rule) for measure in measures]
-    results = workers.run(figure_part, parts, paths, "figures")
-    case = read_case(files)  # while they work
-    made = [value for _, value in sorted(results, key=lambda result: result[0])]
-    [(_, by_rule)] = workers.collect([rule], "rule")
-    truths = (case.truth, rule_truth(case.scored.score, case.truth))
-    of = [
-        _figures(scores, truth, dict(zip(measures, made[i * len(measures) :], strict=False)))
-        for i, (scores, truth) in enumerate(zip((case.scored.score, by_rule), truths, strict=True))
-    ]
-    scored = case.scored
-    result = evaluation_of(scored.score, scored.flagged, by_rule, case.truth, scored.budget, (of[0], of[1]))
-    return result, case.truth
+    made = dict(workers.run(figure_part, parts, paths, "figures"))
+    values = [made[number] for number in range(len(parts))]
+    of = [dict(zip(measures, values[i : i + len(measures)], strict=True)) for i in (0, len(measures))]
+    [(_, whole)] = workers.run(whole_part, [(there, of, rule)], paths, "evaluation")
+    return whole
 
 
 def counts_part(files: Files, share: int, shares: int) -> RuleCounts | None:
@@ -91,11 +89,21 @@ def figure_part(files: Files, measure: Measure, rule: NDArray[np.float64] | None
     return area_of(scores, truth) if name == "area" else volumes_of(scores, truth, incident_rows(truth)[share::shares])
 
 
+def whole_part(files: Files, made: Sequence[Made], rule: NDArray[np.float64]) -> tuple[Evaluation, Scope]:
+    """On a worker: the evaluation out of the measures of model and rule."""
+    case = _case(files)
+    scored, truth = case.scored, case.truth
+    by_model = _figures(scored.score, truth, made[0])
+    by_rule = _figures(rule, rule_truth(scored.score, truth), made[1])
+    result = evaluation_of(scored.score, scored.flagged, rule, truth, scored.budget, (by_model, by_rule))
+    return result, scope_of(truth)
+
+
 def _case(files: Files) -> Case:
     return kept("case", files, lambda: read_case(files))
 
 
-def _figures(scores: NDArray[np.float64], truth: Truth, made: Mapping[Measure, Any]) -> Figures:
+def _figures(scores: NDArray[np.float64], truth: Truth, made: Made) -> Figures:
     """The figures out of what the parts gave."""
     shares = [value for (name, _, _), value in made.items() if name == "volumes"]
     volumes: list[float | None] = [None] * len(incident_rows(truth))
