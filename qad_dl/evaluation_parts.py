@@ -52,8 +52,9 @@ def evaluate_on(workers: Workers, files: Files) -> tuple[Evaluation, Scope]:
     """
     paths = [path.absolute() for path in (files.scores, files.store, files.incidents, files.downtimes) if path]
     there = Files(*paths)
-    shares = ceil(workers.threads * PARTS_PER_THREAD / 2)
-    counts = [workers.submit(counts_part, (there, i, shares), paths, "counts", i) for i in range(shares)]
+    shares = workers.threads * PARTS_PER_THREAD
+    days = ceil(shares / 2)  # fewer: each lists all days of the store
+    counts = [workers.submit(counts_part, (there, i, days), paths, "counts", i) for i in range(days)]
     rule = workers.submit(rule_part, (there, counts), paths, "rule")
     measures: list[Measure] = [("budgets", 0, 1), ("area", 0, 1), *(("volumes", i, shares) for i in range(shares))]
     parts = [(there, measure, of) for of in (None, rule) for measure in measures]
