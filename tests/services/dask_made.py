@@ -18,8 +18,12 @@ from tests.services.programs import free_port
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A worker is given no part before it has done the one it has: what was begun is then what was assigned.
-ONE_AT_A_TIME = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0", "OMP_NUM_THREADS": "1"}
+SETTINGS = {
+    # A worker is given no part before it has done the one it has: what was begun is then what was assigned.
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @dataclass
@@ -89,7 +93,7 @@ class Dask:
     def _launch(self, program: str, words: list[str], first: Path | None = None) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
-            **ONE_AT_A_TIME,
+            **SETTINGS,
             "PYTHONPATH": os.pathsep.join(map(str, [*([first] if first else []), ROOT])),
         }
         with (self.folder / "log").open("ab") as log:

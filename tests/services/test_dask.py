@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import gzip
+import os
 import shutil
 import socket
 import subprocess
@@ -240,6 +241,13 @@ def test_a_worker_that_dies_costs_its_part(
     times = sorted(len(given) for given in alone.begun("scoring-").values())
     assert times == [1, 1, 1, 1, 1, 2]
     assert "has no worker yet" in capsys.readouterr().err
+
+
+def test_a_part_at_which_workers_die(alone: Dask) -> None:
+    alone.add("one")
+    alone.add("two")
+    with pytest.raises(ClusterError, match="2 workers died at it"), cluster.connect(alone.address) as workers:
+        list(workers.run(os._exit, [(1,)], [], "leaving"))
 
 
 def test_a_scheduler_that_dies(world: World, alone: Dask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
