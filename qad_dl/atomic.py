@@ -44,10 +44,8 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write; if the block ends without an exception it becomes `path`, in place of what may be there."""
     temporary = temporary_name(path)
     try:
-        with temporary.open("xb") as file:
+        with _flushed(temporary) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -128,14 +126,21 @@ def sweep(folder: Path, now: float, age_s: float = STALE_S) -> int:
     return removed
 
 
+@contextlib.contextmanager
+def _flushed(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write, which is on the disk when the block ends."""
+    with path.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _write_temporary(target: Path, content: bytes) -> Path:
     """Write and flush `content` under a temporary name beside `target`."""
     temporary = temporary_name(target)
     try:
-        with temporary.open("xb") as file:
+        with _flushed(temporary) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -90,7 +90,7 @@ class Gathering:
         queues: numbers of the queues.
         arrived: [T] whether the tick has any row at all.
         has_stock: [T] whether it has a row of a state that is no flow.
-        fingerprint: [T] of its stock counts above 0; see `_fingerprints`.
+        fingerprint: [T] of its stock counts above 0; see `_hashes`.
         first: of each triple the position of its first row, T where it has none, [R].
         blocks: the counts.
         said: the status.

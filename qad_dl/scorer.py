@@ -59,7 +59,7 @@ def _cores() -> int:
 
 @dataclass(frozen=True)
 class _Part:
-    """Results of some series, as in `Results`; details only where they were asked for."""
+    """Results of some series, as in `Results`, and their errors; details and errors only where they are wanted."""
 
     score: NDArray[np.float64]
     reason: NDArray[np.int8]
@@ -68,10 +68,11 @@ class _Part:
     kind: NDArray[np.int8]
     expected: NDArray[np.bool_]
     details: tuple[NDArray[np.float32], ...]
+    z: NDArray[np.float32] | None = None
 
 
 _Block: TypeAlias = "tuple[NDArray[np.int64], int]"
-_Judged: TypeAlias = "tuple[_Part, NDArray[np.float32]]"
+_Judged: TypeAlias = "tuple[NDArray[np.int64], _Part]"
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class _Asked:
         start: position of the first tick to score.
         first: position of the first whose error has a say.
         details: whether the per-state arrays are wanted.
+        remember: whether the errors are wanted, for `Earlier`.
         earlier: what came out before.
-        done: called with how many windows were run.
     """
 
     grid: Grid
@@ -93,8 +94,8 @@ class _Asked:
     start: int
     first: int
     details: bool
-    earlier: Earlier | None
-    done: Callable[[int], object]
+    remember: bool = False
+    earlier: Earlier | None = None
 
 
 class Scorer:
@@ -169,7 +170,8 @@ class Scorer:
             only: positions of the series to score; all if not given.
         """
         chosen = np.arange(len(grid.series)) if only is None else only
-        return self._results(grid, metadata, start, budget, details, chosen)[0]
+        asked = self._asked(grid, metadata, start, details)
+        return self._joined(asked, self._judged(asked, chosen), chosen, budget)
 
     def score_last(
         self, grid: Grid, metadata: Metadata, budget: float | None = None, earlier: Earlier | None = None
@@ -185,39 +187,34 @@ class Scorer:
             budget: false alarm episodes per series and day; 0.01 if not given.
             earlier: what was remembered at a tick before.
         """
-        every = np.arange(len(grid.series))
-        return self._results(grid, metadata, len(grid.times) - 1, budget, True, every, earlier)
+        every, last = np.arange(len(grid.series)), len(grid.times) - 1
+        asked = replace(self._asked(grid, metadata, last, details=True), remember=True, earlier=earlier)
+        judged = self._judged(asked, every)
+        made = [(series, part.z) for series, part in judged if part.z is not None]
+        keys = tuple(grid.series[i] for series, _ in made for i in series)
+        z = np.concatenate([z for _, z in made]) if made else np.empty((0, 0, 0, 0), np.float32)
+        return self._joined(asked, judged, every, budget), Earlier(keys, asked.grid.times[asked.first :], z)
 
-    def _results(
-        self,
-        whole: Grid,
-        metadata: Metadata,
-        start: int,
-        budget: float | None,
-        details: bool,
-        chosen: NDArray[np.int64],
-        earlier: Earlier | None = None,
-    ) -> tuple[Results, Earlier]:
-        """Judge some series of a grid from position `start` on, some at a time; also what to remember of them."""
-        bundle, plan = self.bundle, self.bundle.preprocess.plan
-        grid = whole.newest(len(whole.times) - 1 - start + bundle.sight)
-        start -= len(whole.times) - len(grid.times)
-        grid = replace(grid, rest=grid.at_rest())  # once for all blocks
-        first = max(0, start - bundle.calibration.reach)
-        retired = (grid.quiet[chosen, start:] >= plan.lookback).all(axis=1)
-        blocks = self._blocks(grid, chosen[~retired], first, earlier)
-        windows = sum(len(window_starts(bundle.preprocess, grid, low)) for _, low in blocks)
-        with counting(windows, "model", "window") as done:
-            asked = _Asked(grid, metadata, start, first, details, earlier, done)
-            judged = self._each(lambda block: self._block(asked, *block), blocks)
+    def _asked(self, grid: Grid, metadata: Metadata, start: int, details: bool) -> _Asked:
+        """What is asked of the ticks from position `start` of a grid on, and the part of it that this looks at."""
+        seen = grid.newest(len(grid.times) - 1 - start + self.bundle.sight)
+        start -= len(grid.times) - len(seen.times)
+        first = max(0, start - self.bundle.calibration.reach)
+        return _Asked(replace(seen, rest=seen.at_rest()), metadata, start, first, details)  # at rest: once for all
+
+    def _judged(self, asked: _Asked, chosen: NDArray[np.int64]) -> list[_Judged]:
+        """The results of some series, some at a time; the model is not run for those that are retired in all ticks."""
+        grid, preprocess = asked.grid, self.bundle.preprocess
+        retired = (grid.quiet[chosen, asked.start :] >= preprocess.plan.lookback).all(axis=1)
+        blocks = self._blocks(asked, chosen[~retired])
         away = [chosen[retired][i : i + SERIES_BLOCK] for i in range(0, int(retired.sum()), SERIES_BLOCK)]
-        parts = [*(part for part, _ in judged), *(self._unasked(asked, series) for series in away)]
-        order = np.concatenate([chosen[:0], *(series for series, _ in blocks), *away])
-        keys = tuple(grid.series[i] for i in order[: int((~retired).sum())])
-        z = np.concatenate([errors for _, errors in judged]) if judged else np.empty((0, 0, 0, 0), np.float32)
-        return self._joined(parts, order, asked, chosen, budget), Earlier(keys, grid.times[first:], z)
+        windows = sum(len(window_starts(preprocess, grid, low)) for _, low in blocks)
+        with counting(windows, "model", "window") as done:
+            parts = self._each(lambda block: self._block(asked, *block, done), blocks)
+        series = [*(of for of, _ in blocks), *away]
+        return list(zip(series, [*parts, *(self._unasked(asked, of) for of in away)], strict=True))
 
-    def _each(self, judge: Callable[[_Block], _Judged], blocks: Sequence[_Block]) -> list[_Judged]:
+    def _each(self, judge: Callable[[_Block], _Part], blocks: Sequence[_Block]) -> list[_Part]:
         """What each block gives, in their order."""
         if self.threads == 1 or len(blocks) < 2:
             return [judge(block) for block in blocks]
@@ -226,33 +223,30 @@ class Scorer:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(judge, blocks))
 
-    def _blocks(self, grid: Grid, series: NDArray[np.int64], first: int, earlier: Earlier | None) -> list[_Block]:
+    def _blocks(self, asked: _Asked, series: NDArray[np.int64]) -> list[_Block]:
         """Series that are scored together, and the position from which on the model is run for them."""
-        groups = [(series, first)]
+        grid, earlier = asked.grid, asked.earlier
+        groups = [(series, asked.first)]
         if earlier is not None:
             there = earlier.places([grid.series[i] for i in series]) >= 0
-            covered = min(earlier.until(grid.times, first), len(grid.times) - 1)
-            groups = [(series[there], covered), (series[~there], first)]
+            covered = min(earlier.until(grid.times, asked.first), len(grid.times) - 1)
+            groups = [(series[there], covered), (series[~there], asked.first)]
         return [(s[i : i + SERIES_BLOCK], low) for s, low in groups for i in range(0, len(s), SERIES_BLOCK)]
 
     def _joined(
-        self,
-        parts: Sequence[_Part],
-        order: NDArray[np.int64],
-        asked: _Asked,
-        chosen: NDArray[np.int64],
-        budget: float | None,
+        self, asked: _Asked, judged: Sequence[_Judged], chosen: NDArray[np.int64], budget: float | None
     ) -> Results:
-        """The results of all parts, whose series are those of `order`, in the order of `chosen`."""
+        """The results of all parts, in the order of `chosen`."""
         bundle, grid, budget = self.bundle, asked.grid, DEFAULT_BUDGET if budget is None else budget
+        threshold, parts = bundle.detection.threshold(budget), [part for _, part in judged]
         place = np.empty(len(grid.series), np.int64)
-        place[order] = np.arange(len(order))
-        back, threshold = place[chosen], bundle.detection.threshold(budget)
+        place[np.concatenate([chosen[:0], *(series for series, _ in judged)])] = np.arange(len(chosen))
+        back = place[chosen]
 
         def all_of(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(part, name) for part in parts])[back]
 
-        parts = parts or [self._unasked(asked, chosen)]
+        parts = parts or [self._unasked(asked, chosen)]  # nobody is asked for
         score = all_of("score")
         return Results(
             entity=grid.entity,
@@ -274,11 +268,11 @@ class Scorer:
             details=_join_details(parts, back) if asked.details else None,
         )
 
-    def _block(self, asked: _Asked, series: NDArray[np.int64], low: int) -> _Judged:
-        """Results of some series, and their errors from `asked.first` on; the model is run from `low` on."""
+    def _block(self, asked: _Asked, series: NDArray[np.int64], low: int, done: Callable[[int], object]) -> _Part:
+        """Results of some series, for which the model is run from position `low` on."""
         preprocess, calibration, start = self.bundle.preprocess, self.bundle.calibration, asked.start
         prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
-        made = reconstruct(self.model, preprocess, prepared, mine, low, asked.done)
+        made = reconstruct(self.model, preprocess, prepared, mine, low, done)
         known = asked.earlier if low > asked.first else None
         before = None if known is None else _before(known, asked, prepared.grid.series, low)
         seen = errors_of(prepared, mine, made, preprocess.states, before)
@@ -293,7 +287,8 @@ class Scorer:
         details = self._details(prepared, mine, start, made, weight, reason) if asked.details else ()
         kind = judged.log_ratios.argmax(axis=2) if calibration.kinds else np.full(reason.shape, -1)
         kind = np.where(reason == 0, kind, -1).astype(np.int8)
-        return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details), seen.z
+        z = seen.z if asked.remember else None
+        return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details, z)
 
     def _unasked(self, asked: _Asked, series: NDArray[np.int64]) -> _Part:
         """Results of series that are retired in all ticks, for which the model is not run."""

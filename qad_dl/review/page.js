@@ -318,7 +318,7 @@ const ACTIONS = {
 // One level up: from the form, from a queue to its incident, to the list.
 function back() {
   if (!$('label-form').hidden) return closeForm();
-  if (shown?.view.incident && shown.view.row !== null && document.body.dataset.view === 'queue') return go({ incident: shown.view.incident, row: null });
+  if (opening?.incident && opening.row !== null && document.body.dataset.view === 'queue') return go({ incident: opening.incident, row: null });
   document.body.dataset.view = 'list';
   if (narrow.matches) address(null, null, true);
   else listElement(tab).querySelector('[aria-current]')?.focus();

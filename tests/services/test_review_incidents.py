@@ -532,3 +532,19 @@ def test_a_tuned_page_has_the_taught_order_and_own_thresholds(visit: Visit, resu
     label = page.locator("#plots canvas").first.evaluate("(c) => c.closest('[aria-label]').getAttribute('aria-label')")
     assert f"threshold {results.threshold + 0.75:.1f}" in label
     assert visit.complaints == []
+
+
+def test_escape_from_a_queue_that_is_still_awaited_goes_to_its_incident(
+    visit: Visit, place: Path | str, results: Results
+) -> None:
+    queue = next(i.queues[0] for i in incidents_of(results) if i.incident == "I-group")
+    visit.page.add_init_script("""
+        const never = { transform: () => new Promise(() => {}) };
+        window.DecompressionStream = function () { return new TransformStream(never); };
+    """)
+    page = visit.open(place, f"#incident=I-group&queue={queue}", wait="#name:not(:empty)")
+    page.wait_for_function("(queue) => document.querySelector('#name').textContent === queue", arg=queue)
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !new URLSearchParams(location.hash.slice(1)).has('queue')")
+    assert params(page)["incident"] == "I-group"
+    assert page.text_content("#name") != queue

@@ -1,14 +1,10 @@
-"""The history to measure on: a simulated world as a store."""
+"""The history to measure on: a simulated world as a store, with its long table beside it to be imported again."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qad_dl.downtimes import read_downtimes
-from qad_dl.metadata import read_cric
-from qad_dl.simulator import WorldParams, simulate
-from qad_dl.store import Store
-from training.quality.worlds import put_jobs
+from training.quality.worlds import simulated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,11 +14,5 @@ if TYPE_CHECKING:
 
 
 def make_world(place: Path, inputs: Mapping[str, Any], _made: Mapping[str, Made]) -> dict[str, Any]:
-    """Simulate a world and import it; its long table stays beside the store, to be imported again."""
-    params = WorldParams(**inputs)
-    numbers = simulate(params, place)
-    store = Store.create(place / "store", None)
-    store.add_metadata(read_cric(place / "cric.json"), params.start)
-    store.add_downtimes(read_downtimes(place / "downtimes.csv"))
-    put_jobs(store, place / "jobs.parquet")
-    return {**numbers, "start": str(params.start)}
+    """The world of `inputs`, which are `WorldParams`."""
+    return simulated(place, inputs)

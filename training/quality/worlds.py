@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 
 def make_world(place: Path, inputs: Mapping[str, Any], _made: Mapping[str, Made]) -> dict[str, Any]:
+    """A simulated world; its long table is gone, since the store has it."""
+    made = simulated(place, inputs)
+    (place / "jobs.parquet").unlink()
+    return made
+
+
+def simulated(place: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Simulate a world and import it, as `qad simulate` and `qad import` do; `inputs` are `WorldParams`."""
     params = WorldParams(**inputs)
     numbers = simulate(params, place)
@@ -29,7 +36,6 @@ def make_world(place: Path, inputs: Mapping[str, Any], _made: Mapping[str, Made]
     store.add_metadata(read_cric(place / "cric.json"), params.start)
     store.add_downtimes(read_downtimes(place / "downtimes.csv"))
     put_jobs(store, place / "jobs.parquet")
-    (place / "jobs.parquet").unlink()  # the store has it
     return {**numbers, "start": str(params.start), "end": str(params.start + np.timedelta64(params.days, "D"))}
 
 
