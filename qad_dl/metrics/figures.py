@@ -99,10 +99,11 @@ def mean_vus_pr(scores: NDArray[np.float64], truth: Truth) -> float | None:
 
 def volumes_of(scores: NDArray[np.float64], truth: Truth, rows: NDArray[np.int64]) -> list[float | None]:
     """VUS-PR of some series, as `mean_vus_pr` takes them; None where it is not defined."""
-    scored = ~np.isnan(scores)
-    filled = np.where(scored, scores, 0.0)
-    keep = ~truth.left_out & (truth.incident | scored)
-    return [vus_pr(truth.incident[i], filled[i], keep[i]) for i in rows]
+    chosen, incident = scores[rows], truth.incident[rows]
+    scored = ~np.isnan(chosen)
+    filled = np.where(scored, chosen, 0.0)
+    keep = ~truth.left_out[rows] & (incident | scored)
+    return [vus_pr(*series) for series in zip(incident, filled, keep, strict=True)]
 
 
 def _mean(volumes: Sequence[float | None]) -> float | None:
