@@ -10,6 +10,7 @@ is imported by the collector, and Dask only when there is a scheduler to speak t
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import itertools
@@ -18,6 +19,7 @@ import logging
 import platform
 import re
 import socket
+import stat
 import threading
 import uuid
 import warnings
@@ -66,12 +68,12 @@ class Ticket:
     Attributes:
         run: name of the run of a command; what is kept on a worker is kept for it alone.
         versions: of the client, see `versions`.
-        see: files and folders that the worker must see, and how many bytes a file has.
+        see: files and folders that the worker must see, and what the client sees there.
     """
 
     run: str
     versions: Mapping[str, str]
-    see: tuple[tuple[Path, int | None], ...]
+    see: tuple[tuple[Path, str], ...]
 
 
 class Workers:
@@ -101,7 +103,7 @@ class Workers:
         Args:
             function: of a module, so that a worker finds it; is called with the arguments of a part.
             parts: their arguments: small, or what `submit` gave.
-            see: files and folders that a worker must see.
+            see: files and folders that a worker must see; what is not there here either, the part has to tell.
             what: a word or two in front of the progress bar, also the name of the parts on Dask's dashboard.
             unit: the name of one part.
 
@@ -147,7 +149,8 @@ class Workers:
 
         What was begun before is done before, as far as there are workers for it.
         """
-        ticket = Ticket(self._run, versions(), tuple((path.absolute(), _size(path)) for path in see))
+        seen = tuple((path.absolute(), there) for path in see if (there := _seen(path)))
+        ticket = Ticket(self._run, versions(), seen)
         key, begun = f"{what}-{number}-{uuid.uuid4().hex}", next(self._begun)
         # What is begun within a tenth of a second has no order for Dask, and the longest part could come last.
         return self._client.submit(_do, ticket, function, *part, key=key, priority=-begun)
@@ -155,7 +158,8 @@ class Workers:
     def forget(self) -> None:
         """Let the workers forget what they keep for this run."""
         if self._client.status == "running":
-            self._client.run(_forget, self._run, wait=False, on_error="ignore")
+            with contextlib.suppress(OSError):  # it went away meanwhile
+                self._client.run(_forget, self._run, wait=False, on_error="ignore")
 
 
 @contextlib.contextmanager
@@ -167,7 +171,7 @@ def connect(scheduler: str) -> Iterator[Workers]:
 
     Raises:
         ConfigError: Dask is not installed, or this is neither an address nor a file.
-        ClusterError: nobody answers there, or no scheduler that can be understood.
+        ClusterError: nobody answers there, or no scheduler that can be understood, or a worker does not know our code.
     """
     try:
         import distributed
@@ -178,9 +182,12 @@ def connect(scheduler: str) -> Iterator[Workers]:
     with _quiet():
         client = _client(distributed.Client, scheduler, address)
         try:
+            _greet(client)
             workers = Workers(client)
-            yield workers
-            workers.forget()
+            try:
+                yield workers
+            finally:
+                workers.forget()
         except OSError as error:
             if not _of_dask(error):
                 raise
@@ -242,10 +249,22 @@ def _do(ticket: Ticket, function: Callable[..., T], *part: Any) -> T:
     return function(*part)
 
 
-def _forget(run: str) -> None:
-    """Let go of what was kept for a run."""
-    with _Kept.lock:
-        _Kept.runs.pop(run, None)
+async def _forget(run: str) -> None:
+    """Let go of what was kept for a run, as soon as nobody makes something for it any more."""
+
+    def forget() -> None:
+        with _Kept.lock:
+            _Kept.runs.pop(run, None)
+
+    await asyncio.to_thread(forget)
+
+
+def _greet(client: Client) -> None:
+    """Refuse workers without our code: what is sent to such a one makes it end, and nobody would say why."""
+    for address, answer in client.run(versions, on_error="return").items():
+        if isinstance(answer, Exception):
+            msg = f"worker {address} cannot do the work ({_short(answer)}): install the same checkout there as here"
+            raise ClusterError(msg) from answer
 
 
 def _check(ticket: Ticket) -> None:
@@ -257,16 +276,21 @@ def _check(ticket: Ticket) -> None:
     if other:
         msg = f"{_here()} has {'; '.join(other)}: install the same checkout with the same constraints.txt on both"
         raise ClusterError(msg)
-    for path, size in ticket.see:
-        if not path.exists() or _size(path) != size:
-            what = "sees another file as" if path.exists() else "does not see"
+    for path, there in ticket.see:
+        here = _seen(path)
+        if here != there:
+            what = f"sees {here} and the client {there} at" if here else "does not see"
             msg = f"{_here()} {what} {path}: put it on a file system that all workers share, under the same name"
             raise ClusterError(msg)
 
 
-def _size(path: Path) -> int | None:
-    """Bytes of a file; None of a folder."""
-    return path.stat().st_size if path.is_file() else None
+def _seen(path: Path) -> str:
+    """What is at a path: a folder, a file of so many bytes, or nothing, also where one may not look."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return "a folder" if stat.S_ISDIR(found.st_mode) else f"a file of {found.st_size} bytes"
 
 
 def _here() -> str:

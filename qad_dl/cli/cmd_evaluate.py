@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.incidents is None and args.labels is None:
         raise ConfigError("nothing to hold the scores against: give --incidents, --labels, or both")
+    if args.scheduler and args.incidents is None:
+        raise ConfigError("--scheduler is for --incidents; labels are held against here: leave it out")
     data: dict[str, Any] = {}
     parts: list[str] = []
     if args.incidents is not None:

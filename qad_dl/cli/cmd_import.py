@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check everything, then store everything."""
+    """Do what is asked for, here or on workers."""
     cric_time = _check(args)
     with workers_of(args.scheduler) as workers:
         _import(args, cric_time, workers)
@@ -159,6 +159,8 @@ def _check(args: argparse.Namespace) -> np.datetime64 | None:
     if not (args.jobs or args.cric or args.downtimes or args.influxdb):
         msg = "nothing to import; give --jobs, --cric, --downtimes or --influxdb"
         raise ConfigError(msg)
+    if args.scheduler and (args.influxdb or not args.jobs):
+        raise ConfigError("--scheduler is for the files of --jobs; all else is read by one process: leave it out")
     _check_influxdb(args)
     if args.cric_time is None:
         return None
@@ -180,8 +182,6 @@ def _check_influxdb(args: argparse.Namespace) -> None:
     if times and times[0] >= times[1]:
         msg = f"--start {args.start} is not before --end {args.end}; the range is [start, end)"
         raise ConfigError(msg)
-    if args.influxdb and args.scheduler:
-        raise ConfigError("--scheduler is for files; an InfluxDB is read by one process: leave one of the two out")
     if args.influxdb and args.tick not in (None, TICK_MINUTES):
         msg = f"--tick {args.tick}: QMonit's ticks are of {TICK_MINUTES} minutes; leave it out with --influxdb"
         raise ConfigError(msg)

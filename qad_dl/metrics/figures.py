@@ -87,18 +87,13 @@ def incident_rows(truth: Truth) -> NDArray[np.int64]:
     return np.flatnonzero(truth.incident.any(axis=1))
 
 
-def mean_vus_pr(scores: NDArray[np.float64], truth: Truth) -> float | None:
-    """Mean VUS-PR over the series with an incident; None where there is none.
+def volumes_of(scores: NDArray[np.float64], truth: Truth, rows: NDArray[np.int64]) -> list[float | None]:
+    """VUS-PR of some series; None where it is not defined.
 
     Each series is taken over the whole range, the 24 h after its incidents included, since the buffers lie there; only
     downtimes with the 24 h after them, and ticks without a score outside incidents, are dropped. An incident tick
     without a score counts as 0.
     """
-    return _mean(volumes_of(scores, truth, incident_rows(truth)))
-
-
-def volumes_of(scores: NDArray[np.float64], truth: Truth, rows: NDArray[np.int64]) -> list[float | None]:
-    """VUS-PR of some series, as `mean_vus_pr` takes them; None where it is not defined."""
     chosen, incident = scores[rows], truth.incident[rows]
     scored = ~np.isnan(chosen)
     filled = np.where(scored, chosen, 0.0)

@@ -138,6 +138,11 @@ def same_files(one: Path, other: Path) -> None:
     assert filecmp.cmpfiles(one, other, files, shallow=False)[1:] == ([], [])
 
 
+def kept_runs() -> list[str]:
+    """On a worker: the runs of commands for which it keeps something."""
+    return [*cluster._Kept.runs]
+
+
 def complaint(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line of a command that ends with 2."""
     capsys.readouterr()
@@ -154,6 +159,7 @@ def test_the_files_of_a_backtest(world: World, dask: Dask, tmp_path: Path) -> No
     parts = dask.begun("scoring-")
     assert len(parts) == 6  # three ranges, two blocks of series
     assert all(len(given) == 1 for given in parts.values())
+    dask.wait_for(lambda client: not any(client.run(kept_runs).values()))
 
 
 def test_a_range_in_pieces_is_the_range_in_one(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +219,21 @@ def test_what_is_refused_is_refused_alike(
     assert "row 250001" in there
     assert not (tmp_path / "store").exists()
     absent = ["import", str(tmp_path / "store"), "--jobs", str(tmp_path / "absent.csv")]
-    assert complaint(absent, capsys) == complaint([*absent, "--scheduler", dask.address], capsys)
+    (world.path / "odd.csv").write_text("incident,kind\n")
+    odd = [str(word).replace("incidents.csv", "odd.csv") for word in world.evaluate()]
+    unscored = [str(word).replace("one.parquet", "absent.parquet") for word in world.evaluate()]
+    for words in (absent, odd, unscored):
+        assert complaint(words, capsys) == complaint([*words, "--scheduler", dask.address], capsys)
+
+
+def test_what_workers_have_no_part_in(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nobody = ["--scheduler", "tcp://127.0.0.1:1"]
+    store, scores = str(world.path / "store"), str(world.path / "one.parquet")
+    labels = ["evaluate", scores, "--store", store, "--labels", str(tmp_path / "labels.json"), *nobody]
+    assert "--scheduler is for --incidents" in complaint(labels, capsys)
+    assert "--scheduler is for the files of --jobs" in complaint(
+        ["import", store, "--cric", str(tmp_path / "cric.json"), *nobody], capsys
+    )
 
 
 def test_the_figures_of_an_evaluation(world: World, dask: Dask, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,6 +261,29 @@ def test_a_worker_that_dies_costs_its_part(
     times = sorted(len(given) for given in alone.begun("scoring-").values())
     assert times == [1, 1, 1, 1, 1, 2]
     assert "has no worker yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["import", "evaluate"])
+def test_what_is_made_when_a_worker_dies(
+    world: World, alone: Dask, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    there, jobs_ = tmp_path / "there", str(world.path / "jobs.parquet")
+    words = world.evaluate() if command == "evaluate" else ["import", str(there), "--jobs", jobs_]
+    capsys.readouterr()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(qad, [*words, "--scheduler", alone.address])
+        alone.add("victim")
+        alone.wait_for(lambda client: names(client).get("victim"))
+        alone.kill("victim")
+        alone.add("other")
+        assert done.result(120) == 0
+    if command == "evaluate":
+        figures = capsys.readouterr().out
+        assert qad(words) == 0
+        assert capsys.readouterr().out == figures
+    else:
+        assert qad(["import", str(tmp_path / "here"), "--jobs", jobs_]) == 0
+        same_files(tmp_path / "here", there)
 
 
 def test_a_part_at_which_workers_die(alone: Dask) -> None:
@@ -301,12 +344,35 @@ def test_workers_of_other_code(world: World, alone: Dask, tmp_path: Path, capsys
     assert "install the same checkout" in line
 
 
-def test_workers_that_do_not_see_the_files(dask: Dask, tmp_path: Path) -> None:
+def test_workers_without_our_code(
+    world: World, alone: Dask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other" / "qad_dl").mkdir(parents=True)
+    (tmp_path / "other" / "qad_dl" / "__init__.py").touch()
+    alone.add("other", tmp_path / "other")
+    line = complaint(world.backtest(tmp_path / "out.parquet", "--scheduler", alone.address), capsys)
+    assert "cannot do the work" in line
+    assert "ImportError" in line
+    assert "install the same checkout" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nowhere", r"does not see .*/nowhere: put it on a file system that all workers share"),
+        ("there", r"sees a file of 3 bytes and the client a file of 7 bytes at .*/there: put it"),
+    ],
+)
+def test_workers_that_do_not_see_the_files(
+    dask: Dask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, says: str
+) -> None:
+    (tmp_path / "there").write_bytes(b"abc")
+    monkeypatch.setattr(cluster, "_seen", lambda path: "a file of 7 bytes")
     with (
-        pytest.raises(ClusterError, match=r"worker tcp://127.0.0.1:\d+ on .* does not see .*/nowhere"),
+        pytest.raises(ClusterError, match=rf"worker tcp://127.0.0.1:\d+ on .* {says}"),
         cluster.connect(dask.address) as workers,
     ):
-        list(workers.run(len, [("abc",)], [tmp_path / "nowhere"], "counting"))
+        list(workers.run(len, [("abc",)], [tmp_path / name], "counting"))
 
 
 def test_another_bundle_or_store_under_the_same_name(world: World, dask: Dask) -> None:
