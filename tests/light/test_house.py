@@ -132,6 +132,7 @@ def test_the_errors() -> None:
         "StoreError",
         "ConfigError",
         "StoppedError",
+        "ClusterError",
         "BundleError",
         "InfluxError",
         "SourceError",
