@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qad_dl.metadata import Metadata
     from qad_dl.preprocess import Preprocess
     from qad_dl.results import Results
+    from qad_dl.schema import Times
     from qad_dl.scorer import Scorer
     from qad_dl.store import Store
 
@@ -47,11 +48,7 @@ def run_backtest(
         InputError: the store has no tick in the range.
         ConfigError: the range is empty, or a queue is not known.
     """
-    times = store.tick.range(start, end)
-    if not times.size:
-        msg = f"the range {format_time(start)} to {format_time(end)} holds no tick: give --start before --end"
-        raise ConfigError(msg)
-    check_range(store, times[0], times[-1])
+    times = check_range(store, start, end)
     metadata = store.metadata()
     grid = read_grid(store, scorer.bundle.preprocess, times[0], end, metadata)
     first = len(grid.times) - len(times)
@@ -124,7 +121,7 @@ def chosen_series(grid: Grid | Results, queues: Sequence[str]) -> NDArray[np.int
     """
     if not queues:
         return np.arange(len(grid.series))
-    field = "panda_queue" if "panda_queue" in grid.entity else grid.entity[0]
+    field = series_field(grid.entity)
     names = [key[grid.entity.index(field)] for key in grid.series]
     for queue in queues:
         if queue not in names:
@@ -133,8 +130,18 @@ def chosen_series(grid: Grid | Results, queues: Sequence[str]) -> NDArray[np.int
     return np.flatnonzero([name in set(queues) for name in names])
 
 
-def check_range(store: Store, first: np.datetime64, last: np.datetime64) -> None:
-    """Raise `InputError` unless the store's history holds some of the ticks from `first` to `last`."""
+def series_field(entity: Sequence[str]) -> str:
+    """The field of a series' key that `--queue` names a value of."""
+    return "panda_queue" if "panda_queue" in entity else entity[0]
+
+
+def check_range(store: Store, start: np.datetime64, end: np.datetime64) -> Times:
+    """The ticks of [start, end), of which the store's history holds some; raises as `run_backtest`."""
+    times = store.tick.range(start, end)
+    if not times.size:
+        msg = f"the range {format_time(start)} to {format_time(end)} holds no tick: give --start before --end"
+        raise ConfigError(msg)
+    first, last = times[0], times[-1]
     newest = newest_tick(store)
     oldest = (store.span() or (newest, newest))[0]
     if last < oldest or first > newest:
@@ -143,3 +150,4 @@ def check_range(store: Store, first: np.datetime64, last: np.datetime64) -> None
             f"{format_time(oldest)} to {format_time(newest)}: choose a time in it"
         )
         raise InputError(msg)
+    return times

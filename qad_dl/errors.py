@@ -6,6 +6,7 @@ QadError                 exit code 2 unless said otherwise
 ├── StoreError           a store that cannot be read or written as asked
 ├── ConfigError          a bad argument or setting
 ├── StoppedError         a training that was interrupted, or lost a process; exit code 1
+├── ClusterError         a Dask scheduler or worker that does not answer, or not with the same code and files
 ├── BundleError          a bundle that is incomplete, changed, or of another format version
 ├── SourceError          a source that does not answer, or not with what can be used; exit code 3
 ├── InfluxError          an InfluxDB that refuses what it is asked or sent
@@ -42,6 +43,10 @@ class StoppedError(QadError):
 
 class ConfigError(QadError):
     """A bad argument, option or configuration value."""
+
+
+class ClusterError(QadError):
+    """A Dask scheduler that does not answer, or a worker that died too often or has other code or files than we."""
 
 
 class BundleError(QadError):

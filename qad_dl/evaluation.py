@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.baseline.rule import rule_scores
+from qad_dl.baseline.rule import rule_counts, rule_of_counts
 from qad_dl.downtimes import read_downtimes
 from qad_dl.errors import InputError
 from qad_dl.grid import build_grid
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.metadata import Metadata
     from qad_dl.metrics.budget import AtBudget
     from qad_dl.metrics.figures import Figures
     from qad_dl.metrics.scores import Scores
+    from qad_dl.schema import Tick
 
 END_OF_TIME: Final = np.datetime64("9999-01-01", "s")
 
@@ -114,9 +114,27 @@ def evaluate(
         budget: that `flagged` was set to.
         budgets: false episodes per healthy queue-day at which model and rule are compared.
     """
-    scored = ~np.isnan(scores)
     model_figures = figures(scores, truth, budgets)
-    rule_figures = figures(rule, replace(truth, healthy=truth.healthy & scored), budgets)
+    rule_figures = figures(rule, rule_truth(scores, truth), budgets)
+    return evaluation_of(scores, flagged, rule, truth, budget, (model_figures, rule_figures))
+
+
+def rule_truth(scores: NDArray[np.float64], truth: Truth) -> Truth:
+    """What the rule is held against: healthy time in which the model has a score."""
+    return replace(truth, healthy=truth.healthy & ~np.isnan(scores))
+
+
+def evaluation_of(
+    scores: NDArray[np.float64],
+    flagged: NDArray[np.bool_],
+    rule: NDArray[np.float64],
+    truth: Truth,
+    budget: float | None,
+    of: tuple[Figures, Figures],
+) -> Evaluation:
+    """As `evaluate`, from the figures of model and rule."""
+    model_figures, rule_figures = of
+    scored = ~np.isnan(scores)
     healthy, down = truth.healthy & scored, truth.downtime & scored
     days = truth.queue_days(healthy)
     return Evaluation(
@@ -130,6 +148,60 @@ def evaluate(
             flagged=false_episodes(flagged, down, truth),
         ),
     )
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is evaluated.
+
+    Attributes:
+        scores: as `qad backtest` writes it.
+        store: the store that was backtested.
+        incidents: CSV of incidents.
+        downtimes: CSV of downtimes, beside those in the store.
+    """
+
+    scores: Path
+    store: Path
+    incidents: Path
+    downtimes: Path | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the files say.
+
+    Attributes:
+        scored: the scores.
+        truth: what they are held against.
+    """
+
+    scored: Scores
+    truth: Truth
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an evaluation is about.
+
+    Attributes:
+        n_series: number of series.
+        start: first tick of the scores.
+        end: first moment after them.
+        kinds: number of the incidents that can be seen, by their kind.
+    """
+
+    n_series: int
+    start: np.datetime64
+    end: np.datetime64
+    kinds: dict[str, int]
+
+
+def scope_of(truth: Truth) -> Scope:
+    """What scores that are held against `truth` are about."""
+    kinds = sorted(window.kind for window in truth.windows)
+    number = {kind: kinds.count(kind) for kind in kinds}
+    return Scope(len(truth.healthy), truth.times[0], truth.times[-1] + truth.tick.delta, number)
 
 
 def evaluate_files(
@@ -150,31 +222,32 @@ def evaluate_files(
         InputError: a file is refused, or names queues or fields that the store does not have.
         StoreError: the store cannot be opened or is damaged.
     """
-    history = Store.open(store)
+    files = Files(scores, store, incidents, downtimes)
     steps = iter(progress(("scores", "history", "figures"), "evaluate", unit="step"))
     next(steps)
-    scored = read_scores(scores, history.tick)
-    listed = read_incidents(incidents)
-    declared = [*history.downtimes(), *(read_downtimes(downtimes) if downtimes else ())]
+    case = read_case(files)
+    next(steps)
+    rule = rule_of(files, case.scored)
+    next(steps)
+    scored = case.scored
+    result = evaluate(scored.score, scored.flagged, rule, case.truth, scored.budget)
+    next(steps, None)
+    return result, case.truth
+
+
+def read_case(files: Files) -> Case:
+    """Read the scores, and what they are held against; raises as `evaluate_files`."""
+    history = Store.open(files.store)
+    scored = read_scores(files.scores, history.tick)
+    listed = read_incidents(files.incidents)
+    declared = [*history.downtimes(), *(read_downtimes(files.downtimes) if files.downtimes else ())]
     metadata = history.metadata()
-    known = history.known_series(END_OF_TIME)
-    queues = {key[0] for key in known} | {name for dump in metadata.dumps for name in dump}
+    queues = {key[0] for key in history.known_series(END_OF_TIME)} | {name for dump in metadata.dumps for name in dump}
     end = scored.times[-1] + history.tick.delta
     hits = incident_windows(listed, scored.entity, scored.series, metadata, queues, (scored.times[0], end))
-    truth = build_truth(
-        scored.times,
-        history.tick,
-        len(scored.series),
-        hits,
-        downtime_windows(declared, scored.entity, scored.series),
-        scored.present,
-    )
-    next(steps)
-    rule = _rule_of(history, scored, metadata, known, scores)
-    next(steps)
-    result = evaluate(scored.score, scored.flagged, rule, truth, scored.budget)
-    next(steps, None)
-    return result, truth
+    down = downtime_windows(declared, scored.entity, scored.series)
+    truth = build_truth(scored.times, history.tick, len(scored.series), hits, down, scored.present)
+    return Case(scored, truth)
 
 
 def budget_key(budget: float) -> str:
@@ -182,20 +255,63 @@ def budget_key(budget: float) -> str:
     return f"{budget:g}"
 
 
-def _rule_of(
-    history: Store, scored: Scores, metadata: Metadata, known: set[tuple[str, str, str]], path: Path
-) -> NDArray[np.float64]:
-    """QMonit's rule for the series and ticks of a scores file, [N, T], from the history with the day before it."""
-    tick, end = history.tick, scored.times[-1] + history.tick.delta
-    times = tick.range(scored.times[0] - np.timedelta64(24, "h"), end)
-    grid = build_grid(history.pieces(times[0], end), times, tick, metadata, scored.entity, known=known)
+@dataclass(frozen=True)
+class RuleCounts:
+    """What QMonit's rule looks at in some days of the history.
+
+    Attributes:
+        counts: [N, t, 4] float32 jobs in `baseline.rule.RULE_STATES`, 0 where there is no row.
+        has_row: [N, t] whether the series has any row.
+        arrived: [t] whether the tick arrived.
+        there: [N] whether the store knows the series.
+    """
+
+    counts: NDArray[np.float32]
+    has_row: NDArray[np.bool_]
+    arrived: NDArray[np.bool_]
+    there: NDArray[np.bool_]
+
+
+def rule_of(files: Files, scored: Scores) -> NDArray[np.float64]:
+    """QMonit's rule for the series and ticks of a scores file, [N, T], from the history with the day before it.
+
+    Raises:
+        InputError: a series is not in the store.
+    """
+    tick = Store.open(files.store).tick
+    return rule_from(files, scored, tick, [read_counts(files, scored, *rule_range(scored, tick))])
+
+
+def rule_range(scored: Scores, tick: Tick) -> tuple[np.datetime64, np.datetime64]:
+    """From when to when, exclusively, the history is read for the rule."""
+    return scored.times[0] - np.timedelta64(24, "h"), scored.times[-1] + tick.delta
+
+
+def read_counts(files: Files, scored: Scores, start: np.datetime64, end: np.datetime64) -> RuleCounts:
+    """Read the history of [start, end) for the series of a scores file."""
+    history = Store.open(files.store)
+    times, known = history.tick.range(start, end), history.known_series(END_OF_TIME)
+    rows = history.pieces(times[0], end)
+    grid = build_grid(rows, times, history.tick, history.metadata(), scored.entity, known=known)
     place = {key: row for row, key in enumerate(grid.series)}
-    absent = next((key for key in scored.series if key not in place), None)
-    if absent is not None:
-        msg = f"{path}: {'/'.join(scored.entity)} {'/'.join(absent)!r} is not in the store; give the one backtested"
+    at = np.array([place.get(key, -1) for key in scored.series], np.int64)
+    there = at >= 0
+    counts, has_row = np.nan_to_num(rule_counts(grid)[at], copy=False), grid.quiet[at] == 0
+    counts[~there], has_row[~there] = 0, False
+    return RuleCounts(counts, has_row, grid.arrived, there)
+
+
+def rule_from(files: Files, scored: Scores, tick: Tick, parts: Sequence[RuleCounts]) -> NDArray[np.float64]:
+    """As `rule_of`, from the counts of parts of the range in their order, cut anywhere."""
+    there = np.any([part.there for part in parts], axis=0)
+    if not there.all():
+        name = f"{'/'.join(scored.entity)} {'/'.join(scored.series[int(there.argmin())])!r}"
+        msg = f"{files.scores}: {name} is not in the store; give the one backtested"
         raise InputError(msg)
-    chosen = np.array([place[key] for key in scored.series], np.int64)
-    return rule_scores(replace(grid, series=scored.series, counts=grid.counts[chosen]))[:, -len(scored.times) :]
+    counts, has_row = (np.concatenate([getattr(p, name) for p in parts], axis=1) for name in ("counts", "has_row"))
+    arrived = np.concatenate([part.arrived for part in parts])
+    observed = np.logical_or.accumulate(has_row, axis=1) & arrived
+    return rule_of_counts(counts, observed, tick.per_day)[:, -len(scored.times) :]
 
 
 def _episodes_in(

@@ -8,9 +8,11 @@ the row (1 is the first row of data) and the reason.
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -52,17 +54,45 @@ def read_jobs(path: Path, tick: Tick) -> pa.Table:
     return merge_rows([load_jobs(path, tick)])
 
 
-def load_jobs(path: Path, tick: Tick) -> pa.Table:
-    """As `read_jobs`, but the rows come as they stand in the file, duplicates too: the store merges them by day."""
+def load_jobs(path: Path, tick: Tick, groups: range | None = None) -> pa.Table:
+    """As `read_jobs`, but the rows come as they stand in the file, duplicates too: the store merges them by day.
+
+    Args:
+        path: the file.
+        tick: length of a tick.
+        groups: which row groups of a Parquet file; all of a file if not given.
+    """
     where = str(path)
     try:
-        table = concat_rows(list(_normalised(_pieces(Path(path)), tick, where, text=not _is_parquet(Path(path)))))
+        before = 0 if groups is None else sum(_group_rows(path)[: groups.start])
+        pieces = _pieces(Path(path), groups)
+        table = concat_rows(list(_normalised(pieces, tick, where, text=not _is_parquet(Path(path)), before=before)))
     except _FAULTS as error:
         raise InputError(_unreadable(where, error)) from error
     if table.num_rows == 0:
         msg = f"{where}: holds no rows; a history file has one row per tick, series and state"
         raise InputError(msg)
     return table
+
+
+def parts_of_file(path: Path) -> list[range | None]:
+    """Row groups that `load_jobs` may read one lot at a time, of about a million rows; None is the whole file.
+
+    A CSV file is one part: where its rows begin is known only when all before them has been read.
+
+    Raises:
+        InputError: there is no such file, or its name says no known format.
+    """
+    _check_file(path)
+    try:
+        rows = _group_rows(path) if _is_parquet(path) else []
+    except _FAULTS:
+        rows = []  # what is wrong with it is said when it is read
+    if sum(rows) == 0:
+        return [None]
+    lot = (np.cumsum(rows) - 1) // _BATCH_ROWS
+    edges = [0, *(np.flatnonzero(np.diff(lot)) + 1).tolist(), len(rows)]
+    return [range(low, high) for low, high in itertools.pairwise(edges)]
 
 
 def normalise_jobs(data: Any, tick: Tick, where: str) -> pa.Table:
@@ -95,22 +125,32 @@ def _is_parquet(path: Path) -> bool:
     raise InputError(msg)
 
 
-def _pieces(path: Path) -> Iterator[pa.RecordBatch]:
-    """The needed columns of a file, piece by piece."""
+def _check_file(path: Path) -> None:
     if not path.is_file():
         msg = f"{path}: is no file; give the path of a job history"
         raise InputError(msg)
-    return _parquet_pieces(path) if _is_parquet(path) else _csv_pieces(path)
 
 
-def _parquet_pieces(path: Path) -> Iterator[pa.RecordBatch]:
+def _group_rows(path: Path) -> list[int]:
+    """Rows of each row group of a Parquet file."""
+    footer = pq.read_metadata(path)
+    return [footer.row_group(i).num_rows for i in range(footer.num_row_groups)]
+
+
+def _pieces(path: Path, groups: range | None = None) -> Iterator[pa.RecordBatch]:
+    """The needed columns of a file, or of some row groups of it, piece by piece."""
+    _check_file(path)
+    return _parquet_pieces(path, groups) if _is_parquet(path) else _csv_pieces(path)
+
+
+def _parquet_pieces(path: Path, groups: range | None) -> Iterator[pa.RecordBatch]:
     """Pieces of a Parquet file, its text columns as dictionaries."""
     with pq.ParquetFile(path) as plain:
         schema = plain.schema_arrow
         chosen = _choose(schema.names, str(path))
     text = [name for name in chosen if pa.types.is_string(schema.field(name).type)]
     with pq.ParquetFile(path, read_dictionary=text) as file:
-        yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=chosen)
+        yield from file.iter_batches(_BATCH_ROWS, row_groups=None if groups is None else list(groups), columns=chosen)
 
 
 def _csv_pieces(path: Path) -> Iterator[pa.RecordBatch]:
@@ -159,9 +199,10 @@ def _slices(table: pa.Table) -> Iterator[pa.RecordBatch]:
     return iter(table.to_batches(max_chunksize=_BATCH_ROWS))
 
 
-def _normalised(pieces: Iterable[pa.RecordBatch], tick: Tick, where: str, *, text: bool) -> Iterator[pa.Table]:
-    """Validate and code pieces one by one, counting rows through all of them."""
-    before = 0
+def _normalised(
+    pieces: Iterable[pa.RecordBatch], tick: Tick, where: str, *, text: bool, before: int = 0
+) -> Iterator[pa.Table]:
+    """Validate and code pieces one by one, counting rows through all of them, from those `before` the first on."""
     for piece in pieces:
         if piece.num_rows == 0:
             continue

@@ -66,6 +66,11 @@ def details_table(results: Results, bundle: str) -> pa.Table:
     return pa.table(columns).replace_schema_metadata({BUNDLE_KEY: bundle.encode()})
 
 
+def joined_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables of one kind and bundle, one after the other."""
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables).unify_dictionaries()
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file; it appears whole or not at all.
 

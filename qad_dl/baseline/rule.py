@@ -27,22 +27,35 @@ def rule_scores(grid: Grid) -> NDArray[np.float64]:
     Returns:
         [N, T] float64; NaN where the tick did not arrive or the series had not begun.
     """
-    hour, day = max(1, grid.tick.per_day // 24), grid.tick.per_day
-    observed = _observed(grid)
-    score = np.zeros(observed.shape)
-    for name in RULE_STATES:
-        if name in grid.states:
-            counts = grid.counts[:, :, grid.states.index(name)].astype(np.float64)
-            short, long = _trailing_mean(counts, hour), _trailing_mean(counts, day)
-            np.maximum(score, np.abs(short - long) / (long + SOFTENER), out=score)
-    return np.where(observed, score, np.nan)
-
-
-def _observed(grid: Grid) -> NDArray[np.bool_]:
-    """Pairs with counts, [N, T]: a tick that arrived has a value in every state, else in none."""
     if not grid.states:
-        return np.zeros((len(grid.series), len(grid.times)), np.bool_)
-    return ~np.isnan(grid.counts[:, :, 0])
+        return np.full(grid.counts.shape[:2], np.nan)
+    # A tick that arrived has a value in every state, else in none.
+    return rule_of_counts(rule_counts(grid), ~np.isnan(grid.counts[:, :, 0]), grid.tick.per_day)
+
+
+def rule_counts(grid: Grid) -> NDArray[np.float32]:
+    """Counts of `RULE_STATES`, [N, T, 4]: 0 of a state that the grid does not have, NaN as in the grid."""
+    counts = np.zeros((*grid.counts.shape[:2], len(RULE_STATES)), np.float32)
+    for i, name in enumerate(RULE_STATES):
+        if name in grid.states:
+            counts[:, :, i] = grid.counts[:, :, grid.states.index(name)]
+    return counts
+
+
+def rule_of_counts(counts: NDArray[np.float32], observed: NDArray[np.bool_], per_day: int) -> NDArray[np.float64]:
+    """As `rule_scores`, from the counts of `RULE_STATES` alone.
+
+    Args:
+        counts: [N, T, 4], looked at where observed.
+        observed: [N, T] the tick arrived, and the series had begun.
+        per_day: ticks in a day.
+    """
+    score = np.zeros(observed.shape)
+    for i in range(len(RULE_STATES)):
+        values = np.where(observed, counts[:, :, i], np.nan).astype(np.float64)
+        short, long = _trailing_mean(values, max(1, per_day // 24)), _trailing_mean(values, per_day)
+        np.maximum(score, np.abs(short - long) / (long + SOFTENER), out=score)
+    return np.where(observed, score, np.nan)
 
 
 def _trailing_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:

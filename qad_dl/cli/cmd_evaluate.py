@@ -19,16 +19,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qad_dl.cli.scheduler import add_scheduler_argument, workers_of
 from qad_dl.cli.table import aligned
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from qad_dl.evaluation import Evaluation
+    from qad_dl.evaluation import Evaluation, Scope
     from qad_dl.label_evaluation import AgainstLabels
     from qad_dl.metrics.budget import AtBudget
-    from qad_dl.metrics.truth import Truth
 
 UNDEFINED = "-"
 
@@ -41,22 +41,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of reviewers, as the live page keeps them")
     parser.add_argument("--downtimes", type=Path, metavar="FILE", help="CSV of downtimes, beside those in the store")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
+    add_scheduler_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     from qad_dl.errors import ConfigError
-    from qad_dl.evaluation import evaluate_files
+    from qad_dl.evaluation import Files, evaluate_files, scope_of
+    from qad_dl.evaluation_parts import evaluate_on
     from qad_dl.label_evaluation import against_labels_of_files
 
     if args.incidents is None and args.labels is None:
         raise ConfigError("nothing to hold the scores against: give --incidents, --labels, or both")
+    if args.scheduler and args.incidents is None:
+        raise ConfigError("--scheduler is for --incidents; labels are held against here: leave it out")
     data: dict[str, Any] = {}
     parts: list[str] = []
     if args.incidents is not None:
-        result, truth = evaluate_files(args.scores, args.store, args.incidents, args.downtimes)
+        files = (args.scores, args.store, args.incidents, args.downtimes)
+        with workers_of(args.scheduler) as workers:
+            if workers is None:
+                result, truth = evaluate_files(*files)
+                scope = scope_of(truth)
+            else:
+                result, scope = evaluate_on(workers, Files(*files))
         data |= result.as_json()
-        parts.append(table(result, truth))
+        parts.append(table(result, scope))
     if args.labels is not None:
         said = against_labels_of_files(args.scores, args.store, args.labels)
         data["labels"] = said.as_json()
@@ -81,19 +91,18 @@ def labels_table(said: AgainstLabels) -> str:
     return f"{heading}\n\n{aligned(rows)}\n\n{flags}"
 
 
-def table(result: Evaluation, truth: Truth) -> str:
+def table(result: Evaluation, scope: Scope) -> str:
     """The figures for people: model and rule side by side, budget by budget."""
-    parts = [_heading(result, truth), _areas(result), _budgets(result, truth), _realised(result), _downtime(result)]
+    parts = [_heading(result, scope), _areas(result), _budgets(result, scope), _realised(result), _downtime(result)]
     return "\n\n".join(parts)
 
 
-def _heading(result: Evaluation, truth: Truth) -> str:
+def _heading(result: Evaluation, scope: Scope) -> str:
     from qad_dl.timeparse import format_time
 
-    end = format_time(truth.times[-1] + truth.tick.delta)
     unscored = UNDEFINED if result.model.unscored is None else f"{100 * result.model.unscored:.2f} %"
     lines = [
-        ("Scores", f"{len(truth.healthy)} series, {format_time(truth.times[0])} to {end}"),
+        ("Scores", f"{scope.n_series} series, {format_time(scope.start)} to {format_time(scope.end)}"),
         ("Healthy time", f"{result.model.queue_days:.1f} queue-days with a score; {unscored} of the ticks have none"),
         ("Incidents", f"{result.model.incidents} that begin in the range"),
     ]
@@ -109,11 +118,9 @@ def _areas(result: Evaluation) -> str:
     return aligned(rows)
 
 
-def _budgets(result: Evaluation, truth: Truth) -> str:
+def _budgets(result: Evaluation, scope: Scope) -> str:
     """One column for model and rule at each budget; a last block of rows has the incidents seen by kind."""
     columns = [at for pair in zip(result.model.budgets, result.rule.budgets, strict=True) for at in pair]
-    kinds = sorted({window.kind for window in truth.windows})
-    number = {kind: sum(window.kind == kind for window in truth.windows) for kind in kinds}
     rows = [
         ("false episodes a queue-day", *(_budget(at, i) for i, at in enumerate(columns))),
         ("", *("rule" if i % 2 else "model" for i, _ in enumerate(columns))),
@@ -121,7 +128,7 @@ def _budgets(result: Evaluation, truth: Truth) -> str:
         _row("false episodes", columns, lambda at: UNDEFINED if at.false_episodes is None else str(at.false_episodes)),
         _row("incidents seen", columns, lambda at: _share(at.seen)),
         _row("median delay, minutes", columns, lambda at: _minutes(at.median_delay_min)),
-        *((f"  {k} ({number[k]})", *(_share(at.seen_by_kind.get(k)) for at in columns)) for k in kinds),
+        *((f"  {k} ({n})", *(_share(at.seen_by_kind.get(k)) for at in columns)) for k, n in scope.kinds.items()),
     ]
     return aligned(rows)
 

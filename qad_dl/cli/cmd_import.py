@@ -4,6 +4,7 @@ All files are read and checked before anything is stored: a file that is refused
 merge by time, series and state, and the last one counts, so that importing a file twice changes nothing.
 
   qad import STORE --jobs jobs.parquet --cric pandaqueue.json.gz --downtimes downtimes.csv
+  qad import STORE --jobs 2026-*.csv.gz --scheduler tcp://HOST:8786
   qad import STORE --influxdb http://dbod.example.org:8086 --start 2026-11-16 --end 2026-11-23
 
 An InfluxDB of QMonit's is read in pieces, each stored when it is whole: what was stopped goes on when it is started
@@ -15,12 +16,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qad_dl.cli.scheduler import add_scheduler_argument, workers_of
+
 if TYPE_CHECKING:
     import argparse
 
     import numpy as np
-    import pyarrow as pa
 
+    from qad_dl.cluster import Workers
+    from qad_dl.import_parts import Found
     from qad_dl.influx.client import Influx
     from qad_dl.schema import Tick
     from qad_dl.store import Store
@@ -51,35 +55,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tick", type=int, metavar="MINUTES", help="length of a tick of a new store; default 10, must divide a day"
     )
+    add_scheduler_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Do what is asked for, here or on workers."""
+    cric_time = _check(args)
+    with workers_of(args.scheduler) as workers:
+        _import(args, cric_time, workers)
+    return 0
+
+
+def _import(args: argparse.Namespace, cric_time: np.datetime64 | None, workers: Workers | None) -> None:
     """Check everything, then store everything."""
     from qad_dl.downtimes import read_downtimes
+    from qad_dl.import_parts import checked_rows
     from qad_dl.metadata import read_cric
     from qad_dl.schema import Tick
     from qad_dl.store import Store
 
-    cric_time = _check(args)
     wanted = None if args.tick is None else _tick(args.tick)
     found = Store.find(args.store, Tick() if args.influxdb else wanted)
-    rows = _read_jobs(args.jobs, found.tick if found else wanted or Tick())
-    queues = read_cric(args.cric) if args.cric else None
-    downtimes = read_downtimes(args.downtimes) if args.downtimes else None
+    with checked_rows(args.jobs, found.tick if found else wanted or Tick(), args.store, workers) as rows:
+        queues = read_cric(args.cric) if args.cric else None
+        downtimes = read_downtimes(args.downtimes) if args.downtimes else None
 
-    store = Store.create(args.store, wanted)
-    if queues is not None:
-        time = cric_time if cric_time is not None else _first_time(rows)
-        changed = store.add_metadata(queues, time)
-        print(f"metadata: {len(queues):,} queues from {time}Z on; {_changed(changed)}")
-    if downtimes is not None:
-        print(f"downtimes: {len(downtimes):,} read; {_changed(store.add_downtimes(downtimes))}")
-    if rows is not None:
-        days = _put(store, rows)
-        print(f"jobs: {_summary(rows)}; {days:,} {'day' if days == 1 else 'days'} changed")
-    if args.influxdb:
-        _read_influxdb(args, store, metadata=queues is None)
-    return 0
+        store = Store.create(args.store, wanted)
+        if queues is not None:
+            time = cric_time if cric_time is not None else _first_time(rows.found if rows else None)
+            changed = store.add_metadata(queues, time)
+            print(f"metadata: {len(queues):,} queues from {time}Z on; {_changed(changed)}")
+        if downtimes is not None:
+            print(f"downtimes: {len(downtimes):,} read; {_changed(store.add_downtimes(downtimes))}")
+        if rows is not None:
+            days = rows.put(store)
+            print(f"jobs: {_summary(rows.found)}; {days:,} {'day' if days == 1 else 'days'} changed")
+        if args.influxdb:
+            _read_influxdb(args, store, metadata=queues is None)
 
 
 def _read_influxdb(args: argparse.Namespace, store: Store, *, metadata: bool) -> None:
@@ -147,6 +159,8 @@ def _check(args: argparse.Namespace) -> np.datetime64 | None:
     if not (args.jobs or args.cric or args.downtimes or args.influxdb):
         msg = "nothing to import; give --jobs, --cric, --downtimes or --influxdb"
         raise ConfigError(msg)
+    if args.scheduler and (args.influxdb or not args.jobs):
+        raise ConfigError("--scheduler is for the files of --jobs; all else is read by one process: leave it out")
     _check_influxdb(args)
     if args.cric_time is None:
         return None
@@ -185,53 +199,22 @@ def _tick(minutes: int) -> Tick:
         raise ConfigError(msg) from error
 
 
-def _read_jobs(paths: list[Path], tick: Tick) -> pa.Table | None:
-    """All history files, one after the other; None if there are none."""
-    from qad_dl.history import load_jobs
-    from qad_dl.progress import progress
-    from qad_dl.rows import concat_rows
-
-    if not paths:
-        return None
-    return concat_rows([load_jobs(path, tick) for path in progress(paths, "reading", unit="file")])
-
-
-def _first_time(rows: pa.Table | None) -> np.datetime64:
-    """The first tick of `rows`, or now where there are none."""
+def _first_time(found: Found | None) -> np.datetime64:
+    """The first tick of what was read, or now where nothing was."""
     from datetime import UTC, datetime
 
     import numpy as np
 
-    from qad_dl.rows import seconds_of
-
-    if rows is None:
-        return np.datetime64(datetime.now(UTC).replace(tzinfo=None), "s")
-    return np.datetime64(int(seconds_of(rows).min()), "s")
+    return np.datetime64(datetime.now(UTC).replace(tzinfo=None), "s") if found is None else found.ticks[0]
 
 
-def _put(store: Store, rows: pa.Table) -> int:
-    """Store rows day by day; returns the number of days that changed."""
-    from qad_dl.progress import progress
-    from qad_dl.rows import split_days
-
-    return sum(store.put(part) for _, part in progress(list(split_days(rows)), "storing", unit="day"))
-
-
-def _summary(rows: pa.Table) -> str:
-    """Rows, ticks, queues, states and span of a table, in words."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    from qad_dl.rows import seconds_of
+def _summary(found: Found) -> str:
+    """Rows, ticks, queues, states and span of what was read, in words."""
     from qad_dl.timeparse import format_time
 
-    ticks = np.unique(seconds_of(rows)).view("datetime64[s]")
-    queues, states = (pc.count_distinct(rows.column(name).cast("string")).as_py() for name in _COUNTED)
-    span = f"{format_time(ticks[0])} to {format_time(ticks[-1])}"
-    return f"{rows.num_rows:,} rows, {len(ticks):,} ticks, {queues:,} queues, {states:,} states, {span}"
-
-
-_COUNTED = ("panda_queue", "job_status")
+    ticks, span = found.ticks, f"{format_time(found.ticks[0])} to {format_time(found.ticks[-1])}"
+    queues, states = len(found.queues), len(found.states)
+    return f"{found.rows:,} rows, {len(ticks):,} ticks, {queues:,} queues, {states:,} states, {span}"
 
 
 def _changed(changed: bool) -> str:

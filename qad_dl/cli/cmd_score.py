@@ -83,7 +83,7 @@ def _scored(args: argparse.Namespace, store: Store, scorer: Scorer) -> tuple[Res
         results = score_tick(store, scorer, at, args.budget, args.details, args.queue)
         return results, store.metadata(), novel(scorer.bundle, results, store)
     tick = newest_tick(store) if at is None else store.tick.floor(at)
-    check_range(store, tick, tick)
+    check_range(store, tick, tick + store.tick.delta)
     with alone(args.state):
         one = score_kept(args.state / scorer.bundle.name, store, scorer, tick, args.budget)
     results = one.results if not args.queue else one.results.of(chosen_series(one.results, args.queue))

@@ -51,30 +51,57 @@ def figures(scores: NDArray[np.float64], truth: Truth, budgets: Sequence[float] 
         truth: what happened, on the same grid.
         budgets: false episodes per healthy queue-day.
     """
+    volumes = volumes_of(scores, truth, incident_rows(truth))
+    return figures_of(scores, truth, area_of(scores, truth), volumes, at_budgets(scores, truth, budgets))
+
+
+def figures_of(
+    scores: NDArray[np.float64],
+    truth: Truth,
+    area: float | None,
+    volumes: Sequence[float | None],
+    budgets: tuple[AtBudget, ...],
+) -> Figures:
+    """As `figures`, from what takes long: `area_of`, `volumes_of` all rows with an incident, and `at_budgets`."""
     scored = ~np.isnan(scores)
     main = truth.incident | truth.healthy
-    pairs = truth.incident | (truth.healthy & scored)
     return Figures(
         queue_days=truth.queue_days(truth.healthy & scored),
         unscored=float(np.mean(~scored[main])) if main.any() else None,
         incidents=len(truth.windows),
-        auc_pr=average_precision(truth.incident[pairs], np.where(scored, scores, 0.0)[pairs]),
-        vus_pr=mean_vus_pr(scores, truth),
-        budgets=at_budgets(scores, truth, budgets),
+        auc_pr=area,
+        vus_pr=_mean(volumes),
+        budgets=budgets,
     )
 
 
-def mean_vus_pr(scores: NDArray[np.float64], truth: Truth) -> float | None:
-    """Mean VUS-PR over the series with an incident; None where there is none.
+def area_of(scores: NDArray[np.float64], truth: Truth) -> float | None:
+    """Average precision over all pairs of incidents and healthy time; None without either."""
+    scored = ~np.isnan(scores)
+    pairs = truth.incident | (truth.healthy & scored)
+    return average_precision(truth.incident[pairs], np.where(scored, scores, 0.0)[pairs])
+
+
+def incident_rows(truth: Truth) -> NDArray[np.int64]:
+    """The series with an incident, ascending."""
+    return np.flatnonzero(truth.incident.any(axis=1))
+
+
+def volumes_of(scores: NDArray[np.float64], truth: Truth, rows: NDArray[np.int64]) -> list[float | None]:
+    """VUS-PR of some series; None where it is not defined.
 
     Each series is taken over the whole range, the 24 h after its incidents included, since the buffers lie there; only
     downtimes with the 24 h after them, and ticks without a score outside incidents, are dropped. An incident tick
     without a score counts as 0.
     """
-    scored = ~np.isnan(scores)
-    filled = np.where(scored, scores, 0.0)
-    keep = ~truth.left_out & (truth.incident | scored)
-    rows = np.flatnonzero(truth.incident.any(axis=1))
-    volumes = [vus_pr(truth.incident[i], filled[i], keep[i]) for i in rows]
+    chosen, incident = scores[rows], truth.incident[rows]
+    scored = ~np.isnan(chosen)
+    filled = np.where(scored, chosen, 0.0)
+    keep = ~truth.left_out[rows] & (incident | scored)
+    return [vus_pr(*series) for series in zip(incident, filled, keep, strict=True)]
+
+
+def _mean(volumes: Sequence[float | None]) -> float | None:
+    """The mean of those that are defined; None where none is."""
     defined = [v for v in volumes if v is not None]
     return float(np.mean(defined)) if defined else None

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from qad_dl.arrow import codes_of, one_chunk, to_numpy, valid_mask
 from qad_dl.errors import InputError
 from qad_dl.scores_file import BUDGET_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from qad_dl.schema import Tick, Times
+
+_WANTED: Final[dict[str, Callable[[pa.DataType], bool]]] = {
+    "time": pa.types.is_timestamp,
+    "score": pa.types.is_floating,
+    "flagged": pa.types.is_boolean,
+}
+"""Columns that are read beside the key, and what each has to be."""
+
+_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 @dataclass(frozen=True)
@@ -60,12 +69,13 @@ def read_scores(path: Path, tick: Tick) -> Scores:
     first = int(at.min())
     shape = (len(series), int(at.max()) - first + 1)
     place = of_row * shape[1] + (at - first)
-    _refuse_doubles(place, path)
+    present = np.zeros(shape, np.bool_)
+    present.reshape(-1)[place] = True
+    _refuse_doubles(len(place) - int(np.count_nonzero(present)), path)
     score = np.full(shape, np.nan)
     score.reshape(-1)[place] = _score(table, path)
-    flagged, present = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    flagged.reshape(-1)[place] = table.column("flagged").fill_null(pa.scalar(False)).to_numpy()
-    present.reshape(-1)[place] = True
+    flagged = np.zeros(shape, np.bool_)
+    flagged.reshape(-1)[place] = _flagged(table)
     return Scores(
         times=tick.time(np.arange(first, first + shape[1])),
         entity=entity,
@@ -79,24 +89,31 @@ def read_scores(path: Path, tick: Tick) -> Scores:
 
 def _read(path: Path) -> pa.Table:
     try:
-        table = pq.ParquetFile(path).read()
+        with pq.ParquetFile(path) as plain:
+            schema = plain.schema_arrow
+        key, names = _columns(schema.names)
+        text = [name for name in key if pa.types.is_string(schema.field(name).type)]
+        with pq.ParquetFile(path, read_dictionary=text) as file:
+            table = file.read(names)
     except (OSError, pa.ArrowException) as error:
         msg = f"{path}: cannot be read as a Parquet file of scores ({str(error)[:120]}); `qad backtest` writes them"
         raise InputError(msg) from error
-    wanted: dict[str, Callable[[pa.DataType], bool]] = {
-        "time": pa.types.is_timestamp,
-        "score": pa.types.is_floating,
-        "flagged": pa.types.is_boolean,
-    }
-    for name, right in wanted.items():
-        if name not in table.column_names or not right(table.schema.field(name).type):
-            kind = table.schema.field(name).type if name in table.column_names else "absent"
+    for name, right in _WANTED.items():
+        if name not in names or not right(schema.field(name).type):
+            kind = schema.field(name).type if name in names else "absent"
             msg = f"{path}: column {name!r} is {kind}; this is not a file of scores as `qad backtest` writes it"
             raise InputError(msg)
     if not table.num_rows:
         msg = f"{path}: holds no rows; run `qad backtest` over a range with data"
         raise InputError(msg)
     return table
+
+
+def _columns(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The columns that name the series, which are before the score, and all that are read."""
+    before = names[: names.index("score")] if "score" in names else names
+    key = [name for name in before if name not in _WANTED]
+    return key, [name for name in names if name in {*key, *_WANTED}]
 
 
 def _entity(table: pa.Table, path: Path) -> tuple[str, ...]:
@@ -119,43 +136,59 @@ def _ticks(table: pa.Table, tick: Tick, path: Path) -> NDArray[np.int64]:
     if column.null_count:
         msg = f"{path}: {column.null_count} rows have no time"
         raise InputError(msg)
-    seconds = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).to_numpy() / 1e6
-    off = np.flatnonzero(seconds % tick.seconds)
+    ticks, over = np.divmod(to_numpy(one_chunk(column)), tick.seconds * _PER_SECOND[column.type.unit])
+    off = np.flatnonzero(over)
     if off.size:
         msg = f"{path}: time {column[int(off[0])]} is on no tick of {tick.minutes} minutes, the store's"
         raise InputError(msg)
-    return (seconds // tick.seconds).astype(np.int64)
+    return ticks
 
 
 def _series(table: pa.Table, entity: tuple[str, ...]) -> tuple[tuple[tuple[str, ...], ...], NDArray[np.int64]]:
     """The keys, sorted, and the index of each row's key."""
-    combined = np.zeros(table.num_rows, np.int64)
-    names = []
+    keys: list[tuple[str, ...]] = [()]
+    of_row = np.zeros(table.num_rows, np.int64)
     for field in entity:
-        encoded = pc.unique(table.column(field).cast(pa.string())).sort()
-        codes = pc.index_in(table.column(field).cast(pa.string()), encoded)
-        names.append(encoded.to_pylist())
-        combined = combined * len(encoded) + codes.to_numpy().astype(np.int64)
-    distinct, of_row = np.unique(combined, return_inverse=True)
-    places = np.unravel_index(distinct, [len(n) for n in names])
-    keys = zip(*([n[i] for i in p] for n, p in zip(names, places, strict=True)), strict=True)
-    return tuple(keys), of_row.reshape(-1).astype(np.int64)
+        names, codes = _coded(one_chunk(table.column(field)))
+        pair = of_row * len(names) + codes
+        there = np.zeros(len(keys) * len(names), np.bool_)
+        there[pair] = True
+        keys = [(*keys[i // len(names)], names[i % len(names)]) for i in np.flatnonzero(there).tolist()]
+        of_row = (np.cumsum(there) - 1)[pair]
+    return tuple(keys), of_row
 
 
-def _refuse_doubles(place: NDArray[np.int64], path: Path) -> None:
-    double = len(place) - len(np.unique(place))
+def _coded(column: Any) -> tuple[list[str], NDArray[np.int64]]:
+    """The names in a column of text, sorted, and which of them each row has."""
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    words = coded.dictionary.to_pylist()
+    names = sorted(set(words))
+    place = {name: i for i, name in enumerate(names)}
+    return names, np.array([place[word] for word in words], np.int64)[codes_of(coded)]
+
+
+def _refuse_doubles(double: int, path: Path) -> None:
     if double:
         msg = f"{path}: {double} rows repeat the series and tick of another row; wanted one row for each"
         raise InputError(msg)
 
 
 def _score(table: pa.Table, path: Path) -> NDArray[np.float64]:
-    score: NDArray[np.float64] = table.column("score").cast(pa.float64()).to_numpy()
+    column = one_chunk(table.column("score").cast(pa.float64()))
+    score, valid = to_numpy(column), valid_mask(column)
+    score = score if valid is None else np.where(valid, score, np.nan)
     wrong = np.flatnonzero((score < 0) | np.isinf(score))
     if wrong.size:
         msg = f"{path}: row {int(wrong[0]) + 1} has the score {score[wrong[0]]}; a score is finite and >= 0, or null"
         raise InputError(msg)
     return score
+
+
+def _flagged(table: pa.Table) -> NDArray[np.bool_]:
+    """The decision of each row; what is null is none."""
+    column = one_chunk(table.column("flagged"))
+    flagged, valid = to_numpy(column), valid_mask(column)
+    return flagged if valid is None else flagged & valid
 
 
 def _budget(table: pa.Table, path: Path) -> float | None:

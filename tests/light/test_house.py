@@ -34,6 +34,8 @@ HEAVY = (
     "uplot",
     "flask",
     "waitress",
+    "dask",
+    "distributed",
 )
 
 
@@ -130,6 +132,7 @@ def test_the_errors() -> None:
         "StoreError",
         "ConfigError",
         "StoppedError",
+        "ClusterError",
         "BundleError",
         "InfluxError",
         "SourceError",

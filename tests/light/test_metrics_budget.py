@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qad_dl.metrics.budget import at_budgets, delays_min, false_episodes
 from qad_dl.metrics.episodes import episode_begins
-from qad_dl.metrics.figures import figures, mean_vus_pr
+from qad_dl.metrics.figures import figures
 from qad_dl.metrics.truth import Truth, Window, build_truth
 from qad_dl.metrics.vus import vus_pr
 from qad_dl.schema import Tick
@@ -118,11 +118,13 @@ def test_the_volume_leaves_out_downtimes_and_healthy_ticks_without_a_score() -> 
     scores[0, 205:215] += 0.5
     loud = scores.copy()
     loud[0, 600:700] = 50
-    assert mean_vus_pr(loud, truth) == mean_vus_pr(scores, truth)
+    assert figures(loud, truth).vus_pr == figures(scores, truth).vus_pr
     unscored = np.where(scores < 0.01, np.nan, scores)
     kept = ~truth.left_out[0] & (truth.incident[0] | (scores[0] >= 0.01))
     zero = np.nan_to_num(unscored[0])
-    assert mean_vus_pr(unscored, truth) == vus_pr(truth.incident[0], zero, kept) != mean_vus_pr(scores, truth)
+    volume = figures(unscored, truth).vus_pr
+    assert volume == vus_pr(truth.incident[0], zero, kept)
+    assert volume != figures(scores, truth).vus_pr
 
 
 def test_the_volume_is_the_mean_over_the_series_with_an_incident() -> None:
@@ -130,7 +132,7 @@ def test_the_volume_is_the_mean_over_the_series_with_an_incident() -> None:
     truth = build_truth(TIMES, TICK, 3, [window(200, 220, 0), window(400, 500, 2)])
     singles = [vus_pr(truth.incident[i], scores[i]) for i in (0, 2)]
     assert None not in singles
-    assert mean_vus_pr(scores, truth) == pytest.approx(np.mean([s for s in singles if s is not None]))
+    assert figures(scores, truth).vus_pr == pytest.approx(np.mean([s for s in singles if s is not None]))
 
 
 def test_undefined_figures_are_none() -> None:
