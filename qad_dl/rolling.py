@@ -66,6 +66,10 @@ class Source:
     downtimes: str
 
 
+UNKNOWN: Final = Source("", {}, (), "")
+"""Of what nobody knows what it was made from: it is not carried on."""
+
+
 @dataclass(frozen=True)
 class Ticks:
     """What is said of ticks and not of series, from one lookback before the newest tick to that.

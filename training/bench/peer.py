@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.backtest import read_grid
+from qad_dl.rolling import UNKNOWN, keep
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from training.peers.autoencoder import CLIP, LENGTH
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.grid import Grid
+    from qad_dl.metadata import Metadata
+
 SEED: Final = 1
+TICKS: Final = 5
+"""A tick is scored so many times."""
 
 
 def compare_pyod(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,8 +39,8 @@ def compare_pyod(inputs: Mapping[str, Any]) -> dict[str, Any]:
     learning took is a matter of its training.
 
     Returns:
-        By length of the windows processor seconds of PyOD per series, to learn and to score; of ours per series, to
-        score; ticks scored each.
+        By length of the windows processor seconds of PyOD per series, to learn, to score the days, and to score one
+        tick more, as a collector does; of ours per series, to score both; ticks of the days.
     """
     scorer, store = Scorer.load(inputs["bundle"], 1), Store.open(Path(inputs["store"]))
     preprocess, metadata = scorer.bundle.preprocess, store.metadata()
@@ -52,8 +59,19 @@ def compare_pyod(inputs: Mapping[str, Any]) -> dict[str, Any]:
         "ticks": len(grid.times) - first,
         "windows": [{"length": length, **_pyod_s(values, at, length)} for length in lengths],
         "ours_score_s": ours,
+        "ours_tick_s": _tick_s(scorer, grid, metadata),
         "all_series": len(grid.series),
     }
+
+
+def _tick_s(scorer: Scorer, grid: Grid, metadata: Metadata) -> float:
+    """Processor seconds per series to score the last tick of a grid, where the ticks before it have been scored."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kept = stack.enter_context(contextlib.closing(keep(folder / "kept", grid, scorer.bundle, UNKNOWN)))
+        scorer.score_last(kept, metadata)
+        took = [_seconds(lambda: scorer.score_last(kept, metadata)) for _ in range(TICKS)]
+    return float(np.median(took)) / len(grid.series)
 
 
 def _standardised(x: NDArray[np.float64], at: int) -> NDArray[np.float64]:
@@ -62,18 +80,20 @@ def _standardised(x: NDArray[np.float64], at: int) -> NDArray[np.float64]:
 
 
 def _pyod_s(values: Sequence[NDArray[np.float64]], at: int, length: int) -> dict[str, float]:
-    """Median processor seconds to learn from the windows that end before `at`, and to score the others."""
+    """Median processor seconds to learn from the windows that end before `at`, to score the others, and one more."""
     import torch
     from pyod.models.auto_encoder import AutoEncoder
 
     torch.set_num_threads(1)
-    learn, score = [], []
+    learn, score, tick = [], [], []
     for x in values:
         cut, model = windows(x, length), AutoEncoder(verbose=0, random_state=SEED, device="cpu")
         with contextlib.redirect_stdout(io.StringIO()):
             learn.append(_seconds(lambda model=model, cut=cut: model.fit(cut[: at - length + 1].astype(np.float32))))
             score.append(_seconds(lambda model=model, cut=cut: model.decision_function(cut[at - length + 1 :])))
-    return {"learn_s": float(np.median(learn)), "score_s": float(np.median(score))}
+            for _ in range(TICKS):
+                tick.append(_seconds(lambda model=model, cut=cut: model.decision_function(cut[-1:])))
+    return {"learn_s": float(np.median(learn)), "score_s": float(np.median(score)), "tick_s": float(np.median(tick))}
 
 
 def _seconds(run: Any) -> float:

@@ -208,7 +208,9 @@ def _pyod(result: Mapping[str, Any] | None) -> list[list[str]]:
         return []
     lines, trained, ours = [], result["trained"], result["ours_score_s"]
     for one in result["windows"]:
-        theirs, size = one["score_s"], f"windows of {one['length']} ticks"
+        theirs, size, tick = one["score_s"], f"windows of {one['length']} ticks", result["ours_tick_s"]
+        words = [f"{number(1e3 * one['tick_s'])} ms", f"{number(1e3 * tick)} ms", number(one["tick_s"] / tick)]
+        lines.append([f"PyOD, {size}, scoring a tick of a queue", *words])
         what = f"PyOD, {size}, scoring {result['ticks']} ticks of a queue"
         lines.append([what, f"{number(theirs)} s", f"{number(ours)} s", number(theirs / ours)])
         if trained is not None:

@@ -89,6 +89,10 @@ def _loaded(result: Mapping[str, Any]) -> float | None:
     return 100 * float(result["loading_share"])
 
 
+def _differing(result: Mapping[str, Any]) -> float | None:
+    return float(result["flags"]) + float(result["reasons"])
+
+
 def _against_pyod(result: Mapping[str, Any]) -> float | None:
     """Learning and scoring, PyOD's time over ours, on windows of what ours reads; ours is that of a whole training."""
     trained, theirs = result["trained"], result["windows"][-1]
@@ -98,12 +102,13 @@ def _against_pyod(result: Mapping[str, Any]) -> float | None:
     return (float(theirs["learn_s"]) + float(theirs["score_s"])) / ours
 
 
-def _differing(result: Mapping[str, Any]) -> float | None:
-    return float(result["flags"]) + float(result["reasons"])
-
-
-def _scored_against_pyod(result: Mapping[str, Any]) -> float | None:
+def _range_against_pyod(result: Mapping[str, Any]) -> float | None:
     return float(result["windows"][-1]["score_s"]) / float(result["ours_score_s"])
+
+
+def _tick_against_pyod(result: Mapping[str, Any]) -> float | None:
+    """A tick of a queue, PyOD's time over ours, with the windows that it is faster with."""
+    return min(float(one["tick_s"]) for one in result["windows"]) / float(result["ours_tick_s"])
 
 
 def _largest(result: Mapping[str, Any]) -> float | None:
@@ -129,8 +134,9 @@ NEEDS: Final = (
     Need(7, "reading 24 days of 300 queues as a grid", "s", "row/7/read", _path("wall_s"), most=2),
     Need(7, "its memory over that of the grid", "times", "row/7/read", _path("over_grid"), most=4),
     Need(8, "QMonit's own way of deriving its averages, over ours", "times", "row/8/averages", _largest, least=50),
-    Need(8, "PyOD on what ours reads, over ours, with learning", "times", "row/8/pyod", _against_pyod, least=5),
-    Need(8, "the same, scoring alone", "times", "row/8/pyod", _scored_against_pyod, least=5),
+    Need(8, "PyOD's autoencoders over ours: a tick", "times", "row/8/pyod", _tick_against_pyod, least=5),
+    Need(8, "and a range, on windows of what ours reads", "times", "row/8/pyod", _range_against_pyod, least=5),
+    Need(8, "and with learning", "times", "row/8/pyod", _against_pyod, least=5),
     Need(8, "PyTorch over onnxruntime, the same network", "times", "row/8/eager", _path("times"), least=1.2),
     Need(9, "most that a score from what was kept is off a backtest's", "", "row/9/same", _path("worst"), most=1e-5),
     Need(9, "flags and reasons that differ", "", "row/9/same", _differing, most=0),
