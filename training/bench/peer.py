@@ -91,8 +91,7 @@ def _pyod_s(values: Sequence[NDArray[np.float64]], at: int, length: int) -> dict
         with contextlib.redirect_stdout(io.StringIO()):
             learn.append(_seconds(lambda model=model, cut=cut: model.fit(cut[: at - length + 1].astype(np.float32))))
             score.append(_seconds(lambda model=model, cut=cut: model.decision_function(cut[at - length + 1 :])))
-            for _ in range(TICKS):
-                tick.append(_seconds(lambda model=model, cut=cut: model.decision_function(cut[-1:])))
+            tick += [_seconds(lambda model=model, cut=cut: model.decision_function(cut[-1:])) for _ in range(TICKS)]
     return {"learn_s": float(np.median(learn)), "score_s": float(np.median(score)), "tick_s": float(np.median(tick))}
 
 
