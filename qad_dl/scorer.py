@@ -208,7 +208,7 @@ class Scorer:
         retired = (grid.quiet[chosen, asked.start :] >= preprocess.plan.lookback).all(axis=1)
         blocks = self._blocks(asked, chosen[~retired])
         away = [chosen[retired][i : i + SERIES_BLOCK] for i in range(0, int(retired.sum()), SERIES_BLOCK)]
-        windows = sum(len(window_starts(preprocess, grid, low)) for _, low in blocks)
+        windows = sum(len(window_starts(preprocess, grid.times, low)) for _, low in blocks)
         with counting(windows, "model", "window") as done:
             parts = self._each(lambda block: self._block(asked, *block, done), blocks)
         series = [*(of for of, _ in blocks), *away]

@@ -129,6 +129,7 @@ def test_the_errors() -> None:
         "InputError",
         "StoreError",
         "ConfigError",
+        "ShardError",
         "StoppedError",
         "BundleError",
         "InfluxError",
