@@ -114,14 +114,19 @@ class Period:
 
 
 def load_period(settings: Settings) -> Period:
-    """Read the period from the store and fit the preprocessing.
+    """Read the period from the store and fit the preprocessing, in memory or, where that is asked for, in shards.
 
     Raises:
         InputError: the store has no history there, or too little, or there is no such file of labels.
         StoreError: the store or the labels are damaged.
+        ShardError: the shards are of something else, damaged, or cannot be written.
     """
+    if settings.shards is not None:
+        from training.shards.load import load_shards  # which builds on this module
+
+        return load_shards(settings, settings.shards)
     store = Store.open(settings.store)
-    times = _period_times(store, settings)
+    times = period_times(store, settings)
     metadata = store.metadata()
     rows = store.pieces(times[0], times[-1] + store.tick.delta)
     data = settings.data
@@ -156,7 +161,8 @@ def make_period(
     ready = make_ready(preprocess, grid, metadata, marks)
     labels = None
     if reviewed is not None:
-        labels = reviewed.about(int(ready.counted.sum()), ready.counted[reviewed.rows], grid.tick.per_day)
+        ticks = reviewed.marks.among(ready.counted[reviewed.rows])
+        labels = reviewed.about(int(ready.counted.sum()), ticks, grid.tick.per_day)
     return Period(
         preprocess=preprocess,
         prepared=ready.prepared,
@@ -216,7 +222,8 @@ def _shaken(marks: Marks, grace: int) -> NDArray[np.bool_]:
     return lasting(marks.problem, grace) & ~marks.expected
 
 
-def _period_times(store: Store, settings: Settings) -> NDArray[np.datetime64]:
+def period_times(store: Store, settings: Settings) -> NDArray[np.datetime64]:
+    """Every tick of the period; InputError where the store has none of them."""
     newest = newest_tick(store)
     oldest = (store.span() or (newest, newest))[0]
     start = oldest if settings.start is None else settings.start

@@ -87,6 +87,11 @@ class Marks:
     problem: NDArray[np.bool_]
     expected: NDArray[np.bool_]
 
+    def among(self, counted: NDArray[np.bool_]) -> dict[str, int]:
+        """How many of some ticks [n, T] each word is said of."""
+        masks = {PROBLEM: self.problem, EXPECTED: self.expected}
+        return {word: int((counted & mask).sum()) for word, mask in masks.items()}
+
 
 @dataclass(frozen=True)
 class Reviewed:
@@ -119,26 +124,25 @@ class Reviewed:
 
         return Marks(laid(self.marks.problem), laid(self.marks.expected))
 
-    def about(self, total: int, counted: NDArray[np.bool_], per_day: int) -> dict[str, Any]:
+    def about(self, total: int, ticks: Mapping[str, int], per_day: int) -> dict[str, Any]:
         """Plain JSON values for the manifest: from which file, how many ranges, queue-hours and share of the ticks.
 
         Args:
-            total: ticks of all series that would be learned from without labels.
-            counted: which ticks those are of the series of `rows`, [M, T].
+            total: ticks that would be learned from without labels,
+            ticks: and those of them of which `PROBLEM` and `EXPECTED` are said.
             per_day: ticks in a day.
         """
-        total = max(total, 1)
 
-        def of(word: str, mask: NDArray[np.bool_]) -> dict[str, Any]:
-            ticks = int((counted & mask).sum())
-            return {"ranges": self.ranges[word], "queue_hours": ticks * 24 / per_day, "share": ticks / total}
+        def of(word: str) -> dict[str, Any]:
+            hours, share = ticks[word] * 24 / per_day, ticks[word] / max(total, 1)
+            return {"ranges": self.ranges[word], "queue_hours": hours, "share": share}
 
         return {
             "file": str(self.source.path),
             "sha256": self.source.sha256,
             "labels": len(self.source.labels),
-            PROBLEM: of(PROBLEM, self.marks.problem),
-            EXPECTED: of(EXPECTED, self.marks.expected),
+            PROBLEM: of(PROBLEM),
+            EXPECTED: of(EXPECTED),
             UNSURE: self.ranges[UNSURE],
             "disputed": self.disputed,
             **self.elsewhere,
