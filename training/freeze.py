@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from training.reviewed import Reviewed
     from training.settings import Settings
 
-SERIES_BLOCK: Final = 64
+SERIES_BLOCK: Final = 32
 """Series that go through the model at a time: bounds the memory. A multiple of what one run of it takes."""
 
 PACKAGES: Final = ("qad-dl", "torch", "pytorch-lightning", "onnx", "onnxruntime", "numpy")

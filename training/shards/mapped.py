@@ -62,7 +62,7 @@ class Mapped:
         if np.ndim(rows) == 0:
             return np.asarray(self[(np.array([rows]), *rest)][0])
         shard, local = np.divmod(rows, self.size)
-        of = shard.reshape(len(rows), -1)[:, 0]
+        of = shard if shard.ndim == 1 else shard[:, 0]
         out: NDArray[Any] | None = None
         for k in np.unique(of):
             mine = np.flatnonzero(of == k)
