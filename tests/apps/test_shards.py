@@ -26,7 +26,7 @@ from qad_dl.store import Store
 from tests.apps.conftest import START, TRAINED
 from tests.apps.test_ranks import losses
 from tests.apps.test_reviewed import on, write
-from tests.apps.test_train import SMALL
+from tests.apps.test_train import SMALL, fitted
 from tests.conftest import ROOT
 from training.bench.shards import make_store, measure
 from training.period import load_period
@@ -147,6 +147,10 @@ class TestSameNumbers:
             before = files
         assert read_bundle(path).manifest["config"]["data"]["shards"] == str(shards)
         assert not (shards / "days").exists()
+
+    def test_a_run_in_memory_goes_on_with_shards(self, world: World, shards: Path, tmp_path: Path) -> None:
+        fitted(world, f"bundle={tmp_path / 'bundle'}")
+        fitted(world, f"bundle={tmp_path / 'bundle'}", *in_shards(shards), "resume=true")
 
     def test_two_processes_map_the_same_files(self, train: Train, shards: Path, tmp_path: Path) -> None:
         few = (SMALL, "trainer.limit_batches=2", "trainer=ddp", "trainer.epochs=1")
