@@ -102,7 +102,9 @@ def alone(folder: Path) -> Iterator[None]:
             sys.stderr.write(f"data.shards={folder}: another process prepares them; waiting for it\n")
             fcntl.flock(lock, fcntl.LOCK_EX)
         with writing(folder):
-            sweep(folder, clock(folder), age_s=0)  # what was killed left: nobody else is at work here
+            for part in (folder, folder / "days", folder / "shards"):
+                if part.is_dir():  # what was killed left something: nobody else is at work here
+                    sweep(part, clock(folder) + 1, age_s=0)
         yield
 
 
