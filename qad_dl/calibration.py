@@ -17,20 +17,27 @@ series has such times, its score is no higher than they are rare (`Usual`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.metrics.episodes import count_episodes
+from qad_dl.metrics.episodes import Counts, count_episodes
 from qad_dl.scoring import Evidence, accumulate, allow_expected, bad_news, statistic, whitened
+from qad_dl.scratch import IN_MEMORY, Scratch
 from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy, Signatures, any_kind
 from qad_dl.survival import AS_IT_IS, Survival, survival_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+SERIES_BLOCK: Final = 64
+"""Series that are calibrated at a time: bounds what is needed beside the errors themselves."""
+
+ROWS_BLOCK: Final = 1 << 20
+"""Ticks whose probabilities are looked up at a time."""
 
 PRIOR_DAYS: Final = 1.0
 """The pooled value counts as much as this many days of the series' own healthy time."""
@@ -102,6 +109,10 @@ class Errors:
     expected: NDArray[np.bool_]
     recovering: NDArray[np.bool_]
     ids: NDArray[np.int64]
+
+    def of(self, series: slice) -> Errors:
+        """Some series; nothing is copied."""
+        return Errors(*(getattr(self, f.name)[series] for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -298,8 +309,9 @@ def fit_calibration(
     combine: str = "max",
     as_new: tuple[Errors, NDArray[np.bool_]] | None = None,
     expected: NDArray[np.bool_] | None = None,
+    scratch: Scratch = IN_MEMORY,
 ) -> Calibration:
-    """Learn spreads, levels and survival curves on held-out time.
+    """Learn spreads, levels and survival curves on held-out time, some series at a time.
 
     Args:
         data: errors of the exported model.
@@ -314,10 +326,10 @@ def fit_calibration(
         as_new: the same errors and ticks had the series been new (`Preprocess.as_if_new`): what unknown ones are
             measured by. None: by the median of the known ones.
         expected: [N, T] ticks that reviewers call expected: what stands out there is no incident.
+        scratch: room for what is known of every tick.
     """
     prior = PRIOR_DAYS * per_day
-    absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
-    band = _pooled_rows(_quantiles(absolute, use, BAND_QUANTILE), use, data.ids, n_ids, prior)
+    band = _pooled_rows(_bands(data, use), _counted(use), data.ids, n_ids, prior)
     shape = (n_ids, len(evidence.channels), len(states))
     blank = Calibration(
         evidence=evidence,
@@ -334,15 +346,55 @@ def fit_calibration(
     draft = _learned(blank, data, use, prior)
     if as_new is not None:
         draft = _with_new(draft, *as_new)
-    statistics = unseen_statistics(draft, data, use, per_day)
+    statistics = unseen_statistics(draft, data, use, per_day, scratch)
     if signatures is not None:
-        doubtful = use if expected is None else use & ~expected
-        stretch = _stretch(statistics["signature"], use, doubtful, signatures.healthy, per_day)
+        doubtful = use if expected is None else _without(use, expected, scratch)
+        stretch = _stretch(statistics["signature"], use, doubtful, signatures.healthy, per_day, scratch)
         return replace(draft, survival={"signature": known_survival(signatures.healthy, stretch)})
-    useful = {name: s[use] for name, s in statistics.items() if np.ptp(s[use]) > 0}
-    with_curves = replace(draft, survival={name: survival_curve(values) for name, values in useful.items()})
-    top = np.max(list(with_curves.parts(statistics).values()), axis=0)
-    return replace(with_curves, total=survival_curve(top[use]))
+    used = {name: _used(values, use, scratch) for name, values in statistics.items()}
+    useful = {name: values for name, values in used.items() if np.ptp(values) > 0}
+    with_curves = replace(draft, survival={name: survival_curve(values, scratch) for name, values in useful.items()})
+    top = scratch.empty(next(iter(used.values())).shape, np.float64)
+    for i in range(0, len(top), ROWS_BLOCK):
+        parts = with_curves.parts({name: values[i : i + ROWS_BLOCK] for name, values in useful.items()})
+        top[i : i + ROWS_BLOCK] = np.max(list(parts.values()), axis=0)
+    return replace(with_curves, total=survival_curve(top, scratch))
+
+
+def _without(use: NDArray[np.bool_], expected: NDArray[np.bool_], scratch: Scratch) -> NDArray[np.bool_]:
+    out: NDArray[np.bool_] = scratch.empty(use.shape, np.bool_)
+    np.greater(use, expected, out=out)
+    return out
+
+
+def _blocks(data: Errors, use: NDArray[np.bool_]) -> Iterator[tuple[slice, Errors, NDArray[np.bool_]]]:
+    """The series, some at a time."""
+    for low in range(0, len(data.ids), SERIES_BLOCK):
+        series = slice(low, low + SERIES_BLOCK)
+        yield series, data.of(series), use[series]
+
+
+def _counted(use: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Ticks in use of each series, [N]."""
+    return np.asarray(use.sum(axis=1))
+
+
+def _bands(data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The `BAND_QUANTILE` of the size of each series' errors, [N, H S]."""
+    found = []
+    for _, errors, mine in _blocks(data, use):
+        found.append(_quantiles(np.abs(errors.z).reshape(*errors.z.shape[:2], -1), mine, BAND_QUANTILE))
+    return np.concatenate(found)
+
+
+def _used(values: NDArray[np.float32], use: NDArray[np.bool_], scratch: Scratch) -> NDArray[np.float32]:
+    """The values [N, T] of the ticks in use, one after the other."""
+    used, at = scratch.empty((int(use.sum()),), values.dtype), 0
+    for row, mine in zip(values, use, strict=True):
+        picked = row[mine]
+        used[at : at + len(picked)] = picked
+        at += len(picked)
+    return used
 
 
 def _with_new(draft: Calibration, data: Errors, use: NDArray[np.bool_]) -> Calibration:
@@ -351,14 +403,10 @@ def _with_new(draft: Calibration, data: Errors, use: NDArray[np.bool_]) -> Calib
     A new series is expected to be as large as its group, and is not: some are far off. One row has to do for all of
     them, and it must not be the median one, or every larger one would be odd for as long as it lives.
     """
-    evidence = accumulate(data.z, draft.evidence)
-    spread = _first_row(draft.spread, _root_mean_square(evidence, use))
-    scaled = scaled_evidence(evidence, spread[data.ids], data.expected, draft.states)
-    factors = None if draft.whitening is None else draft.whitening[data.ids]
-    level = _first_row(draft.level, _quantiles(_size(scaled, draft.states, factors), use, LEVEL_QUANTILE))
-    absolute = np.abs(data.z).reshape(*data.z.shape[:2], -1)
-    own = _quantiles(absolute, use, BAND_QUANTILE)
-    return replace(draft, spread=spread, level=level, band=_first_row(draft.band, own))
+    spread = _first_row(draft.spread, _own_spreads(draft, data, use))
+    with_spread = replace(draft, spread=spread)
+    level = _first_row(draft.level, _own_levels(with_spread, data, use))
+    return replace(draft, spread=spread, level=level, band=_first_row(draft.band, _bands(data, use)))
 
 
 def _first_row(table: NDArray[np.float32], own: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -371,7 +419,7 @@ def healthy_spread(
     evidence: NDArray[np.float32], use: NDArray[np.bool_], ids: NDArray[np.int64], n_ids: int, prior: float
 ) -> NDArray[np.float32]:
     """Root mean square of evidence on healthy ticks by id, [ids, P, S]; row 0 is the pooled one."""
-    return _pooled_rows(_root_mean_square(evidence, use), use, ids, n_ids, prior, SPREAD_LEAST)
+    return _pooled_rows(_root_mean_square(evidence, use), _counted(use), ids, n_ids, prior, SPREAD_LEAST)
 
 
 def fit_whitening(
@@ -389,13 +437,32 @@ def fit_whitening(
         n_ids: rows of the table.
         prior: ticks that the pooled correlation counts as.
     """
-    _, _, p, s = scaled.shape
-    total = np.zeros((n_ids, p, s, s))
-    count = np.zeros(n_ids)
+    total, count = _no_products(n_ids, *scaled.shape[2:])
+    _add_products(total, count, scaled, use, ids)
+    return _factors(total, count, prior)
+
+
+def _no_products(n_ids: int, p: int, s: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.zeros((n_ids, p, s, s)), np.zeros(n_ids)
+
+
+def _add_products(
+    total: NDArray[np.float64],
+    count: NDArray[np.float64],
+    scaled: NDArray[np.float32],
+    use: NDArray[np.bool_],
+    ids: NDArray[np.int64],
+) -> None:
+    """Add by id what the products of states sum up to, [ids, P, S, S], and of how many ticks."""
     for n, i in enumerate(ids):
         own = scaled[n, use[n]].swapaxes(0, 1).astype(np.float64)
         total[i] += own.swapaxes(1, 2) @ own
         count[i] += own.shape[1]
+
+
+def _factors(total: NDArray[np.float64], count: NDArray[np.float64], prior: float) -> NDArray[np.float32]:
+    """The factors of `fit_whitening`."""
+    s = total.shape[-1]
     pooled = total.sum(axis=0) / max(count.sum(), 1.0)
     total[0], count[0] = pooled * prior, prior
     mixed = (total + prior * pooled) / (count + prior)[:, None, None, None]
@@ -414,7 +481,7 @@ def known_survival(healthy: Healthy, stretch: float = 1.0) -> Survival:
 
 
 def unseen_statistics(
-    calibration: Calibration, data: Errors, use: NDArray[np.bool_], per_day: int
+    calibration: Calibration, data: Errors, use: NDArray[np.bool_], per_day: int, scratch: Scratch = IN_MEMORY
 ) -> dict[str, NDArray[np.float32]]:
     """The statistics on each quarter of the calibration time with the tables of the others, [N, T] each.
 
@@ -425,27 +492,64 @@ def unseen_statistics(
         data: errors of the calibration time.
         use: as in `fit_calibration`.
         per_day: ticks in a day.
+        scratch: room for what is given.
     """
     out: dict[str, NDArray[np.float32]] = {}
-    for ticks in np.array_split(np.flatnonzero(use.any(axis=0)), UNSEEN_PARTS):
-        others = use.copy()
+    for part, ticks in enumerate(np.array_split(np.flatnonzero(use.any(axis=0)), UNSEEN_PARTS)):
+        others = scratch.empty(use.shape, np.bool_)
+        others[:] = use
         others[:, ticks] = False
         rest = _learned(calibration, data, others, PRIOR_DAYS * per_day)
-        for name, values in rest.judge(data).statistics.items():
-            out.setdefault(name, values.copy())[:, ticks] = values[:, ticks]
+        for series, errors, _ in _blocks(data, use):
+            for name, values in rest.judge(errors).statistics.items():
+                if name not in out:
+                    out[name] = scratch.empty(use.shape, values.dtype)
+                if part == 0:  # ticks that are not used have a value, too
+                    out[name][series] = values
+                out[name][series, ticks] = values[:, ticks]
     return out
 
 
 def _learned(calibration: Calibration, data: Errors, use: NDArray[np.bool_], prior: float) -> Calibration:
     """With the spreads, the whitening if there is one, and the levels of some ticks."""
-    states, n_ids, ids = calibration.states, len(calibration.spread), data.ids
-    evidence = accumulate(data.z, calibration.evidence)
-    spread = healthy_spread(evidence, use, ids, n_ids, prior)
-    scaled = scaled_evidence(evidence, spread[ids], data.expected, states)
-    whitening = None if calibration.whitening is None else fit_whitening(scaled, use, ids, n_ids, prior)
-    raw = _size(scaled, states, None if whitening is None else whitening[ids])
-    level = _pooled_rows(_quantiles(raw, use, LEVEL_QUANTILE), use, ids, n_ids, prior, LEVEL_LEAST)
-    return replace(calibration, spread=spread, whitening=whitening, level=level)
+    n_ids, ids, counted = len(calibration.spread), data.ids, _counted(use)
+    spread = _pooled_rows(_own_spreads(calibration, data, use), counted, ids, n_ids, prior, SPREAD_LEAST)
+    learned = replace(calibration, spread=spread)
+    if calibration.whitening is not None:
+        learned = replace(learned, whitening=_own_whitening(learned, data, use, prior))
+    level = _pooled_rows(_own_levels(learned, data, use), counted, ids, n_ids, prior, LEVEL_LEAST)
+    return replace(learned, level=level)
+
+
+def _own_spreads(calibration: Calibration, data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Root mean square of the evidence of each series, [N, P, S]."""
+    blocks = _blocks(data, use)
+    return np.concatenate(
+        [_root_mean_square(accumulate(errors.z, calibration.evidence), mine) for _, errors, mine in blocks]
+    )
+
+
+def _own_whitening(calibration: Calibration, data: Errors, use: NDArray[np.bool_], prior: float) -> NDArray[np.float32]:
+    """`fit_whitening` of evidence over the spreads of a calibration."""
+    total, count = _no_products(*calibration.spread.shape)
+    for _, errors, mine in _blocks(data, use):
+        _add_products(total, count, _scaled(calibration, errors), mine, errors.ids)
+    return _factors(total, count, prior)
+
+
+def _own_levels(calibration: Calibration, data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The `LEVEL_QUANTILE` of the size of each series' evidence by the spreads of a calibration, [N, P]."""
+    found, factors = [], calibration.whitening
+    for _, errors, mine in _blocks(data, use):
+        own = None if factors is None else factors[errors.ids]
+        size = _size(_scaled(calibration, errors), calibration.states, own)
+        found.append(_quantiles(size, mine, LEVEL_QUANTILE))
+    return np.concatenate(found)
+
+
+def _scaled(calibration: Calibration, errors: Errors) -> NDArray[np.float32]:
+    evidence = accumulate(errors.z, calibration.evidence)
+    return scaled_evidence(evidence, calibration.spread[errors.ids], errors.expected, calibration.states)
 
 
 def _stretch(
@@ -454,6 +558,7 @@ def _stretch(
     doubtful: NDArray[np.bool_],
     healthy: Healthy,
     per_day: int,
+    scratch: Scratch,
 ) -> float:
     """How much wider than in known normal life the bulk of the statistic is in the calibration time.
 
@@ -463,29 +568,32 @@ def _stretch(
         doubtful: [N, T] those where an incident may be that nobody has told of.
         healthy: known normal life.
         per_day: ticks in a day.
+        scratch: room for what is counted.
     """
     days = use.sum() / per_day
     if days * STRETCH_RATE < STRETCH_EPISODES:
         return 1.0
     reference = {rate: healthy.thresholds[EPISODE_RATES.index(rate)] for rate in (STRETCH_RATE, PLATEAU_RATE)}
-    threshold, rate = _episode_rates(statistic_, use, per_day)
-    above, incidents = (threshold, rate) if doubtful is use else _episode_rates(statistic_, doubtful, per_day)
-    plateau = incidents[max(np.searchsorted(-above, -reference[PLATEAU_RATE]) - 1, 0)]
+    counts = _episodes(statistic_, use, per_day, scratch)
+    incidents = counts if doubtful is use else _episodes(statistic_, doubtful, per_day, scratch)
+    of = days if doubtful is use else doubtful.sum() / per_day
+    plateau = incidents.episodes[max(incidents.above(reference[PLATEAU_RATE]) - 1, 0)] / of
     # At low thresholds episodes run into each other and become fewer: only down to where they are most.
-    within = np.flatnonzero(rate[: int(np.argmax(rate)) + 1] <= STRETCH_RATE + plateau)
-    if not within.size:
+    last = counts.lowest_rate(days, STRETCH_RATE + plateau)
+    if last is None:
         return 1.0
-    own = threshold[within[-1]]
+    own = counts.threshold[last]
     return float(np.clip((own + STRETCH_OFFSET) / (reference[STRETCH_RATE] + STRETCH_OFFSET), *STRETCH_RANGE))
 
 
-def _episode_rates(
-    statistic_: NDArray[np.float32], use: NDArray[np.bool_], per_day: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Thresholds of the statistic, falling, and the episodes per series and day above each."""
+def _episodes(statistic_: NDArray[np.float32], use: NDArray[np.bool_], per_day: int, scratch: Scratch) -> Counts:
+    """How many episodes of the statistic there are above each threshold."""
     lowest = float(statistic_.min()) - 1  # episodes are counted of positive scores
-    counts = count_episodes(np.where(use, statistic_ - lowest, 0), use, per_day)
-    return counts.threshold + lowest, counts.episodes / (use.sum() / per_day)
+    positive = scratch.empty(statistic_.shape, statistic_.dtype)
+    for low in range(0, len(positive), SERIES_BLOCK):
+        rows = slice(low, low + SERIES_BLOCK)
+        positive[rows] = np.where(use[rows], statistic_[rows] - lowest, 0)
+    return count_episodes(positive, use, per_day, scratch).moved(lowest)
 
 
 def find_usual(
@@ -552,7 +660,7 @@ def _quantiles(values: NDArray[np.float32], use: NDArray[np.bool_], q: float) ->
 
 def _pooled_rows(
     own: NDArray[np.float64],
-    use: NDArray[np.bool_],
+    counted: NDArray[np.int64],
     ids: NDArray[np.int64],
     n_ids: int,
     prior: float,
@@ -562,13 +670,13 @@ def _pooled_rows(
 
     Args:
         own: [N, ...] values, NaN where a series has none.
-        use: [N, T] ticks that the values are of.
+        counted: [N] how many ticks the values are of.
         ids: [N].
         n_ids: rows of the table.
         prior: ticks that the median counts as.
         least: share of the median that no value is below.
     """
-    count = use.sum(axis=1).astype(np.float64)
+    count = counted.astype(np.float64)
     logs = np.log(np.maximum(own, 1e-4))
     enough = count >= min(prior, count.max(initial=0.0))
     pooled = np.nanmedian(logs[enough], axis=0)

@@ -10,6 +10,7 @@ import numpy as np
 from qad_dl.calibration import known_survival
 from qad_dl.errors import ConfigError
 from qad_dl.metrics.episodes import count_episodes
+from qad_dl.scratch import IN_MEMORY, Scratch
 from qad_dl.signatures import EPISODE_RATES
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def known_detection(healthy: Healthy) -> Detection:
     return Detection(thresholds, rates, float((rates[-1] - rates[-3]) / (thresholds[-1] - thresholds[-3])))
 
 
-def fit_detection(score: NDArray[np.float64], use: NDArray[np.bool_], per_day: int) -> Detection:
+def fit_detection(
+    score: NDArray[np.float64], use: NDArray[np.bool_], per_day: int, scratch: Scratch = IN_MEMORY
+) -> Detection:
     """Count episodes on held-out time at every threshold, and continue the curve where counts are few.
 
     Incidents that nobody labelled are part of held-out time; they sit at the far end. The continuation is fitted where
@@ -89,8 +92,9 @@ def fit_detection(score: NDArray[np.float64], use: NDArray[np.bool_], per_day: i
         score: [N, T] calibrated scores, NaN where unscored.
         use: [N, T] healthy as far as is known.
         per_day: ticks in a day.
+        scratch: room for what is counted.
     """
-    counts = count_episodes(score, use, per_day)
+    counts = count_episodes(score, use, per_day, scratch)
     days = use.sum() / per_day
     # At low thresholds episodes run into each other and become fewer: from the threshold with the most on upwards.
     peak = int(np.argmax(counts.episodes))

@@ -4,6 +4,7 @@
 QadError                 exit code 2 unless said otherwise
 ├── InputError           a file or history that the doors of the product refuse
 ├── StoreError           a store that cannot be read or written as asked
+├── ShardError           a prepared history on the disk that is of something else, damaged, or cannot be written
 ├── ConfigError          a bad argument or setting
 ├── StoppedError         a training that was interrupted, or lost a process; exit code 1
 ├── ClusterError         a Dask scheduler or worker that does not answer, or not with the same code and files
@@ -33,6 +34,10 @@ class InputError(QadError):
 
 class StoreError(QadError):
     """A store that does not exist, is of another format or tick length, or holds no data for what was asked."""
+
+
+class ShardError(QadError):
+    """A prepared history on the disk that is of something else, was changed, or cannot be written."""
 
 
 class StoppedError(QadError):

@@ -148,6 +148,19 @@ class Gathering:
             self.first = np.concatenate([self.first, np.full(len(new), len(self.times), np.int64)])
         return numbers
 
+    def part(self, keys: Sequence[tuple[str, ...]]) -> Gathering:
+        """What is known of some series, without their counts and the status: those are to be added."""
+        part = Gathering(self.times, self.tick, self.segments, self.entity, self.select)
+        place = np.full(len(self.series) + 1, -1, np.int64)  # -1 marks the spare last element
+        place[self.series.of(keys)] = part.series.of(keys)
+        member = place[self._member]
+        mine = np.flatnonzero((member >= 0).any(axis=0))
+        names = list(self.triples.place)
+        part.triples.of([names[i] for i in mine.tolist()])
+        part.states, part.first, part._member = self.states, self.first[mine], member[:, mine]
+        part.arrived, part.has_stock, part.fingerprint = self.arrived, self.has_stock, self.fingerprint
+        return part
+
     @property
     def member(self) -> NDArray[np.int64]:
         """Per segment and triple the number of its series, -1 where it is not selected, [D, R]."""

@@ -190,10 +190,33 @@ def grid_of(
 
     `stocks` are those of the newest tick that arrived before it.
     """
-    times, tick, segments = gathering.times, gathering.tick, gathering.segments
-    listing = [() if _is_finer(gathering.entity) else held for _, _, held in segments]
+    number_listed(gathering, known)
+    return assemble(gathering, downtimes, known, carried, stocks)
+
+
+def number_listed(gathering: Gathering, known: Collection[Triple] = ()) -> None:
+    """Let a gathering hold the series, too, that had no row but are known.
+
+    Args:
+        gathering: after the last of its rows.
+        known: had rows before its times. What the metadata list comes on top.
+    """
     # Those with rows too: before its first row a queue is known because it is listed, whatever comes later.
-    gathering.number(sorted(set(known) | {(queue, "", "") for held in listing for queue in held}))
+    gathering.number(sorted(set(known) | {(queue, "", "") for held in _listing(gathering) for queue in held}))
+
+
+def assemble(
+    gathering: Gathering,
+    downtimes: Collection[Downtime] = (),
+    known: Collection[Triple] = (),
+    carried: Mapping[str, tuple[np.datetime64, bool]] | None = None,
+    stocks: Stocks | None = None,
+) -> Grid:
+    """The grid of a gathering that holds all its series, or of a part of one; it is used up by that.
+
+    Of a part, `Grid.rest` is to be said by who knows all series. Arguments as of `grid_of`.
+    """
+    times, tick = gathering.times, gathering.tick
     triples, spans = list(gathering.triples.place), gathering.spans
     order = sorted(gathering.series.place)
     rank = np.empty(len(order) + 1, np.int64)
@@ -206,14 +229,14 @@ def grid_of(
     of_triple = np.array([place[queue] for queue in queues], np.int64)
     before = _ages(carried or {}, times[0], tick)
     up = _queue_online(gathering, names, before) & ~_declared(names, downtimes, times)
-    listed = _listed(triples, set(known), listing, spans, len(times))
+    listed = _listed(triples, set(known), _listing(gathering), spans, len(times))
     begun = listed | (np.arange(len(times)) >= gathering.first[:, None])
     online = _any_member(member, spans, up[of_triple] & begun, len(order))
     online |= ~_any_member(member, spans, begun, len(order))
     del up, begun
     frozen = _frozen(gathering, RETIRED_AFTER_DAYS * tick.per_day, stocks)
     quiet = _quiet(gathering, rank, len(order))
-    counts, states = _counts(gathering, rank, len(order))
+    counts, states = counts_of(gathering, rank, len(order))
     counts[quiet == NEVER] = np.nan
     counts[:, ~gathering.arrived] = np.nan
     return Grid(
@@ -260,6 +283,11 @@ def _check_fields(fields: Sequence[str], segments: Segments) -> None:
             raise ConfigError(msg)
 
 
+def _listing(gathering: Gathering) -> list[Collection[str]]:
+    """The queues that the metadata of each segment list, where they say which series there are."""
+    return [() if _is_finer(gathering.entity) else held for _, _, held in gathering.segments]
+
+
 def _is_finer(entity: Sequence[str]) -> bool:
     """Whether a queue is several series, of which the metadata know nothing."""
     return bool({"prod_source", "resource"} & set(entity))
@@ -267,17 +295,23 @@ def _is_finer(entity: Sequence[str]) -> bool:
 
 def _quiet(gathering: Gathering, rank: NDArray[np.int64], n_series: int) -> NDArray[np.int32]:
     """`Grid.quiet`."""
-    has_row = np.zeros((n_series, len(gathering.times)), np.bool_)
-    for block in gathering.blocks:
-        rows = rank[block.series]
-        has_row[rows, block.first : block.first + block.has_row.shape[1]] |= block.has_row
+    has_row = rows_seen(gathering, rank, n_series)
     ticks = np.arange(len(gathering.times), dtype=np.int32)
     last = np.where(has_row, ticks, np.int32(-1))
     np.maximum.accumulate(last, axis=1, out=last)
     return np.where(last < 0, np.int32(NEVER), ticks - last)
 
 
-def _counts(
+def rows_seen(gathering: Gathering, rank: NDArray[np.int64], n_series: int) -> NDArray[np.bool_]:
+    """Whether a series has any row in a tick, [N, T]; `rank` is the place of each series' number."""
+    has_row = np.zeros((n_series, len(gathering.times)), np.bool_)
+    for block in gathering.blocks:
+        rows = rank[block.series]
+        has_row[rows, block.first : block.first + block.has_row.shape[1]] |= block.has_row
+    return has_row
+
+
+def counts_of(
     gathering: Gathering, rank: NDArray[np.int64], n_series: int
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """`Grid.counts`, 0 where there is no row, and the states; each block is let go when it is in its place."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from qad_dl.vocab import UNKNOWN, Vocabulary
 from qad_dl.windows import WindowPlan, Windows, carry_forward
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,6 +48,51 @@ NO_ROW: Final = -int(NEVER)
 
 MIN_STATE_SHARE: Final = 2e-4
 """A state seen in a smaller share of the observed ticks of the training data is no channel of the model."""
+
+
+class Rows(Protocol):
+    """An array [N, T, ...], or what is read like one: rows of series first, then ticks."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> NDArray[Any]: ...
+
+
+class Windowed(Protocol):
+    """What windows are cut from: `Prepared`, or what is read like one."""
+
+    @property
+    def times(self) -> Times:
+        """Every tick, [T]."""
+
+    @property
+    def series(self) -> tuple[tuple[str, ...], ...]:
+        """Keys of the series, [N]."""
+
+    @property
+    def segment(self) -> NDArray[np.int64]:
+        """As in `Prepared`."""
+
+    @property
+    def values(self) -> Rows:
+        """As in `Prepared`."""
+
+    @property
+    def usable(self) -> Rows:
+        """As in `Prepared`."""
+
+    @property
+    def last_row(self) -> Rows:
+        """As in `Prepared`, of any integer type."""
+
+    def level(self, segment: NDArray[np.int64], series: NDArray[np.int64]) -> Scale:
+        """Loc and scale of series in segments, [B, S] for [B] each."""
+
+    def ids(self, segment: NDArray[np.int64], series: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ids of series in segments, [B, F] for [B] each."""
+
+    def of(self, series: NDArray[np.int64]) -> Prepared:
+        """Some series, in memory."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +127,31 @@ class Prepared:
     static_cat: NDArray[np.int64]
     scale: Scale
     quantity: Quantity
+
+    @property
+    def times(self) -> Times:
+        """Every tick, [T]."""
+        return self.grid.times
+
+    @property
+    def series(self) -> tuple[tuple[str, ...], ...]:
+        """Keys of the series, [N]."""
+        return self.grid.series
+
+    def level(self, segment: NDArray[np.int64], series: NDArray[np.int64]) -> Scale:
+        """Loc and scale of series in segments, [B, S] for [B] each."""
+        return Scale(self.scale.loc[segment, series], self.scale.scale[segment, series])
+
+    def ids(self, segment: NDArray[np.int64], series: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ids of series in segments, [B, F] for [B] each."""
+        return self.static_cat[segment, series]
+
+    def of(self, series: NDArray[np.int64]) -> Prepared:
+        """Some series, copied."""
+        names = ("x", "values", "usable", "last_row", "expected", "recovering")
+        parts: dict[str, Any] = {name: getattr(self, name)[series] for name in names}
+        scale = Scale(self.scale.loc[:, series], self.scale.scale[:, series])
+        return replace(self, grid=self.grid.of(series), scale=scale, static_cat=self.static_cat[:, series], **parts)
 
 
 @dataclass(frozen=True)
@@ -141,26 +211,47 @@ class Preprocess:
         Raises:
             InputError: no series has a day of usable ticks.
         """
-        use = use & np.isfinite(grid.counts).any(axis=2)
-        enough = np.flatnonzero(use.sum(axis=1) >= grid.tick.per_day)
+        return cls.fit_parts(lambda: [(grid, use)], metadata, fields, select, quantity)
+
+    @classmethod
+    def fit_parts(
+        cls,
+        parts: Callable[[], Iterable[tuple[Grid, NDArray[np.bool_]]]],
+        metadata: Metadata,
+        fields: Sequence[str] = METADATA_DEFAULT,
+        select: Mapping[str, str] | None = None,
+        quantity: Quantity = Quantity.COUNTS,
+    ) -> Preprocess:
+        """Learn the same from a grid that is given some series at a time.
+
+        Args:
+            parts: gives, twice, the grids of some series each, in their order, with the ticks to use of them.
+                Measurements must come in one part: how fine they are judged depends on all of them.
+            metadata: as in `fit`, and so are the others and what is raised.
+            fields: metadata fields to embed.
+            select: the selection.
+            quantity: what the values are.
+        """
+        tallies = [_tally(grid, use) for grid, use in parts()]
+        grid, enough = _same_ticks(tallies), np.concatenate([t.enough for t in tallies]).nonzero()[0]
         if not enough.size:
             msg = (
                 f"no series has a day of usable ticks between {grid.times[0]} and {grid.times[-1]}: "
                 "import more history, or widen data.start and data.end"
             )
             raise InputError(msg)
-        states = _frequent_states(grid, use) if quantity is Quantity.COUNTS else grid.states
+        states = _frequent_states(tallies) if quantity is Quantity.COUNTS else grid.states
         if not states:
             msg = f"all counts between {grid.times[0]} and {grid.times[-1]} are 0: there is nothing to learn from"
             raise InputError(msg)
-        x = to_x(grid.counts[:, :, [grid.states.index(s) for s in states]], quantity)
-        scale = fit_scale(x, use, quantity)
-        records = _records(grid, metadata.at(grid.times[-1]))
+        scale = _joined([_scale_of(part, use, states, quantity) for part, use in parts()])
+        series = [key for tally in tallies for key in tally.series]
+        records = _records(grid.entity, series, metadata.at(grid.times[-1]))
         groups = [_group(records[i]) for i in enough]
         names = tuple(sorted(set(groups)))
         by_group = [_median(scale, enough[[g == name for g in groups]]) for name in names]
         vocabularies = (
-            Vocabulary("series", tuple(_join(grid.series[i]) for i in enough)),
+            Vocabulary("series", tuple(_join(series[i]) for i in enough)),
             *(Vocabulary.fit(f, [r.get(f, "") for r in records]) for f in fields),
         )
         return cls(
@@ -203,7 +294,7 @@ class Preprocess:
         segments = metadata.segments(grid.times[0], grid.times[-1] + grid.tick.delta)
         starts = np.array([s for s, _, _ in segments])
         segment = np.searchsorted(starts[1:], grid.times, side="right")
-        records = [_records(grid, held) for _, _, held in segments]
+        records = [_records(grid.entity, grid.series, held) for _, _, held in segments]
         static_cat = self._static_cat(grid, records)
         ticks = np.arange(len(grid.times))
         last_row = np.where(grid.quiet != NEVER, ticks - grid.quiet, NO_ROW)
@@ -211,14 +302,10 @@ class Preprocess:
             last_row[(static_cat[:, :, 0] != UNKNOWN).any(axis=0)] = ticks
         x = self._channels(grid, last_row != NO_ROW)
         scale = self._scales(static_cat[:, :, 0], records)
-        values = np.empty_like(x)
-        for d in range(len(segments)):
-            at = segment == d
-            values[:, at] = Scale(scale.loc[d], scale.scale[d]).apply(x[:, at])
         return Prepared(
             grid=grid,
             x=x,
-            values=values,
+            values=_standardised(x, scale, segment),
             usable=(grid.arrived & (~grid.frozen | grid.at_rest())) & np.isfinite(x).all(axis=2),
             last_row=last_row,
             expected=lasting(~grid.online, self.plan.grace),
@@ -230,9 +317,19 @@ class Preprocess:
             quantity=self.quantity,
         )
 
+    def restate(self, prepared: Prepared, metadata: Metadata) -> Prepared:
+        """A training period that another preprocessing of the same states made ready, as this one would."""
+        grid = prepared.grid
+        held = metadata.segments(grid.times[0], grid.times[-1] + grid.tick.delta)
+        records = [_records(grid.entity, grid.series, dump) for _, _, dump in held]
+        static_cat = self._static_cat(grid, records)
+        scale = self._scales(static_cat[:, :, 0], records)
+        values = _standardised(prepared.x, scale, prepared.segment)
+        return replace(prepared, values=values, scale=scale, static_cat=static_cat)
+
     def cut(
         self,
-        prepared: Prepared,
+        prepared: Windowed,
         series: NDArray[np.int64],
         first_output: NDArray[np.int64],
         outputs: int,
@@ -250,8 +347,8 @@ class Preprocess:
         plan = self.plan
         offsets = np.arange(-plan.context, outputs)
         at = first_output[:, None] + offsets[None, :]
-        inside = (at >= 0) & (at < len(prepared.grid.times))
-        at = np.clip(at, 0, len(prepared.grid.times) - 1)
+        inside = (at >= 0) & (at < len(prepared.times))
+        at = np.clip(at, 0, len(prepared.times) - 1)
         begun = prepared.last_row[series[:, None], at] >= first_output[:, None] - plan.memory
         seen = inside & prepared.usable[series[:, None], at] & begun
         observed = np.repeat(seen[:, :, None], len(self.states), axis=2)
@@ -259,13 +356,13 @@ class Preprocess:
             observed &= ~hidden
         values, mask = carry_forward(prepared.values[series[:, None], at], observed)
         held = prepared.segment[np.clip(first_output, 0, len(prepared.segment) - 1)]
-        loc, scale = prepared.scale.loc[held, series], prepared.scale.scale[held, series]
+        level = prepared.level(held, series)
         return Windows(
             values=values,
             observed=mask,
             calendar=self._calendar(prepared, first_output, offsets),
-            static_cat=prepared.static_cat[held, series],
-            static_num=self._level(loc, scale),
+            static_cat=prepared.ids(held, series),
+            static_num=self._level(level.loc, level.scale),
         )
 
     def _level(self, loc: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -276,9 +373,9 @@ class Preprocess:
         return np.concatenate([loc, np.log(scale)], axis=1).astype(np.float32)
 
     def _calendar(
-        self, prepared: Prepared, first_output: NDArray[np.int64], offsets: NDArray[np.int64]
+        self, prepared: Windowed, first_output: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        start, own = self.tick.index(prepared.grid.times[:1])[0], first_output
+        start, own = self.tick.index(prepared.times[:1])[0], first_output
         if (first_output == first_output[:1]).all():  # as in serving: once for all
             own = first_output[:1]
         made = calendar(self.tick.time(start + own[:, None] + offsets[None, :]))
@@ -370,22 +467,90 @@ def calendar(times: Times) -> NDArray[np.float32]:
     return np.stack(waves, axis=-1).astype(np.float32)
 
 
-def _frequent_states(grid: Grid, use: NDArray[np.bool_]) -> tuple[str, ...]:
-    total = max(1, int(use.sum()))
-    seen = [int(((grid.counts[:, :, s] > 0) & use).sum()) for s in range(len(grid.states))]
-    return tuple(s for s, n in zip(grid.states, seen, strict=True) if n / total >= MIN_STATE_SHARE)
+@dataclass(frozen=True)
+class _Tally:
+    """What some series have to learn from.
+
+    Attributes:
+        ticks: their grid, without what it says of series.
+        series: their keys.
+        enough: [n] whether a series has a day of usable ticks.
+        used: usable ticks of all of them.
+        seen: of each state the usable ticks that have jobs in it.
+    """
+
+    ticks: _Ticks
+    series: tuple[tuple[str, ...], ...]
+    enough: NDArray[np.bool_]
+    used: int
+    seen: tuple[int, ...]
 
 
-def _records(grid: Grid, held: Mapping[str, Record]) -> list[Record]:
+@dataclass(frozen=True)
+class _Ticks:
+    """What the grids of all parts share."""
+
+    tick: Tick
+    times: Times
+    entity: tuple[str, ...]
+    states: tuple[str, ...]
+
+
+def _usable(grid: Grid, use: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return use & np.isfinite(grid.counts).any(axis=2)
+
+
+def _tally(grid: Grid, use: NDArray[np.bool_]) -> _Tally:
+    use = _usable(grid, use)
+    return _Tally(
+        ticks=_Ticks(grid.tick, grid.times, grid.entity, grid.states),
+        series=grid.series,
+        enough=use.sum(axis=1) >= grid.tick.per_day,
+        used=int(use.sum()),
+        seen=tuple(int(((grid.counts[:, :, s] > 0) & use).sum()) for s in range(len(grid.states))),
+    )
+
+
+def _same_ticks(tallies: Sequence[_Tally]) -> _Ticks:
+    first = tallies[0].ticks
+    if any(t.ticks.states != first.states or len(t.ticks.times) != len(first.times) for t in tallies):
+        raise ValueError("the parts of a grid have different ticks or states")
+    return first
+
+
+def _standardised(x: NDArray[np.float32], scale: Scale, segment: NDArray[np.int64]) -> NDArray[np.float32]:
+    values = np.empty_like(x)
+    for d in range(len(scale.loc)):
+        at = segment == d
+        values[:, at] = Scale(scale.loc[d], scale.scale[d]).apply(x[:, at])
+    return values
+
+
+def _frequent_states(tallies: Sequence[_Tally]) -> tuple[str, ...]:
+    total = max(1, sum(t.used for t in tallies))
+    seen = np.sum([t.seen for t in tallies], axis=0)
+    return tuple(s for s, n in zip(tallies[0].ticks.states, seen.tolist(), strict=True) if n / total >= MIN_STATE_SHARE)
+
+
+def _scale_of(grid: Grid, use: NDArray[np.bool_], states: Sequence[str], quantity: Quantity) -> Scale:
+    x = to_x(grid.counts[:, :, [grid.states.index(s) for s in states]], quantity)
+    return fit_scale(x, _usable(grid, use), quantity)
+
+
+def _joined(scales: Sequence[Scale]) -> Scale:
+    return Scale(np.concatenate([s.loc for s in scales]), np.concatenate([s.scale for s in scales]))
+
+
+def _records(entity: Sequence[str], series: Sequence[tuple[str, ...]], held: Mapping[str, Record]) -> list[Record]:
     """What the metadata say of each series; for sums over queues, the values that all of its queues share."""
-    if "panda_queue" in grid.entity:
-        at = grid.entity.index("panda_queue")
-        return [held.get(key[at], {}) for key in grid.series]
-    fields = [(i, f) for i, f in enumerate(grid.entity) if f not in ROW_FIELDS]
+    if "panda_queue" in entity:
+        at = entity.index("panda_queue")
+        return [held.get(key[at], {}) for key in series]
+    fields = [(i, f) for i, f in enumerate(entity) if f not in ROW_FIELDS]
     members: dict[tuple[str, ...], list[Record]] = {}
     for record in held.values():
         members.setdefault(tuple(record.get(f, "") for _, f in fields), []).append(record)
-    return [_common(members.get(tuple(key[i] for i, _ in fields), [])) for key in grid.series]
+    return [_common(members.get(tuple(key[i] for i, _ in fields), [])) for key in series]
 
 
 def _common(records: Sequence[Record]) -> Record:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import onnxruntime as ort
     from numpy.typing import NDArray
 
-    from qad_dl.grid import Grid
     from qad_dl.preprocess import Prepared, Preprocess
+    from qad_dl.schema import Times
 
 BATCH: Final = 32
 """Windows per run of the model, always this many: matrix kernels round differently for other shapes."""
@@ -71,10 +71,10 @@ class Model:
         return location, spread
 
 
-def window_starts(preprocess: Preprocess, grid: Grid, first: int) -> range:
+def window_starts(preprocess: Preprocess, times: Times, first: int) -> range:
     """Grid positions of the first outputs of the windows that reconstruct the ticks from position `first` on."""
-    plan, offset = preprocess.plan, int(preprocess.tick.index(grid.times[:1])[0])
-    return range(plan.first_output(offset + first) - offset, len(grid.times), plan.stride)
+    plan, offset = preprocess.plan, int(preprocess.tick.index(times[:1])[0])
+    return range(plan.first_output(offset + first) - offset, len(times), plan.stride)
 
 
 def reconstruct(
@@ -98,7 +98,7 @@ def reconstruct(
     plan, end = preprocess.plan, len(prepared.grid.times)
     shape = (len(series), end - first)
     location, spread, seen, counted = None, None, np.zeros(shape, np.int32), np.zeros(shape, np.bool_)
-    for at in window_starts(preprocess, prepared.grid, first):
+    for at in window_starts(preprocess, prepared.times, first):
         windows = preprocess.cut(prepared, series, np.full(len(series), at), plan.stride)
         middle, wide = model.run(windows.feeds())
         if location is None or spread is None:
@@ -132,7 +132,7 @@ def reconstruct_newest(
         series: [N] positions of the series.
     """
     plan, last = preprocess.plan, len(prepared.grid.times) - 1
-    at = window_starts(preprocess, prepared.grid, last)[0]
+    at = window_starts(preprocess, prepared.times, last)[0]
     windows = preprocess.cut(prepared, series, np.full(len(series), at), last - at + 1).newest(plan.context + 1)
     middle, wide = model.run(windows.feeds())
     observed = np.asarray(windows.observed.all(axis=2))

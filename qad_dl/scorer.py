@@ -264,7 +264,7 @@ class Scorer:
         grid, preprocess = asked.grid, self.bundle.preprocess
         retired = (grid.quiet[chosen, asked.start :] >= preprocess.plan.lookback).all(axis=1)
         blocks, away = (_blocks(chosen[mine]) for mine in (~retired, retired))
-        windows = len(blocks) * len(window_starts(preprocess, grid, asked.first))
+        windows = len(blocks) * len(window_starts(preprocess, grid.times, asked.first))
         with counting(windows, "model", "window") as done:
             parts = self._each(lambda block: self._block(asked, block, done), blocks)
         return list(zip([*blocks, *away], [*parts, *(self._unasked(asked, of) for of in away)], strict=True))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.scratch import IN_MEMORY, Scratch
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -53,7 +55,7 @@ AS_IT_IS: Final = Survival(np.zeros(1), np.zeros(1), 1.0)
 """What already is -log10 p."""
 
 
-def survival_curve(values: NDArray[Any]) -> Survival:
+def survival_curve(values: NDArray[Any], scratch: Scratch = IN_MEMORY) -> Survival:
     """Knots of the share of values beyond, as -log10, and its slope past the last knot.
 
     The slope is that of an exponential tail, 1 / (ln 10 x mean excess) of the last `TAIL_COUNT` values, the simplest
@@ -61,12 +63,15 @@ def survival_curve(values: NDArray[Any]) -> Survival:
 
     Args:
         values: [n] a statistic on healthy ticks, all series together.
+        scratch: room for them in their order.
     """
-    ordered = np.sort(values.astype(np.float64))
+    ordered = scratch.empty(values.shape, np.float64)
+    ordered[:] = values
+    ordered.sort()
     last = np.log10(max(len(ordered) / TAIL_COUNT, 1.0))
     scores = np.arange(0.0, last, 1 / KNOTS_PER_DECADE)
-    knots = np.quantile(ordered, 1 - 10.0**-scores)
+    knots = np.quantile(ordered, 1 - 10.0**-scores, overwrite_input=True)  # in its place; it stays in order
     # Of equal knots the first counts: where most ticks have the same value, that value is no news.
     knots, first = np.unique(knots, return_index=True)
-    excess = float(np.mean(ordered[ordered >= knots[-1]] - knots[-1]))
+    excess = float(np.mean(ordered[np.searchsorted(ordered, knots[-1]) :] - knots[-1]))
     return Survival(knots, scores[first], float(1 / (np.log(10) * max(excess, 1e-3))))

@@ -121,7 +121,7 @@ def _refuse_empty(period: Period, train: WindowBatches, validation: WindowBatche
     """Raise `InputError` where there is nothing to learn from, or nothing that could stop the training."""
     for batches, (first, end) in ((train, period.fit), (validation, period.validation)):
         if not len(batches):
-            since, until = (format_time(period.prepared.grid.times[i]) for i in (first, end - 1))
+            since, until = (format_time(period.prepared.times[i]) for i in (first, end - 1))
             msg = f"no queue is online with data from {since} to {until}: choose data.start and data.end elsewhere"
             raise InputError(msg)
 
@@ -196,6 +196,7 @@ def _resume_from(settings: Settings, period: Period) -> Path | None:
 def _digest(settings: Settings, period: Period) -> str:
     """Hash of what a resumed run must share with the one that it goes on from."""
     same = {k: v for k, v in settings.resolved.items() if k not in {"resume", "run_dir", "bundle"}}
+    same["data"] = {k: v for k, v in same["data"].items() if k not in {"shards", "shard_series"}}  # the same numbers
     if period.labels is not None:
         same["labels"] = period.labels["sha256"]
     return hashlib.sha256(json.dumps(same, sort_keys=True, default=str).encode()).hexdigest()

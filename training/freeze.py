@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.bundle import write_bundle
-from qad_dl.calibration import find_usual, fit_calibration, unseen_statistics
+from qad_dl.calibration import Errors, find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_newest
@@ -20,22 +20,25 @@ from qad_dl.progress import counting
 from qad_dl.reconstruction import Model, reconstruct, window_starts
 from qad_dl.scorer import errors_of, reasons
 from qad_dl.scoring import Channel, Evidence
+from qad_dl.scratch import Scratch
 from qad_dl.signatures import Signatures, shipped_signatures
 from qad_dl.timeparse import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
-    from qad_dl.calibration import Calibration, Errors, Usual
+    from qad_dl.calibration import Calibration, Usual
     from qad_dl.nn.modules import MaskedAutoencoder
     from qad_dl.preprocess import Preprocess
     from qad_dl.windows import Windows
-    from training.period import Period
+    from training.period import Part, Period
     from training.reviewed import Reviewed
     from training.settings import Settings
 
-SERIES_BLOCK: Final = 64
-"""Series whose whole training period is judged at once, where reviewers call something of them expected."""
+SERIES_BLOCK: Final = 32
+"""Series that go through the model at a time: bounds the memory. A multiple of what one run of it takes."""
 
 PACKAGES: Final = ("qad-dl", "torch", "pytorch-lightning", "onnx", "onnxruntime", "numpy")
 
@@ -58,9 +61,10 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     signatures = _signatures(settings, preprocess)
     course = 0 if signatures is None else signatures.reach
     model, reviewed = Model(content), period.reviewed
+    scratch = Scratch(period.scratch)
     data, use = exported_errors(period, model, course)
-    as_new = exported_errors(period.as_if_new(), model, course)
-    expected = None if reviewed is None else reviewed.expected[:, -use.shape[1] :]
+    as_new = exported_errors(period, model, course, as_if_new=True)
+    expected = None if reviewed is None else _expected(reviewed, use, scratch)
     horizons = [int(h) for h in settings.model["horizons"]]
     evidence = Evidence(
         tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
@@ -78,62 +82,105 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         settings.combine,
         as_new,
         expected,
+        scratch,
     )
     if reviewed is not None:
         calibration = replace(calibration, usual=_usual(period, reviewed, model, calibration, course))
     if signatures is not None:
         detection = known_detection(signatures.healthy)
     else:
-        unseen = unseen_statistics(calibration, data, use, per_day)
-        detection = fit_detection(calibration.score(unseen), use, per_day)
+        unseen = unseen_statistics(calibration, data, use, per_day, scratch)
+        detection = fit_detection(_scores(calibration, unseen, scratch), use, per_day, scratch)
     about = _about(settings, period, parity) | {"horizons": horizons, "statistics": sorted(calibration.survival)}
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, newest)
 
 
-def exported_errors(period: Period, model: Model, course: int) -> tuple[Errors, NDArray[np.bool_]]:
+def exported_errors(
+    period: Period, model: Model, course: int, as_if_new: bool = False
+) -> tuple[Errors, NDArray[np.bool_]]:
     """Errors of the exported model on the calibration time and the evidence's reach before it; what to learn from.
 
     Args:
-        period: what it was trained on.
+        period: what it was trained on; where it has a folder to work in, the errors lie there.
         model: the exported one.
         course: ticks of evidence that are read before each.
+        as_if_new: as they would be had all series been new when the period was over.
 
     Raises:
         InputError: no tick could be scored.
     """
     first, end = period.calibration
-    data, use = _errors_since(period, model, course, first, np.arange(len(period.prepared.grid.series)))
-    if not use.any():
-        since, until = (format_time(period.prepared.grid.times[i]) for i in (first, end - 1))
+    scratch, n = Scratch(period.scratch), len(period.prepared.series)
+    data: Errors | None = None
+    reach = _reach(period.preprocess, first, course)
+    windows = -(-n // SERIES_BLOCK) * len(window_starts(period.preprocess, period.prepared.times, reach))
+    with counting(windows, "model", "window") as done:
+        for low in range(0, n, SERIES_BLOCK):
+            part = period.part(np.arange(low, min(low + SERIES_BLOCK, n)))
+            errors, mine = _errors_since(part.as_if_new() if as_if_new else part, model, course, first, done)
+            if data is None:
+                data, use = _room(errors, n, scratch), scratch.empty((n, mine.shape[1]), np.bool_)
+            use[low : low + len(mine)] = mine
+            for name, values in vars(errors).items():
+                getattr(data, name)[low : low + len(mine)] = values
+    if data is None or not use.any():
+        since, until = (format_time(period.prepared.times[i]) for i in (first, end - 1))
         msg = f"no tick from {since} to {until} can be scored, so nothing calibrates: give a longer period"
         raise InputError(msg)
     return data, use
 
 
+def _room(errors: Errors, series: int, scratch: Scratch) -> Errors:
+    """Room for the errors of all series, from those of some."""
+    of = {name: scratch.empty((series, *values.shape[1:]), values.dtype) for name, values in vars(errors).items()}
+    return Errors(**of)
+
+
 def _errors_since(
-    period: Period, model: Model, course: int, first: int, series: NDArray[np.int64]
+    part: Part, model: Model, course: int, first: int, done: Callable[[int], object] | None = None
 ) -> tuple[Errors, NDArray[np.bool_]]:
-    """Errors of some series from the evidence's reach before a grid position on; ticks that count from there on."""
-    prepared, plan = period.prepared, period.preprocess.plan
-    reach = max(0, first - plan.evidence - course)
-    windows = len(window_starts(period.preprocess, prepared.grid, reach))
-    with counting(windows, "model", "window") as done:
-        made = reconstruct(model, period.preprocess, prepared, series, reach, done)
+    """Errors from the evidence's reach before a grid position on; ticks that count from there on."""
+    prepared, plan = part.prepared, part.preprocess.plan
+    series, reach = np.arange(len(prepared.series)), _reach(part.preprocess, first, course)
+    made = reconstruct(model, part.preprocess, prepared, series, reach, done)
     scored = reasons(plan, prepared, series, reach, made) == 0
-    use = scored & period.weight[series, reach:]
+    use = scored & part.weight[:, reach:]
     use[:, : first - reach] = False
-    return errors_of(prepared, series, made, period.preprocess.states), use
+    return errors_of(prepared, series, made, part.preprocess.states), use
+
+
+def _reach(preprocess: Preprocess, first: int, course: int) -> int:
+    return max(0, first - preprocess.plan.evidence - course)
+
+
+def _expected(reviewed: Reviewed, use: NDArray[np.bool_], scratch: Scratch) -> NDArray[np.bool_]:
+    """What reviewers call expected, of the newest ticks, as many as `use` has, [N, T]."""
+    expected = scratch.empty(use.shape, np.bool_)
+    expected[:] = False
+    expected[reviewed.rows] = reviewed.marks.expected[:, -use.shape[1] :]
+    return expected
+
+
+def _scores(
+    calibration: Calibration, statistics: Mapping[str, NDArray[np.float32]], scratch: Scratch
+) -> NDArray[np.float64]:
+    """`Calibration.score`, some series at a time."""
+    scores = scratch.empty(next(iter(statistics.values())).shape, np.float64)
+    for low in range(0, len(scores), SERIES_BLOCK):
+        rows = slice(low, low + SERIES_BLOCK)
+        scores[rows] = calibration.score({name: values[rows] for name, values in statistics.items()})
+    return scores
 
 
 def _usual(period: Period, reviewed: Reviewed, model: Model, calibration: Calibration, course: int) -> dict[int, Usual]:
     """What reviewers call expected anywhere in the period, of the few series that have any, some at a time."""
     found: dict[int, Usual] = {}
-    labelled = np.flatnonzero(reviewed.expected.any(axis=1))
+    labelled = reviewed.rows[reviewed.marks.expected.any(axis=1)]
     for series in np.split(labelled, range(SERIES_BLOCK, len(labelled), SERIES_BLOCK)):
         if series.size:
-            data, use = _errors_since(period, model, course, period.fit[0], series)
-            expected = reviewed.expected[series, -use.shape[1] :]
-            first = use.shape[1] - (len(period.prepared.grid.times) - period.fit[0])
+            data, use = _errors_since(period.part(series), model, course, period.fit[0])
+            expected = reviewed.of(series).expected[:, -use.shape[1] :]
+            first = use.shape[1] - (len(period.prepared.times) - period.fit[0])
             found |= find_usual(calibration, data, use, expected, first)
     return found
 
@@ -148,14 +195,14 @@ def _signatures(settings: Settings, preprocess: Preprocess) -> Signatures | None
 
 def example_windows(period: Period) -> Windows:
     """Real windows of the length that is served, for tracing and for parity."""
-    plan, n = period.preprocess.plan, len(period.prepared.grid.series)
+    plan, n = period.preprocess.plan, len(period.prepared.series)
     series = np.arange(max(EXAMPLE_BATCH, min(n, 32))) % n
     firsts = np.linspace(period.fit[0], period.calibration[0], len(series)).astype(np.int64)
     return period.preprocess.cut(period.prepared, series, firsts, plan.stride)
 
 
 def _about(settings: Settings, period: Period, parity: float) -> dict[str, Any]:
-    times = period.prepared.grid.times
+    times = period.prepared.times
 
     def at(position: int) -> str:
         return format_time(times[min(position, len(times) - 1)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.grid import Grid
     from qad_dl.labels import Label
     from qad_dl.metadata import Metadata
+    from qad_dl.schema import Tick, Times
 
 UNKNOWN: Final = "unknown"
 """What became of a label that names no queue of the training."""
@@ -36,7 +36,7 @@ UNKNOWN: Final = "unknown"
 OUTSIDE: Final = "outside"
 """What became of a label on another time."""
 
-Place: TypeAlias = tuple[tuple[int, ...], int, int]
+Range: TypeAlias = tuple[tuple[int, ...], int, int]
 """Rows, first tick and one past the last tick of the grid that a label is about."""
 
 
@@ -55,45 +55,94 @@ class Source:
     labels: tuple[Label, ...]
 
 
+class Place(Protocol):
+    """Series and ticks that labels are laid on: a `Grid`, or what is known of one without its counts."""
+
+    @property
+    def tick(self) -> Tick:
+        """Length of a tick."""
+
+    @property
+    def times(self) -> Times:
+        """Every tick, [T]."""
+
+    @property
+    def entity(self) -> tuple[str, ...]:
+        """Fields of a series' key."""
+
+    @property
+    def series(self) -> tuple[tuple[str, ...], ...]:
+        """Keys, [N]."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is said of some series, ticks [n, T].
+
+    Attributes:
+        problem: they are problems, and nobody says otherwise.
+        expected: likewise, expected.
+    """
+
+    problem: NDArray[np.bool_]
+    expected: NDArray[np.bool_]
+
+    def among(self, counted: NDArray[np.bool_]) -> dict[str, int]:
+        """How many of some ticks [n, T] each word is said of."""
+        masks = {PROBLEM: self.problem, EXPECTED: self.expected}
+        return {word: int((counted & mask).sum()) for word, mask in masks.items()}
+
+
 @dataclass(frozen=True)
 class Reviewed:
-    """What is said of each series [N] and tick [T] of a grid.
+    """What is said of the series of a grid.
 
     Attributes:
         source: by which labels.
-        problem: [N, T] they are problems, and nobody says otherwise.
-        expected: [N, T] likewise, expected.
+        rows: positions of the M series that anything is said of, ascending.
+        marks: of these, [M, T].
         ranges: how many ranges there are of each word; one that several reviewers labelled alike is one.
         disputed: ranges of which all is contradicted by other labels.
         elsewhere: labels that came to nothing, by `UNKNOWN` and `OUTSIDE`.
     """
 
     source: Source
-    problem: NDArray[np.bool_]
-    expected: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+    marks: Marks
     ranges: Mapping[str, int]
     disputed: int
     elsewhere: Mapping[str, int]
 
-    def about(self, counted: NDArray[np.bool_], per_day: int) -> dict[str, Any]:
+    def of(self, series: NDArray[np.int64]) -> Marks:
+        """What is said of some series, [n, T]."""
+        said, at = np.isin(series, self.rows), np.searchsorted(self.rows, series)
+
+        def laid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            out = np.zeros((len(series), mask.shape[1]), np.bool_)
+            out[said] = mask[at[said]]
+            return out
+
+        return Marks(laid(self.marks.problem), laid(self.marks.expected))
+
+    def about(self, total: int, ticks: Mapping[str, int], per_day: int) -> dict[str, Any]:
         """Plain JSON values for the manifest: from which file, how many ranges, queue-hours and share of the ticks.
 
         Args:
-            counted: [N, T] ticks that would be learned from without labels.
+            total: ticks that would be learned from without labels,
+            ticks: and those of them of which `PROBLEM` and `EXPECTED` are said.
             per_day: ticks in a day.
         """
-        total = max(int(counted.sum()), 1)
 
-        def of(word: str, mask: NDArray[np.bool_]) -> dict[str, Any]:
-            ticks = int((counted & mask).sum())
-            return {"ranges": self.ranges[word], "queue_hours": ticks * 24 / per_day, "share": ticks / total}
+        def of(word: str) -> dict[str, Any]:
+            hours, share = ticks[word] * 24 / per_day, ticks[word] / max(total, 1)
+            return {"ranges": self.ranges[word], "queue_hours": hours, "share": share}
 
         return {
             "file": str(self.source.path),
             "sha256": self.source.sha256,
             "labels": len(self.source.labels),
-            PROBLEM: of(PROBLEM, self.problem),
-            EXPECTED: of(EXPECTED, self.expected),
+            PROBLEM: of(PROBLEM),
+            EXPECTED: of(EXPECTED),
             UNSURE: self.ranges[UNSURE],
             "disputed": self.disputed,
             **self.elsewhere,
@@ -114,7 +163,7 @@ def read_source(path: Path) -> Source:
             return Source(path, hashlib.sha256(before).hexdigest(), labels)
 
 
-def review(source: Source, grid: Grid, metadata: Metadata) -> Reviewed:
+def review(source: Source, grid: Place, metadata: Metadata) -> Reviewed:
     """Lay labels on a grid.
 
     A series that several queues make up is a problem where one of them is, and never expected: the others are not.
@@ -124,7 +173,7 @@ def review(source: Source, grid: Grid, metadata: Metadata) -> Reviewed:
         grid: the training period.
         metadata: what groups are looked up in.
     """
-    said: dict[Place, set[str]] = {}
+    said: dict[Range, set[str]] = {}
     elsewhere = {UNKNOWN: 0, OUTSIDE: 0}
     for label in source.labels:
         place = _place(label, grid, metadata)
@@ -132,13 +181,18 @@ def review(source: Source, grid: Grid, metadata: Metadata) -> Reviewed:
             elsewhere[place] += 1
         else:
             said.setdefault(place, set()).add(label.word)
-    masks = {word: _mask([p for p, words in said.items() if word in words], grid) for word in WORDS}
+    touched = sorted({row for rows, _, _ in said for row in rows})
+    local = {row: i for i, row in enumerate(touched)}
+    said = {(tuple(local[row] for row in rows), first, end): words for (rows, first, end), words in said.items()}
+    shape = (len(touched), len(grid.times))
+    masks = {word: _mask([p for p, words in said.items() if word in words], shape) for word in WORDS}
     alone = {word: mask & ~_others(masks, word) for word, mask in masks.items()}
     ranges = dict.fromkeys(WORDS, 0)
     for (rows, first, end), words in said.items():
         word = next(iter(words))
         ranges[word] += len(words) == 1 and bool(alone[word][list(rows), first:end].any())
-    return Reviewed(source, alone[PROBLEM], alone[EXPECTED], ranges, len(said) - sum(ranges.values()), elsewhere)
+    marks, disputed = Marks(alone[PROBLEM], alone[EXPECTED]), len(said) - sum(ranges.values())
+    return Reviewed(source, np.array(touched, np.int64), marks, ranges, disputed, elsewhere)
 
 
 def spoken(about: Mapping[str, Any]) -> str:
@@ -162,7 +216,7 @@ def _of(part: Mapping[str, Any]) -> str:
     return f"{part['ranges']} ranges ({part['queue_hours']:.1f} queue-hours, {100 * part['share']:.2f} % of the ticks)"
 
 
-def _place(label: Label, grid: Grid, metadata: Metadata) -> Place | str:
+def _place(label: Label, grid: Place, metadata: Metadata) -> Range | str:
     """Where a label is on the grid, or what keeps it off."""
     incident, end = incident_of(label), grid.times[-1] + grid.tick.delta
     if incident is None:
@@ -182,8 +236,8 @@ def _place(label: Label, grid: Grid, metadata: Metadata) -> Place | str:
     return (found[0].rows, ticks.start, ticks.stop) if ticks.stop > ticks.start else OUTSIDE
 
 
-def _mask(places: Iterable[Place], grid: Grid) -> NDArray[np.bool_]:
-    mask = np.zeros((len(grid.series), len(grid.times)), np.bool_)
+def _mask(places: Iterable[Range], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, np.bool_)
     for rows, first, end in places:
         mask[list(rows), first:end] = True
     return mask

@@ -33,6 +33,8 @@ class Settings:
         seed: fixes everything.
         start: first tick, None for the store's first.
         end: one past the last tick, None for the store's end.
+        shards: folder of the prepared history; None to hold it in memory.
+        shard_series: series per shard.
         data: the `data` group.
         model: the `model` group.
         trainer: the `trainer` group.
@@ -51,6 +53,8 @@ class Settings:
     seed: int
     start: np.datetime64 | None
     end: np.datetime64 | None
+    shards: Path | None
+    shard_series: int
     data: Mapping[str, Any]
     model: Mapping[str, Any]
     trainer: Mapping[str, Any]
@@ -78,6 +82,8 @@ def read_settings(config: DictConfig) -> Settings:
         seed=whole("seed", plain["seed"], 0),
         start=parse_time(str(data["start"]), "data.start") if data["start"] is not None else None,
         end=parse_time(str(data["end"]), "data.end") if data["end"] is not None else None,
+        shards=None if data["shards"] is None else Path(str(data["shards"])),
+        shard_series=whole("data.shard_series", data["shard_series"], 1),
         data={**data, "select": selection(data["select"])},
         model=model,
         trainer=trainer,

@@ -178,7 +178,7 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     calibrating[:, -scored_days * day :] = False
     spread = healthy_spread(kept, calibrating, data.ids, len(preprocess.vocabularies[0]), PRIOR_DAYS * day)
     scaled = scaled_evidence(kept, spread[data.ids], data.expected, preprocess.states)
-    prepared = period.prepared
+    prepared = period.prepared.of(np.arange(len(period.prepared.series)))
     first = len(prepared.grid.times) - scored_days * day
     windows = truth(prepared.grid.series, prepared.grid.times)
     use = use[:, -scored_days * day :]

@@ -1,7 +1,7 @@
 """Train a bundle: history in, a verified and calibrated artefact out.
 
 python -m training.train store=STORE bundle=DIR [model=tcn|lstm] [trainer=cpu|gpu|ddp|smoke] [data.start=T data.end=T]
-                         [labels=FILE]
+                         [labels=FILE] [data.shards=FOLDER]
 """
 
 from __future__ import annotations

@@ -6,10 +6,13 @@ last episode: the next one starts at the first hot tick from there on.
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
+from qad_dl.scratch import IN_MEMORY, Scratch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +22,9 @@ JOIN_TICKS: Final = 3
 
 REACH: Final = JOIN_TICKS + 1
 """Two hot ticks at most this far apart belong together."""
+
+CHUNK: Final = 1 << 20
+"""Thresholds looked at at once; bounds the memory, not the result."""
 
 BLOCK: Final = 1 << 18
 """(series, tick) pairs counted at once; bounds the memory, not the result."""
@@ -64,8 +70,29 @@ class Counts:
         within = np.flatnonzero(self.episodes <= allowed + 1e-9)
         return int(within[-1]) if within.size else None
 
+    def above(self, value: float) -> int:
+        """How many of the thresholds are above a value."""
+        return bisect.bisect_left(range(len(self.threshold)), -value, key=lambda i: -self.threshold[i])
 
-def count_episodes(scores: NDArray[np.float64], where: NDArray[np.bool_], cut: int) -> Counts:
+    def lowest_rate(self, days: float, most: float) -> int | None:
+        """Index of the lowest threshold with at most so many episodes per day, down to where they are most."""
+        end = int(np.argmax(self.episodes)) + 1
+        for low in range((end - 1) // CHUNK * CHUNK, -1, -CHUNK):
+            within = np.flatnonzero(self.episodes[low : min(low + CHUNK, end)] / days <= most)
+            if within.size:
+                return low + int(within[-1])
+        return None
+
+    def moved(self, by: float) -> Counts:
+        """The same of scores that are larger by so much; the thresholds are changed in their place."""
+        for low in range(0, len(self.threshold), CHUNK):
+            self.threshold[low : low + CHUNK] += by
+        return self
+
+
+def count_episodes(
+    scores: NDArray[np.float64], where: NDArray[np.bool_], cut: int, scratch: Scratch = IN_MEMORY
+) -> Counts:
     """Count the episodes that begin in a mask, exactly and for every threshold at once.
 
     The number is not monotone in the threshold (a lower one joins episodes and moves cuts), so every distinct score has
@@ -76,17 +103,34 @@ def count_episodes(scores: NDArray[np.float64], where: NDArray[np.bool_], cut: i
         scores: [N, T] float64; NaN is never hot, and neither is a score of 0.
         where: [N, T] bool, the episodes counted begin here.
         cut: ticks in 24 h.
+        scratch: room for as many thresholds as there are ticks.
     """
     n, t = scores.shape
     step = max(1, BLOCK // max(1, t))
-    parts = [_changes(scores[i : i + step], where[i : i + step], cut) for i in range(0, n, step)]
-    value = np.concatenate([p[0] for p in parts]) if parts else np.empty(0)
-    change = np.concatenate([p[1] for p in parts]) if parts else np.empty(0, np.int64)
-    order = np.argsort(-value, kind="stable")
-    total = np.cumsum(change[order])
-    value = value[order]
-    final = np.flatnonzero(np.diff(value, append=-np.inf) != 0)
-    return Counts(threshold=value[final], episodes=total[final])
+    blocks = [slice(i, i + step) for i in range(0, n, step)]
+    # The score is the real part and the change the imaginary one: so they are sorted together, in their place.
+    hot = scratch.empty((sum(int((scores[rows] > 0).sum()) for rows in blocks),), np.complex128)
+    at = 0
+    for rows in blocks:
+        value, change = _changes(scores[rows], where[rows], cut)
+        hot.real[at : at + len(value)], hot.imag[at : at + len(value)] = -value, change
+        at += len(value)
+    hot.sort()
+    return _totals(hot, scores.dtype, scratch)
+
+
+def _totals(hot: NDArray[np.complex128], kind: np.dtype[Any], scratch: Scratch) -> Counts:
+    """The distinct scores and the sums of the changes down to each, of scores and changes in order."""
+    threshold, episodes = scratch.empty(hot.shape, kind), scratch.empty(hot.shape, np.int64)
+    found, total = 0, 0
+    for low in range(0, len(hot), CHUNK):
+        value = hot.real[low : low + CHUNK + 1]
+        chunk = value[:CHUNK]
+        final = np.flatnonzero(np.diff(value, append=np.inf)[: len(chunk)] != 0)
+        totals = total + np.cumsum(hot.imag[low : low + CHUNK].astype(np.int64))
+        threshold[found : found + len(final)], episodes[found : found + len(final)] = -chunk[final], totals[final]
+        found, total = found + len(final), int(totals[-1])
+    return Counts(threshold[:found], episodes[:found])
 
 
 def _changes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,10 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from qad_dl.preprocess import Prepared, Preprocess
+    from qad_dl.preprocess import Preprocess, Rows, Windowed
 
 Batch: TypeAlias = dict[str, Tensor]
 """The inputs of the network by name, and `target` and `weight`, both [B, M, S]."""
+
+
+SERIES_BLOCK: Final = 64
+"""Series whose ticks are counted at a time, when an epoch's windows are placed."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ class WindowBatches(Dataset[Batch]):
     def __init__(
         self,
         preprocess: Preprocess,
-        prepared: Prepared,
-        weight: NDArray[np.bool_],
+        prepared: Windowed,
+        weight: Rows,
         span: tuple[int, int],
         outputs: int,
         batch_size: int,
@@ -88,15 +92,19 @@ class WindowBatches(Dataset[Batch]):
         # At least one window fits after the shift, however short the span.
         shift = int(rng.integers(min(self.outputs, end - start - self.outputs + 1))) if self.masking else 0
         firsts = np.arange(start + shift, end - self.outputs + 1, self.outputs)
-        series, first = (a.ravel() for a in np.meshgrid(np.arange(len(self.weight)), firsts, indexing="ij"))
-        counted = self._counted(series, first)
+        counted = self._counted(firsts)
         order = rng.permutation(counted) if self.masking else counted
-        self.series, self.first = series[order], first[order]
+        self.series, place = np.divmod(order, len(firsts))
+        self.first = firsts[place]
 
-    def _counted(self, series: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Windows with at least one tick that counts."""
-        totals = np.pad(np.cumsum(self.weight, axis=1), ((0, 0), (1, 0)))
-        return np.flatnonzero(totals[series, first + self.outputs] > totals[series, first])
+    def _counted(self, firsts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Windows with at least one tick that counts: number of the series times that of places, and the place."""
+        found = []
+        for low in range(0, len(self.weight), SERIES_BLOCK):
+            totals = np.pad(np.cumsum(self.weight[low : low + SERIES_BLOCK], axis=1), ((0, 0), (1, 0)))
+            counts = totals[:, firsts + self.outputs] > totals[:, firsts]
+            found.append(low * len(firsts) + np.flatnonzero(counts))
+        return np.concatenate(found)
 
     def __len__(self) -> int:
         """Number of batches."""

@@ -10,6 +10,7 @@ the same, but what follows once something breaks the togetherness is then predic
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +20,11 @@ from qad_dl.nn.modules import Shape, lag_features
 from qad_dl.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    from qad_dl.preprocess import Prepared, Preprocess
+    from qad_dl.preprocess import Preprocess, Rows, Windowed
 
 RIDGE = 30.0
 """The ridge of the peer (interfaces, section 8), here towards the pooled weights."""
@@ -32,8 +35,8 @@ SPREAD_PRIOR = 50.0
 
 def solve_highway(
     preprocess: Preprocess,
-    prepared: Prepared,
-    weight: NDArray[np.bool_],
+    prepared: Windowed,
+    weight: Rows,
     span: tuple[int, int],
     shape: Shape,
     pooled: bool = True,
@@ -51,30 +54,85 @@ def solve_highway(
     Returns:
         table [ids, H, features, S] and spread [ids, H, S], float32.
     """
-    h, f, s = len(shape.horizons), shape.features, shape.states
-    ids = shape.vocabulary[0]
-    gram, cross = np.zeros((ids, h, f, f), np.float32), np.zeros((ids, h, f, s), np.float32)
-    square, count = np.zeros((ids, s)), np.zeros(ids)
-    known = [(n, int(i)) for n, i in enumerate(prepared.static_cat[-1, :, 0]) if i]
-    for n, i in progress(known, "linear highway", len(known), "series"):
-        x, y = _design(preprocess, prepared, weight, n, span, shape)
-        for k in range(h):
-            gram[i, k], cross[i, k] = x[k].T @ x[k], x[k].T @ y
-        square[i], count[i] = (y**2).sum(axis=0), len(y)
-    gram[0], cross[0], square[0], count[0] = gram[1:].sum(0), cross[1:].sum(0), square[1:].sum(0), count[1:].sum()
-    eye = np.eye(f, dtype=np.float64) * RIDGE
-    table = np.zeros((ids, h, f, s))
-    table[0] = np.linalg.solve(gram[0].astype(np.float64) + eye, cross[0])
-    centre = RIDGE * table[0] if pooled else 0.0
-    for i in range(1, ids):
-        table[i] = np.linalg.solve(gram[i].astype(np.float64) + eye, cross[i] + centre)
-    return table.astype(np.float32), _spread(table, gram, cross, square, count)
+    every = np.arange(len(prepared.series))
+    own = prepared.ids(np.full(len(every), -1), every)[:, 0]
+    known = sorted((int(i), n) for n, i in enumerate(own) if i)
+    ids, h, s = shape.vocabulary[0], len(shape.horizons), shape.states
+
+    def sums(what: str) -> Iterator[tuple[int, _Sums]]:
+        for i, n in progress(known, f"linear highway, {what}", len(known), "series"):
+            yield i, _sums(*_design(preprocess, prepared, weight, n, span, shape))
+
+    # Twice through the series: the sums of all of them, kept, would be more than a network for thousands of series.
+    total = _Sums.zero(h, shape.features, s)
+    for _, one in sums("all"):
+        total.add(one)
+    table, spread = np.zeros((ids, h, shape.features, s), np.float32), np.zeros((ids, h, s), np.float32)
+    pooled_weights = total.solve(0.0)
+    rest = total.rest(pooled_weights)
+    centre = RIDGE * pooled_weights if pooled else 0.0
+    table[0], spread[0] = pooled_weights, _spread(rest, total.count, rest / max(total.count, 1))
+    for i, one in sums("each"):
+        weights = one.solve(centre)
+        table[i], spread[i] = weights, _spread(one.rest(weights), one.count, rest / max(total.count, 1))
+    return table, spread
+
+
+@dataclass
+class _Sums:
+    """What the equations of some rows X [rows, features] per horizon and Y [rows, S] are made of.
+
+    Attributes:
+        gram: X'X, [H, features, features].
+        cross: X'Y, [H, features, S].
+        square: Y'Y, its diagonal, [S].
+        count: rows.
+    """
+
+    gram: NDArray[np.float32]
+    cross: NDArray[np.float32]
+    square: NDArray[np.float64]
+    count: float
+
+    @classmethod
+    def zero(cls, h: int, f: int, s: int) -> _Sums:
+        """Of no rows."""
+        return cls(np.zeros((h, f, f), np.float32), np.zeros((h, f, s), np.float32), np.zeros(s), 0.0)
+
+    def add(self, other: _Sums) -> None:
+        """Take in the rows of another."""
+        self.gram += other.gram
+        self.cross += other.cross
+        self.square += other.square
+        self.count += other.count
+
+    def solve(self, centre: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """The weights [H, features, S], drawn by the ridge towards `centre` over `RIDGE`."""
+        eye = np.eye(self.gram.shape[1], dtype=np.float64) * RIDGE
+        weights: NDArray[np.float64] = np.linalg.solve(self.gram.astype(np.float64) + eye, self.cross + centre)
+        return weights
+
+    def rest(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Squares of what weights leave unexplained: ||Y - XW||^2 = Y'Y - 2 W'C + W'GW, [H, S]."""
+        fitted = np.einsum("hfs,hfg,hgs->hs", weights, self.gram, weights, optimize=True)
+        explained = np.einsum("hfs,hfs->hs", weights, self.cross)
+        return np.asarray(np.maximum(self.square - 2 * explained + fitted, 0))
+
+
+def _sums(x: list[NDArray[np.float32]], y: NDArray[np.float32]) -> _Sums:
+    gram, cross = np.stack([f.T @ f for f in x]), np.stack([f.T @ y for f in x])
+    return _Sums(gram, cross, (y**2).sum(axis=0).astype(np.float64), float(len(y)))
+
+
+def _spread(rest: NDArray[np.float64], count: float, pooled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Residual standard deviations, [H, S], drawn towards those of all series together."""
+    return np.asarray(np.sqrt((rest + SPREAD_PRIOR * pooled) / (count + SPREAD_PRIOR)))
 
 
 def _design(
     preprocess: Preprocess,
-    prepared: Prepared,
-    weight: NDArray[np.bool_],
+    prepared: Windowed,
+    weight: Rows,
     series: int,
     span: tuple[int, int],
     shape: Shape,
@@ -86,19 +144,3 @@ def _design(
     target = prepared.values[series, start:end]
     rows = weight[series, start:end] & np.isfinite(target).all(axis=1)
     return [lag_features(values, h, shape)[0].numpy()[rows] for h in shape.horizons], target[rows]
-
-
-def _spread(
-    table: NDArray[np.float64],
-    gram: NDArray[np.float32],
-    cross: NDArray[np.float32],
-    square: NDArray[np.float64],
-    count: NDArray[np.float64],
-) -> NDArray[np.float32]:
-    """Residual standard deviations from the sums alone: ||Y - XW||^2 = Y'Y - 2 W'C + W'GW."""
-    fitted = np.einsum("ihfs,ihfg,ihgs->ihs", table, gram, table, optimize=True)
-    rest = np.maximum(square[:, None] - 2 * np.einsum("ihfs,ihfs->ihs", table, cross) + fitted, 0)
-    pooled = rest[0] / max(count[0], 1)
-    variance = (rest + SPREAD_PRIOR * pooled) / (count[:, None, None] + SPREAD_PRIOR)
-    out: NDArray[np.float32] = np.sqrt(variance).astype(np.float32)
-    return out

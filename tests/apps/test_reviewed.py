@@ -123,7 +123,8 @@ def test_what_is_learned_of_a_queue_does_not_know_its_problem(world: World, labe
     b = make_period(grid, one.metadata, data, reviewed=one.reviewed)
     assert a.preprocess.to_json() == b.preprocess.to_json()
     assert np.array_equal(a.prepared.values, b.prepared.values, equal_nan=True)
-    assert np.array_equal(a.as_if_new().prepared.values, b.as_if_new().prepared.values, equal_nan=True)
+    new = [of.part(np.arange(len(grid.series))).as_if_new().prepared.values for of in (a, b)]
+    assert np.array_equal(*new, equal_nan=True)
     assert a.preprocess.to_json() != make_period(grid, one.metadata, data).preprocess.to_json()
 
 
@@ -133,9 +134,9 @@ def test_no_calibration_on_problems_and_no_error_in_them(world: World, labels: P
     model = Scorer.load(bundle).model
     plain, without = period_of(world, None), period_of(world, labels)
     (row,), ticks = at(without, queue, start, end)
-    for of in (without, without.as_if_new()):
-        data, use = exported_errors(of, model, 0)
-        first = data.z.shape[1] - len(of.prepared.grid.times)
+    for as_if_new in (False, True):
+        data, use = exported_errors(without, model, 0, as_if_new)
+        first = data.z.shape[1] - len(without.prepared.times)
         assert not use[row, ticks.start + first : ticks.stop + GRACE + first].any()
         assert not data.z[row, ticks.start + first : ticks.stop + first].any()
     before = exported_errors(plain, model, 0)[1]
@@ -173,7 +174,7 @@ def test_only_where_labels_overlap_do_they_contradict(world: World, labels: Path
     )
     reviewed = period_of(world, labels).reviewed
     assert reviewed is not None
-    assert (int(reviewed.problem.sum()), int(reviewed.expected.sum())) == (18, 18)
+    assert (int(reviewed.marks.problem.sum()), int(reviewed.marks.expected.sum())) == (18, 18)
     assert (reviewed.ranges["problem"], reviewed.ranges["expected"], reviewed.disputed) == (1, 1, 0)
 
 
@@ -207,13 +208,13 @@ def test_series_of_several_queues_are_a_problem_where_one_of_them_is(world: Worl
     reviewed = period_of(world, labels, "data.entity=[atlas_site]").reviewed
     assert reviewed is not None
     period = period_of(world, labels, "data.entity=[atlas_site]")
-    assert reviewed.problem[period.prepared.grid.series.index((site,))].sum() == 72
-    assert not reviewed.expected.any()
+    assert reviewed.of(np.array([period.prepared.series.index((site,))])).problem.sum() == 72
+    assert not reviewed.marks.expected.any()
     finer = period_of(world, labels, "data.entity=[panda_queue,prod_source,resource]")
     assert finer.reviewed is not None
     rows, _ = at(finer, queue, START, TRAINED)
     assert len(rows) > 0
-    assert (finer.reviewed.problem.sum(axis=1)[rows] == 72).all()
+    assert (finer.reviewed.of(np.array(rows)).problem.sum(axis=1) == 72).all()
 
 
 @pytest.fixture(scope="module")

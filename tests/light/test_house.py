@@ -131,6 +131,7 @@ def test_the_errors() -> None:
         "InputError",
         "StoreError",
         "ConfigError",
+        "ShardError",
         "StoppedError",
         "ClusterError",
         "BundleError",

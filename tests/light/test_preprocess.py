@@ -46,6 +46,15 @@ def prepared_of(preprocess: Preprocess, rows, n: int, metadata: Metadata = METAD
 
 
 class TestFit:
+    @pytest.mark.parametrize("size", [1, 2, 3])
+    def test_some_series_at_a_time_teach_the_same(self, size: int) -> None:
+        grid = build_grid(made_history(3, seed=2), ticks(3 * DAY), TICK, METADATA)
+        use = np.random.default_rng(1).random(grid.online.shape) < 0.9
+        blocks = np.split(np.arange(len(grid.series)), range(size, len(grid.series), size))
+        whole = Preprocess.fit(grid, METADATA, use)
+        parts = Preprocess.fit_parts(lambda: ((grid.of(block), use[block]) for block in blocks), METADATA)
+        assert parts.to_json() == whole.to_json()
+
     def test_it_learns_states_series_and_the_values_of_the_fields(self, preprocess: Preprocess) -> None:
         assert preprocess.states == STATES
         assert preprocess.vocabularies[0].values == QUEUES
@@ -159,6 +168,14 @@ class TestPrepare:
         assert np.array_equal(recovering["Q3"], (ticks_ >= 2 * DAY + 10) & (ticks_ < 3 * DAY + 10))
         assert not recovering["Q4"].any()  # away for less than a day
         assert not recovering["Q1"].any()  # not back
+
+    def test_restated_it_is_as_if_it_had_been_prepared_so(self, preprocess: Preprocess) -> None:
+        grid, new = build_grid(made_history(1), ticks(DAY), TICK, METADATA), preprocess.as_if_new()
+        restated = new.restate(preprocess.prepare(grid, METADATA, in_training=True), METADATA)
+        wanted = new.prepare(grid, METADATA, in_training=True)
+        for name in ("x", "values", "usable", "last_row", "static_cat"):
+            assert np.array_equal(getattr(restated, name), getattr(wanted, name), equal_nan=True), name
+        assert np.array_equal(restated.scale.loc, wanted.scale.loc)
 
     def test_as_if_new_it_knows_no_series_and_all_else(self, preprocess: Preprocess) -> None:
         known, new = (prepared_of(p, made_history(1), DAY) for p in (preprocess, preprocess.as_if_new()))

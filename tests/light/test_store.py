@@ -544,3 +544,20 @@ def test_sweep_leaves_what_is_young_or_not_ours(tmp_path: Path) -> None:
 def test_settings_are_plain(store: Store) -> None:
     assert json.loads((store.path / "store.json").read_text()) == {"kind": "qad store", "format": 1, "tick_minutes": 10}
     assert content(store).num_rows == 0
+
+
+def test_a_digest_is_of_the_rows_and_not_of_the_files(tmp_path: Path) -> None:
+    store, days = Store.create(tmp_path / "a"), (t("2026-01-01"), t("2026-01-03"))
+    store.append(table([("2026-01-01T00:00", "A", 1), ("2026-01-02T00:00", "A", 1)]))
+    store.append(table([("2026-01-02T00:10", "B", 2)]))
+    found = store.digests(*days)
+    assert list(found) == ["2026-01-01", "2026-01-02"]
+    assert list(store.digests(t("2026-01-02"), t("2026-01-02T00:10"))) == ["2026-01-02"]
+    store.compact(days[1])
+    assert store.digests(*days) == found
+    other = Store.create(tmp_path / "b")
+    other.put(content(store))
+    assert other.digests(*days) == found
+    other.put(table([("2026-01-02T00:10", "B", 3)]))
+    changed = other.digests(*days)
+    assert (changed["2026-01-01"], changed["2026-01-02"] == found["2026-01-02"]) == (found["2026-01-01"], False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from training.bench.anonymous import AnonymousPeak
 from training.bench.busy import AcceleratorBusy
 from training.bench.clock import PartClock
 from training.bench.hooks import TRAINING
@@ -22,7 +23,8 @@ def train(inputs: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Seconds of the parts; samples (windows) and batches that were learned from, and their rate over all of the
         fitting, validation included; share of that time in which batches were cut; what the accelerator was, and the
-        share of the time in which it computed (None for a processor).
+        share of the time in which it computed (None for a processor); and the most anonymous memory, by how much it
+        was more than after the imports.
     """
     clock, began = PartClock(), time.perf_counter()
     with clock.part("import"):
@@ -37,13 +39,14 @@ def train(inputs: Mapping[str, Any]) -> dict[str, Any]:
     _count(WindowBatches, learned)
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = read_settings(hydra.compose("train", inputs["overrides"]))
-    with clock.part("history"):
-        ready = period.load_period(settings)
     accelerator = str(settings.trainer["accelerator"])
-    with AcceleratorBusy(watched=accelerator == "gpu") as busy, clock.part("preparing"):
-        network = fit.fit_network(settings, ready)
-    with clock.part("freezing"):
-        freeze.freeze(settings, ready, network)
+    with AnonymousPeak() as memory:
+        with clock.part("history"):
+            ready = period.load_period(settings)
+        with AcceleratorBusy(watched=accelerator == "gpu") as busy, clock.part("preparing"):
+            network = fit.fit_network(settings, ready)
+        with clock.part("freezing"):
+            freeze.freeze(settings, ready, network)
     parts = clock.figures()
     fitting = parts["learning"]["wall_s"] + parts["loading"]["wall_s"]
     return {
@@ -55,6 +58,7 @@ def train(inputs: Mapping[str, Any]) -> dict[str, Any]:
         "loading_share": parts["loading"]["wall_s"] / fitting,
         "accelerator": accelerator,
         "accelerator_busy": busy.share,
+        "anonymous_mb": memory.peak_mb - memory.before_mb,
         "epochs": int(settings.trainer["epochs"]),
         "whole": settings.trainer["limit_batches"] is None,
     }
