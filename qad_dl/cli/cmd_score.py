@@ -4,7 +4,7 @@ Every known queue comes back, scored or with the reason why not; the most suspic
 not trained on are scored as their group is, from their first quarter of a day on, and are named; so are states that it
 does not know, which have no say.
 
-With --state what the next tick needs is kept in a folder, as the collector does: then a tick takes a tenth of the time.
+With --state what the next tick needs is kept in a folder, as the collector does: then a tick takes a fraction of the time.
 --out writes a table, as `qad backtest` does.
 
   qad score STORE --bundle DIR
