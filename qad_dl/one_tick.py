@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qad_dl.backtest import check_range
 from qad_dl.errors import ConfigError
 from qad_dl.novel import Novel, novel_in
-from qad_dl.rolling import roll
+from qad_dl.rolling import forget_unused, roll
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +46,15 @@ class OneTick:
     unknown: Novel
 
 
-def score_kept(path: Path, store: Store, scorer: Scorer, at: np.datetime64, budget: float | None = None) -> OneTick:
+def score_kept(
+    path: Path,
+    store: Store,
+    scorer: Scorer,
+    at: np.datetime64,
+    budget: float | None = None,
+    *,
+    off_history: bool = True,
+) -> OneTick:
     """Score a tick from what is kept at `path`, and keep it for the next; one process at a time.
 
     Args:
@@ -53,24 +63,32 @@ def score_kept(path: Path, store: Store, scorer: Scorer, at: np.datetime64, budg
         scorer: a loaded bundle.
         at: the tick.
         budget: false alarm episodes per series and day; 0.01 if not given.
+        off_history: a tick before or after all of the history is one that is missing, and no mistake.
 
     Raises:
         StoreError: a file of the store is damaged.
         ConfigError: an entity or selection field of the bundle that is in no metadata.
+        InputError: the tick is off the history.
     """
     kept, metadata = roll(path, store, scorer.bundle, at)
     with contextlib.closing(kept):
+        if not (off_history or kept.ticks.arrived[-1]):
+            check_range(store, at, at + store.tick.delta)  # which looks at more files than all the rest of it
+        kept.ring.begin_flush()
         results = scorer.score_last(kept, metadata, budget)
-        kept.save()
+        kept.ring.begin_flush()
         day = kept.tick.per_day + 1
         grids = (kept.grid(group, day) for group in kept.groups)
         unknown = novel_in(scorer.bundle.preprocess, results, kept.states, grids)
+        kept.save()
     return OneTick(results, metadata, kept.known, unknown)
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a folder of what is kept for the block, waiting for whoever holds it; made where it is not there.
+
+    What no bundle in use has saved for a week is removed.
 
     Raises:
         ConfigError: it cannot be made or written to.
@@ -83,4 +101,5 @@ def alone(folder: Path) -> Iterator[None]:
         raise ConfigError(msg) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        forget_unused(folder, time.time())
         yield

@@ -9,6 +9,7 @@ is done is said elsewhere, by whoever keeps the file.
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,6 +59,8 @@ class Ring:
         self._begin = dict(zip(self.fields, sizes[:-1].tolist(), strict=True))
         self._bytes = int(sizes[-1])
         self._file = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        self._flusher = ThreadPoolExecutor(1)
+        self._begun: list[Future[None]] = []
 
     @classmethod
     def create(cls, path: Path, fields: Sequence[Field]) -> Ring:
@@ -98,12 +101,20 @@ class Ring:
         for begin, end, offset in self._pieces(field, group, last, values.shape[1]):
             _write(self._file, content[begin:end], offset)
 
+    def begin_flush(self) -> None:
+        """Begin to bring to the disk what was written so far; the disk works while others compute."""
+        self._begun.append(self._flusher.submit(os.fdatasync, self._file))
+
     def flush(self) -> None:
         """Make what was written survive a loss of power."""
-        os.fdatasync(self._file)
+        self.begin_flush()
+        for begun in self._begun:
+            begun.result()  # what could not be written is told once, to whoever asked first
+        self._begun.clear()
 
     def close(self) -> None:
         """Let the file go."""
+        self._flusher.shutdown()
         os.close(self._file)
 
     def _pieces(self, field: Field, group: int, last: int, ticks: int) -> list[tuple[int, int, int]]:

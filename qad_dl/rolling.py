@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from qad_dl.schema import Times
     from qad_dl.store import Store
 
+UNUSED_S: Final = 7 * 86400.0
+"""What was not saved for so long is too old to be carried on."""
+
 FORMAT: Final = 3
 """Version of what `save` writes; another is made again."""
 
@@ -66,7 +69,7 @@ class Source:
     downtimes: str
 
 
-UNKNOWN: Final = Source("", {}, (), "")
+UNSOURCED: Final = Source("", {}, (), "")
 """Of what nobody knows what it was made from: it is not carried on."""
 
 
@@ -263,6 +266,18 @@ def forget(path: Path) -> None:
     """Remove what is kept."""
     _about(path).unlink(missing_ok=True)
     _forget_rings(path)
+
+
+def forget_unused(folder: Path, now: float) -> None:
+    """Remove what was kept in a folder and not saved for a week: of bundles that are no longer in use.
+
+    Args:
+        folder: where all of it lies.
+        now: seconds since the epoch.
+    """
+    for about in folder.glob("*.json"):
+        if about.stat().st_mtime < now - UNUSED_S:
+            forget(about.with_suffix(""))
 
 
 def _groups_of(series: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qad_dl.arrow import dictionary, from_numpy
+from qad_dl.arrow import codes_of, dictionary, from_numpy
 from qad_dl.atomic import temporary_name
 from qad_dl.errors import ConfigError, InputError
 from qad_dl.schema import REASONS
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qad_dl.results import Results
+
+FEW_ROWS: Final = 30_000
+"""A tick of many series, and not a range."""
 
 BUDGET_KEY: Final = b"qad.budget"
 BUNDLE_KEY: Final = b"qad.bundle"
@@ -36,14 +39,14 @@ def scores_table(results: Results, bundle: str) -> pa.Table:
         bundle: name of the bundle; goes into the table's metadata with the budget and its threshold.
     """
     tick, series = np.nonzero(results.known.T)
-    columns = {k: v.cast(pa.string()) if k != "time" else v for k, v in _keys(results, tick, series).items()}
+    columns = {k: _plain(v) if k != "time" else v for k, v in _keys(results, tick, series).items()}
     score, direction = results.score[series, tick], results.direction[series, tick]
     columns["score"] = from_numpy(score, pa.float64(), np.isfinite(score))
     columns["flagged"] = from_numpy(results.flagged[series, tick], pa.bool_())
-    columns["reason"] = _words(results.reason[series, tick], REASONS).cast(pa.string())
+    columns["reason"] = _plain(_words(results.reason[series, tick], REASONS))
     columns["expected"] = from_numpy(results.expected[series, tick], pa.bool_())
-    columns["state"] = _words(results.state[series, tick], results.states).cast(pa.string())
-    columns["direction"] = _words(np.where(direction == 0, -1, direction > 0), DIRECTIONS).cast(pa.string())
+    columns["state"] = _plain(_words(results.state[series, tick], results.states))
+    columns["direction"] = _plain(_words(np.where(direction == 0, -1, direction > 0), DIRECTIONS))
     about = {BUDGET_KEY: repr(results.budget), BUNDLE_KEY: bundle, THRESHOLD_KEY: repr(results.threshold)}
     return pa.table(columns).replace_schema_metadata({k: v.encode() for k, v in about.items()})
 
@@ -106,6 +109,14 @@ def _keys(results: Results, tick: NDArray[np.int64], series: NDArray[np.int64]) 
 def _words(codes: NDArray[Any], words: Sequence[str]) -> Any:
     """A dictionary column; a negative code is null."""
     return dictionary(codes.astype(np.int32), words)
+
+
+def _plain(words: Any) -> Any:
+    """A dictionary column as plain strings; few are made without Arrow's functions, which take a while to load."""
+    if len(words) > FEW_ROWS:
+        return words.cast(pa.string())
+    names = [*words.dictionary.to_pylist(), None]  # -1 is null
+    return pa.array([names[code] for code in codes_of(words).tolist()], pa.string())
 
 
 def check_bundle(path: Path, bundle: str, folder: Path) -> None:

@@ -149,11 +149,13 @@ def allow_expected(
         expected: [N, T].
         states: names, [S].
     """
-    if not expected.any():
+    some = np.flatnonzero(expected.any(axis=1))
+    if not some.size:
         return evidence
-    bad = np.array([s in FAILURE_STATES for s in states])
-    kept = np.where(bad, np.maximum(evidence, 0), np.float32(0))
-    return np.where(expected[:, :, None, None], kept, evidence)
+    bad, out = np.array([s in FAILURE_STATES for s in states]), evidence.copy()
+    kept = np.where(bad, np.maximum(evidence[some], 0), np.float32(0))
+    out[some] = np.where(expected[some][:, :, None, None], kept, evidence[some])
+    return out
 
 
 def bad_news(evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:

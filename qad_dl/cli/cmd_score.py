@@ -4,7 +4,7 @@ Every known queue comes back, scored or with the reason why not; the most suspic
 not trained on are scored as their group is, from their first quarter of a day on, and are named; so are states that it
 does not know, which have no say.
 
-With --state what the next tick needs is kept in a folder, as the collector does: then a tick takes a fraction of the time.
+With --state what the next tick needs is kept in a folder, as the collector does: a tick takes a fraction then.
 --out writes a table, as `qad backtest` does.
 
   qad score STORE --bundle DIR
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _scored(args: argparse.Namespace, store: Store, scorer: Scorer) -> tuple[Results, Metadata, Novel]:
     """The results of the queues that are asked for, what holds in their lookback, and what is new in them."""
-    from qad_dl.backtest import check_range, chosen_series, newest_tick, score_tick
+    from qad_dl.backtest import chosen_series, newest_tick, score_tick
     from qad_dl.novel import novel
     from qad_dl.one_tick import alone, score_kept
     from qad_dl.timeparse import parse_time
@@ -83,9 +83,8 @@ def _scored(args: argparse.Namespace, store: Store, scorer: Scorer) -> tuple[Res
         results = score_tick(store, scorer, at, args.budget, args.details, args.queue)
         return results, store.metadata(), novel(scorer.bundle, results, store)
     tick = newest_tick(store) if at is None else store.tick.floor(at)
-    check_range(store, tick, tick + store.tick.delta)
     with alone(args.state):
-        one = score_kept(args.state / scorer.bundle.name, store, scorer, tick, args.budget)
+        one = score_kept(args.state / scorer.bundle.name, store, scorer, tick, args.budget, off_history=False)
     results = one.results if not args.queue else one.results.of(chosen_series(one.results, args.queue))
     return results, one.metadata, one.unknown
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,18 @@ def test_what_is_kept_is_small_and_found_again(ticks: Ticks, score: Callable[...
     score("--state", str(kept))
     assert {path.name for path in kept.iterdir()} == before
     assert sorted(path.suffix for path in kept.iterdir()) == ["", ".json", ".ring"]
+
+
+def test_what_no_bundle_uses_is_removed_after_a_week(ticks: Ticks, score: Callable[..., str]) -> None:
+    kept = ticks.folder / "kept"
+    score("--state", str(kept))
+    mine = {path.name for path in kept.iterdir()}
+    for age in (6, 8):
+        for name in (f"old{age}.json", f"old{age}.0123abcd.ring"):
+            (kept / name).write_text("{}")
+            os.utime(kept / name, (time.time() - age * 86400,) * 2)
+    score("--state", str(kept))
+    assert {path.name for path in kept.iterdir()} == mine | {"old6.json", "old6.0123abcd.ring"}
 
 
 @pytest.mark.parametrize("what", ["file", "far"])

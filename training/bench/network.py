@@ -14,7 +14,7 @@ import numpy as np
 from qad_dl.backtest import read_grid
 from qad_dl.bundle import read_bundle
 from qad_dl.reconstruction import BATCH, Model
-from qad_dl.rolling import UNKNOWN, keep
+from qad_dl.rolling import UNSOURCED, keep
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from training.bench.clock import PartClock, forget_peak, peak_mb, resident_mb
@@ -85,7 +85,7 @@ def scoring_rates(inputs: Mapping[str, Any]) -> dict[str, Any]:
     last = len(grid.times) - 1
     out["newest"] = _rated(clock, lambda: scorer.score_grid(grid, known, last, details=True), n, inputs["seconds"])
     with tempfile.TemporaryDirectory() as folder:
-        kept = keep(Path(folder) / "kept", grid, scorer.bundle, UNKNOWN)
+        kept = keep(Path(folder) / "kept", grid, scorer.bundle, UNSOURCED)
         with closing(kept):
             scorer.score_last(kept, known)
             out["remembered"] = _rated(clock, lambda: scorer.score_last(kept, known), n, inputs["seconds"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.backtest import read_grid
-from qad_dl.rolling import UNKNOWN, keep
+from qad_dl.rolling import UNSOURCED, keep
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from training.peers.autoencoder import CLIP, LENGTH
@@ -68,7 +68,7 @@ def _tick_s(scorer: Scorer, grid: Grid, metadata: Metadata) -> float:
     """Processor seconds per series to score the last tick of a grid, where the ticks before it have been scored."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        kept = stack.enter_context(contextlib.closing(keep(folder / "kept", grid, scorer.bundle, UNKNOWN)))
+        kept = stack.enter_context(contextlib.closing(keep(folder / "kept", grid, scorer.bundle, UNSOURCED)))
         scorer.score_last(kept, metadata)
         took = [_seconds(lambda: scorer.score_last(kept, metadata)) for _ in range(TICKS)]
     return float(np.median(took)) / len(grid.series)
