@@ -30,6 +30,9 @@ STOP_LEAST: Final = 4.5
 PRODUCTS_MOST: Final = 100
 """So many ticks or fewer are averaged faster by a matrix product than one after the other."""
 
+DIGITS: Final = 6
+"""Of averages, after the point: fewer would turn a last bit of an error into a step that a score shows."""
+
 ERROR_CLIP: Final = 8.0
 """Errors beyond this are clipped: one wild tick must not outweigh a steady deviation of an hour."""
 
@@ -115,10 +118,10 @@ def _by_products(z: NDArray[np.float32], how: Evidence, since: int) -> NDArray[n
     side_by_side = {h: z[:, :, h].astype(np.float64).swapaxes(0, 1).reshape(ticks, n * s) for h in averaged}
     for p, channel in enumerate(how.channels):
         if channel.weight == 1:
-            out[:, :, p] = np.round(z[:, since:, channel.horizon].astype(np.float64), 5)
+            out[:, :, p] = np.round(z[:, since:, channel.horizon].astype(np.float64), DIGITS)
             continue
         weights = np.where(there, channel.weight * (1 - channel.weight) ** np.maximum(age, 0), 0.0)
-        averages = np.round(weights @ side_by_side[channel.horizon], 5)
+        averages = np.round(weights @ side_by_side[channel.horizon], DIGITS)
         out[:, :, p] = averages.reshape(ticks - since, n, s).swapaxes(0, 1)
     return out
 
@@ -135,7 +138,7 @@ def _by_recursion(z: NDArray[np.float32], how: Evidence) -> NDArray[np.float32]:
         state = (1 - weight) * state + weight * z[:, i, horizon]
         if i >= how.ticks:
             state -= oldest * z[:, i - how.ticks, horizon]
-        out[:, i] = np.round(state, 5)
+        out[:, i] = np.round(state, DIGITS)
     return out
 
 

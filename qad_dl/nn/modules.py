@@ -83,8 +83,12 @@ class Highway(nn.Module):
             with torch.autocast(values.device.type, enabled=False):
                 return self.forward(values, series)
         table = self.table[series]
+        if not self.training:
+            # A sum of 150 large terms: in single precision its last bits depend on how many ticks are asked for at a
+            # time, and an error is that over a spread which may be a twentieth.
+            values, table = values.double(), table.double()
         out = [lag_features(values, h, self.shape) @ table[:, i] for i, h in enumerate(self.shape.horizons)]
-        return torch.stack(out, dim=2), self.spread[series].unsqueeze(1)
+        return torch.stack(out, dim=2).to(self.table.dtype), self.spread[series].unsqueeze(1)
 
 
 def lag_features(values: Tensor, horizon: int, shape: Shape) -> Tensor:
