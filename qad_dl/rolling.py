@@ -215,7 +215,7 @@ class Rolling:
             "end": int(self.end.astype("datetime64[s]").astype(np.int64)),
             "ticks": {name: flags.astype(np.int8).tolist() for name, flags in vars(self.ticks).items()},
             "source": vars(self.source),
-            "known": sorted(self.known),
+            "known": None if self.known == set(self.series) else sorted(self.known),
             "said": {queue: [int(time.astype(np.int64)), online] for queue, (time, online) in self.said.items()},
             "stocks": None if self.stocks is None else self.stocks.to_json(),
         }
@@ -255,7 +255,7 @@ def _read(path: Path, found: Mapping[str, Any]) -> Rolling | None:
         end=np.datetime64(found["end"], "s"),
         ticks=Ticks(**{name: np.array(flags, np.bool_) for name, flags in found["ticks"].items()}),
         source=Source(source["bundle"], source["versions"], tuple(source["metadata"]), source["downtimes"]),
-        known=frozenset((q, s, r) for q, s, r in found["known"]),
+        known=frozenset((q, s, r) for q, s, r in (series if found["known"] is None else found["known"])),
         said={queue: (np.datetime64(time, "s"), bool(online)) for queue, (time, online) in found["said"].items()},
         stocks=None if found["stocks"] is None else Stocks.from_json(found["stocks"]),
         ring=ring,

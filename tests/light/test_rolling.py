@@ -15,6 +15,7 @@ import pytest
 from qad_dl.arrow import from_numpy
 from qad_dl.backtest import read_grid
 from qad_dl.downtimes import Downtime
+from qad_dl.gathering import ROW_FIELDS
 from qad_dl.grid import NEVER, Grid, times_of
 from qad_dl.history import normalise_jobs
 from qad_dl.rolling import forget, load, roll
@@ -133,7 +134,7 @@ def assert_same(grid: Grid, store: Store, bundle: Any, end: np.datetime64) -> No
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("entity", [("panda_queue",), ("cloud",), ("panda_queue", "prod_source")])
+@pytest.mark.parametrize("entity", [("panda_queue",), ("cloud",), ("panda_queue", "prod_source"), ROW_FIELDS])
 def test_a_grid_that_is_carried_on_is_the_grid_of_the_whole_history(
     tmp_path: Path, seed: int, entity: tuple[str, ...]
 ) -> None:
