@@ -62,11 +62,12 @@ def from_numpy(values: NDArray[Any], kind: Any, valid: NDArray[np.bool_] | None 
     return pa.Array.from_buffers(kind, len(values), [bitmap, _buffer(data)])
 
 
-def strings(values: Sequence[str]) -> Any:
-    """An Arrow array of text."""
+def strings(values: Sequence[str], valid: NDArray[np.bool_] | None = None) -> Any:
+    """An Arrow array of text, null where `valid` says so; `pa.array` would load pandas to look at a list."""
     encoded = [value.encode() for value in values]
     ends = np.cumsum([0, *map(len, encoded)]).astype(np.int32)
-    return pa.Array.from_buffers(pa.string(), len(encoded), [None, _buffer(ends), pa.py_buffer(b"".join(encoded))])
+    there = None if valid is None or valid.all() else _buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(pa.string(), len(encoded), [there, _buffer(ends), pa.py_buffer(b"".join(encoded))])
 
 
 def codes_of(array: Any) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qad_dl.arrow import codes_of, dictionary, from_numpy
+from qad_dl.arrow import codes_of, dictionary, from_numpy, strings
 from qad_dl.atomic import temporary_name
 from qad_dl.errors import ConfigError, InputError
 from qad_dl.schema import REASONS
@@ -115,8 +115,8 @@ def _plain(words: Any) -> Any:
     """A dictionary column as plain strings; few are made without Arrow's functions, which take a while to load."""
     if len(words) > FEW_ROWS:
         return words.cast(pa.string())
-    names = [*words.dictionary.to_pylist(), None]  # -1 is null
-    return pa.array([names[code] for code in codes_of(words).tolist()], pa.string())
+    names, codes = [*words.dictionary.to_pylist(), ""], codes_of(words)  # -1 is null
+    return strings([names[code] for code in codes.tolist()], codes >= 0)
 
 
 def check_bundle(path: Path, bundle: str, folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -96,6 +98,16 @@ def test_the_table_is_that_of_a_backtest(ticks: Ticks, score: Callable[..., str]
         for column in ours.column_names:
             one, other = (table.column(column).to_pylist() for table in (ours, theirs))
             assert one == (pytest.approx(other, abs=1e-5) if isinstance(one[0], float) else other)
+
+
+@pytest.mark.everywhere
+def test_a_table_of_a_tick_needs_nothing_that_is_slow_to_load(ticks: Ticks, bundle: Path) -> None:
+    words = ["score", str(ticks.store.path), "--bundle", str(bundle), "--at", str(at(NOON)), "--state", "kept"]
+    words += ["--out", "x.parquet"]
+    loaded = "{'pandas', 'torch', 'requests'} & {*sys.modules}"
+    code = f"import sys; from qad_dl.cli import main; main({words}); print({loaded})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ticks.folder, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_what_is_kept_is_small_and_found_again(ticks: Ticks, score: Callable[..., str]) -> None:
