@@ -50,7 +50,8 @@ def fit_network(settings: Settings, period: Period) -> MaskedAutoencoder:
     with many(settings.trainer) as strategy:
         trainer = _trainer(settings, [best, last], strategy)
         with told(trainer, settings.run_dir / "last.ckpt"):
-            trainer.fit(module, WindowLoaders(train, validation), ckpt_path=checkpoint, weights_only=True)
+            loaders = WindowLoaders(train, validation, int(settings.trainer["ahead"]))
+            trainer.fit(module, loaders, ckpt_path=checkpoint, weights_only=True)
     saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(saved["state_dict"])
     return in_use(module.network.cpu(), settings)
@@ -161,6 +162,8 @@ def _trainer(settings: Settings, checkpoints: list[ModelCheckpoint], strategy: S
             gradient_clip_val=1.0,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,  # batches are shared out by the windows themselves
+            # Epochs differ in their number of batches: one with fewer than the first would end without validation.
+            reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=1,
             default_root_dir=settings.run_dir,
         )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.accelerators import CUDAAccelerator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from qad_dl.preprocess import Preprocess, Rows, Windowed
@@ -23,6 +29,9 @@ Batch: TypeAlias = dict[str, Tensor]
 
 SERIES_BLOCK: Final = 64
 """Series whose ticks are counted at a time, when an epoch's windows are placed."""
+
+MOST_CUTTERS: Final = 4
+"""Threads that cut batches ahead."""
 
 
 @dataclass(frozen=True)
@@ -145,21 +154,69 @@ class WindowBatches(Dataset[Batch]):
         return np.asarray(ticks | cells)
 
 
+class BatchStream:
+    """The batches of an epoch in their order, some of them cut by threads before they are asked for.
+
+    An accelerator would wait for every batch that is cut when it is asked for. Threads and not processes: what is cut
+    from is in memory once, and where it is mapped the pages are shared.
+    """
+
+    def __init__(self, dataset: WindowBatches, ahead: int, pinned: bool) -> None:
+        """Describe it.
+
+        Args:
+            dataset: cuts them.
+            ahead: batches that are ready or in work beside the one that is used; 0 to cut each when it is asked for.
+            pinned: in memory from which an NVIDIA device copies while it computes.
+        """
+        self.dataset, self.ahead, self.pinned = dataset, ahead, pinned
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the epoch that the dataset is at when the first is asked for."""
+        if not self.ahead:
+            yield from (self._cut(i) for i in range(len(self)))
+            return
+        with ThreadPoolExecutor(min(self.ahead, MOST_CUTTERS), "cut") as pool:
+            rest, coming = iter(range(len(self))), deque[Future[Batch]]()
+            try:
+                coming.extend(pool.submit(self._cut, i) for i in islice(rest, self.ahead))
+                while coming:
+                    batch = coming.popleft().result()
+                    coming.extend(pool.submit(self._cut, i) for i in islice(rest, 1))
+                    yield batch
+            finally:
+                for one in coming:  # who stops early does not wait for what was still to be cut
+                    one.cancel()
+
+    def _cut(self, index: int) -> Batch:
+        batch = self.dataset[index]
+        return {name: tensor.pin_memory() for name, tensor in batch.items()} if self.pinned else batch
+
+
 class WindowLoaders(pl.LightningDataModule):
     """The windows of a training and those that stop it, split between the processes that train together."""
 
-    def __init__(self, train: WindowBatches, validation: WindowBatches) -> None:
+    def __init__(self, train: WindowBatches, validation: WindowBatches, ahead: int = 0) -> None:
+        """Take both, and how many batches to cut before they are asked for (`BatchStream`)."""
         super().__init__()
-        self.train, self.validation = train, validation
+        self.train, self.validation, self.ahead = train, validation, ahead
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """What is learned from."""
-        return self._loader(self.train)
+    def train_dataloader(self) -> BatchStream:
+        """What is learned from: asked for in every epoch, with new places of its windows."""
+        if self.trainer is not None:
+            self.train.set_epoch(self.trainer.current_epoch)
+        return self._stream(self.train)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> BatchStream:
         """What stops the training."""
-        return self._loader(self.validation)
+        return self._stream(self.validation)
 
-    def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
-        rank, ranks = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        return DataLoader(batches.share(rank, ranks), batch_size=None)
+    def _stream(self, batches: WindowBatches) -> BatchStream:
+        if self.trainer is None:
+            return BatchStream(batches.share(0, 1), self.ahead, pinned=False)
+        mine = batches.share(self.trainer.global_rank, self.trainer.world_size)
+        return BatchStream(mine, self.ahead, pinned=isinstance(self.trainer.accelerator, CUDAAccelerator))

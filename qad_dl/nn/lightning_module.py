@@ -101,12 +101,6 @@ class AutoencoderModule(pl.LightningModule):
         if self.global_rank:
             torch.manual_seed(torch.initial_seed() + self.global_rank)
 
-    def on_train_epoch_start(self) -> None:
-        """New places for the windows in every epoch."""
-        loader = self.trainer.train_dataloader
-        if loader is not None:
-            loader.dataset.set_epoch(self.current_epoch)
-
     def configure_optimizers(self) -> Any:
         """AdamW with a warm-up and a cosine to zero."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import json
 from typing import TYPE_CHECKING
 
@@ -75,6 +77,15 @@ class TestBundle:
     def test_the_losses_are_logged(self, bundle: Path) -> None:
         header = (bundle.with_name("bundle.run") / "metrics.csv").read_text().splitlines()[0]
         assert {"train_loss", "val_loss"} <= set(header.split(","))
+
+    def test_every_epoch_is_validated_however_many_batches_it_has(self, world: World, tmp_path: Path) -> None:
+        sizes = (f"bundle={tmp_path / 'bundle'}", "trainer.epochs=5", "trainer.limit_batches=null", "trainer.outputs=120")
+        fitted(world, *sizes, "trainer.batch_size=4", "seed=2")
+        with (tmp_path / "bundle.run" / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        ends = [int(r["step"]) for r in rows if r["train_loss"]]
+        assert len({b - a for a, b in itertools.pairwise([-1, *ends])}) > 1  # else this shows nothing
+        assert [r["epoch"] for r in rows if r["val_loss"]] == ["0", "1", "2", "3", "4"]
 
     def test_an_lstm_and_another_tick_length(self, world: World, hourly: Path) -> None:
         path = world.path / "lstm"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qad_dl.grid import build_grid
-from qad_dl.nn.data import Masking, WindowBatches, WindowLoaders
+from qad_dl.nn.data import Batch, Masking, WindowBatches, WindowLoaders
 from tests.light.made import TICK, at
 from tests.light.made_bundle import METADATA, fitted, made_history
 
@@ -140,3 +140,35 @@ class TestShare:
         loaders = WindowLoaders(batches(Masking()), batches())
         assert all(same(a, b) for a, b in zip(loaders.train_dataloader(), batches(Masking()), strict=True))
         assert len(loaders.val_dataloader()) == len(batches())
+
+    @pytest.mark.parametrize("ahead", [1, 3, 50])
+    def test_what_threads_cut_ahead_is_the_same_in_the_same_order(self, ahead: int) -> None:
+        stream = WindowLoaders(batches(Masking()), batches(), ahead).train_dataloader()
+        for epoch in (0, 1):
+            stream.dataset.set_epoch(epoch)
+            plain = batches(Masking())
+            plain.set_epoch(epoch)
+            assert len(stream) == len(plain) > 3
+            assert all(same(a, b) for a, b in zip(stream, plain, strict=True))
+
+    def test_no_more_is_cut_than_was_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cut: list[int] = []
+        plain = WindowBatches.__getitem__
+
+        def counting(self: WindowBatches, index: int) -> Batch:
+            cut.append(index)
+            return plain(self, index)
+
+        monkeypatch.setattr(WindowBatches, "__getitem__", counting)
+        stream = iter(WindowLoaders(batches(Masking()), batches(), 2).train_dataloader())
+        next(stream)
+        stream.close()
+        assert sorted(cut) in ([0, 1], [0, 1, 2])  # the third may have begun
+
+    def test_what_fails_in_a_thread_fails_where_it_was_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def failing(self: WindowBatches, index: int) -> Batch:
+            raise OSError(f"batch {index} cannot be read")
+
+        monkeypatch.setattr(WindowBatches, "__getitem__", failing)
+        with pytest.raises(OSError, match="batch 0 cannot be read"):
+            next(iter(WindowLoaders(batches(Masking()), batches(), 2).train_dataloader()))

@@ -78,7 +78,7 @@ READ: Final[Hooks] = (
 """Of reading a grid from a store."""
 
 TRAINING: Final[Hooks] = (
-    ("qad_dl.nn.data:WindowBatches.__getitem__", "loading"),
+    ("qad_dl.nn.data:BatchStream.__iter__", "loading"),
     ("pytorch_lightning:Trainer.fit", "learning"),
 )
 """Of a training."""
