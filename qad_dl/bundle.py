@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 MODEL: Final = "model.onnx"
 NEWEST: Final = "newest.onnx"
@@ -71,9 +71,17 @@ class Bundle:
 
     @property
     def recent(self) -> int:
-        """The newest ticks that the score of the last one looks at where the errors of those before it are known."""
+        """The newest ticks that the score of the last one looks at where the errors of those before it are known.
+
+        Where the last one's context begins with nothing that was observed, it looks at `window` ticks.
+        """
         plan = self.preprocess.plan
-        return 1 + max(plan.length, plan.day, self.calibration.reach + plan.grace)
+        return 1 + max(plan.context, plan.day, self.calibration.reach + plan.grace)
+
+    @property
+    def window(self) -> int:
+        """The newest ticks that hold the whole window of the last one, and `recent` ones."""
+        return max(self.recent, self.preprocess.plan.length)
 
 
 def write_bundle(

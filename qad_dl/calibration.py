@@ -122,15 +122,15 @@ class Judged:
     Attributes:
         scaled: [N, T, P, S] evidence over its own healthy spread, clipped.
         log_ratios: [N, T, K] of each kind of incident; K is 0 without signatures.
-        ratios: [N, T, P] deviation of each channel over its level.
-        statistics: by name, [N, T] each.
+        ratios: [N, T, P] deviation of each channel over its level; None with signatures.
+        statistics: by name, [N, T] each: `signature`, or else `deviation` and `stop`.
         pulls: [N, T, P, S] what each state adds to the square of the whitened deviation; None where it is not whitened.
-        pull: [N, T, S] what each state adds to the likelihood of an incident; None without signatures.
+        pull: [N, T, S] what each state adds to the likelihood of an incident, 0 where it is low; None without signatures.
     """
 
     scaled: NDArray[np.float32]
     log_ratios: NDArray[np.float32]
-    ratios: NDArray[np.float32]
+    ratios: NDArray[np.float32] | None
     statistics: dict[str, NDArray[np.float32]]
     pulls: NDArray[np.float32] | None = None
     pull: NDArray[np.float32] | None = None
@@ -199,22 +199,24 @@ class Calibration:
         begin = max(0, since - read)
         evidence = accumulate(errors.z, self.evidence, begin)
         course = scaled_evidence(evidence, self.spread[errors.ids], errors.expected[:, begin:], self.states)
-        scaled, factors = course[:, since - begin :], None if self.whitening is None else self.whitening[errors.ids]
+        scaled = course[:, since - begin :]
+        if self.signatures is None:
+            return self._deviation(errors, since, scaled)
+        log_ratios, pull = self.signatures.read(course, self.states, since - begin)
+        unusual = np.where(errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0))
+        return Judged(scaled, log_ratios, None, {"signature": any_kind(log_ratios) - unusual}, pull=pull)
+
+    def _deviation(self, errors: Errors, since: int, scaled: NDArray[np.float32]) -> Judged:
+        """`judge` without signatures."""
+        factors = None if self.whitening is None else self.whitening[errors.ids]
         over = _size(scaled, self.states, factors) / self.level[errors.ids][:, None]
         weight = 1 - VOLUME / (errors.volume[:, since:] + VOLUME)  # in this form 1 where the volume is infinite
         statistics = {
             "deviation": (over.max(axis=2) if self.combine == "max" else over.mean(axis=2)) * weight,
             "stop": np.where(errors.expected, np.float32(0), errors.stop)[:, since:],
         }
-        log_ratios, pull = np.empty((*scaled.shape[:2], 0), np.float32), None
-        if self.signatures is not None:
-            log_ratios, pull = self.signatures.read(course, self.states, since - begin)
-            unusual = np.where(
-                errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0)
-            )
-            statistics["signature"] = any_kind(log_ratios) - unusual
         pulls = None if factors is None else np.maximum(scaled * whitened(scaled, factors @ factors.swapaxes(2, 3)), 0)
-        return Judged(scaled, log_ratios, over, statistics, pulls, pull)
+        return Judged(scaled, np.empty((*scaled.shape[:2], 0), np.float32), over, statistics, pulls)
 
     def parts(self, statistics: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
         """-log10 p_k / share_k of each statistic in use, [N, T] each."""
@@ -239,9 +241,16 @@ class Calibration:
     def leading(self, judged: Judged) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """How much each state adds to the score, [N, T, S] >= 0, and whether it is high (1) or low (-1), [N, T, S].
 
-        Of the statistic that decides: what a state adds to the likelihood of an incident, its square in the deviation's
-        largest channel, or, for a stop, running alone.
+        Of the statistic that decides: what a state adds to the likelihood of an incident (of its evidence where that is
+        low: the square of what is bad news), its square in the deviation's largest channel, or, for a stop, running
+        alone.
         """
+        if judged.pull is not None:
+            low, high = judged.scaled.min(axis=2), judged.scaled.max(axis=2)
+            signed = np.where(high > -low, high, low)
+            pull = np.maximum(judged.pull, 0)
+            weight = np.where(pull.any(axis=2, keepdims=True), pull, bad_news(signed, self.states) ** 2)
+            return weight.astype(np.float32, copy=False), np.where(signed < 0, np.int8(-1), np.int8(1))
         best = judged.ratios.argmax(axis=2)[:, :, None, None]
         signed = np.take_along_axis(judged.scaled, best, axis=2)[:, :, 0]
         weight = bad_news(signed[:, :, None], self.states)[:, :, 0] ** 2
@@ -250,12 +259,6 @@ class Calibration:
         parts = self.parts(judged.statistics)
         names = list(parts)
         decides = np.argmax([parts[name] for name in names], axis=0)
-        if judged.pull is not None:
-            of = (decides == names.index("signature"))[:, :, None]
-            pull = np.maximum(judged.pull, 0)
-            weight = np.where(of & (pull.max(axis=2, keepdims=True) > 0), pull, weight)
-            strongest = np.take_along_axis(judged.scaled, np.abs(judged.scaled).argmax(axis=2)[:, :, None], axis=2)
-            signed = np.where(of, strongest[:, :, 0], signed)
         if "stop" in names:
             stopped = (decides == names.index("stop")) & (judged.statistics["stop"] > 0)
             running = np.array([s == "running" for s in self.states])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -334,8 +335,9 @@ class Preprocess:
         first_output: NDArray[np.int64],
         outputs: int,
         hidden: NDArray[np.bool_] | None = None,
+        skip: int = 0,
     ) -> Windows:
-        """Windows of `context + outputs` ticks.
+        """Windows of `context + outputs` ticks, less those that are skipped.
 
         Args:
             prepared: the grid.
@@ -343,9 +345,10 @@ class Preprocess:
             first_output: [B] grid position of the first tick to reconstruct; ticks off the grid are not observed.
             outputs: ticks to reconstruct: the plan's stride in serving, any multiple in training.
             hidden: [B, L, S] observations to hide from the model (training only).
+            skip: first ticks of each that nobody reads, and of which nothing has to be carried on.
         """
         plan = self.plan
-        offsets = np.arange(-plan.context, outputs)
+        offsets = np.arange(skip - plan.context, outputs)
         at = first_output[:, None] + offsets[None, :]
         inside = (at >= 0) & (at < len(prepared.times))
         at = np.clip(at, 0, len(prepared.times) - 1)
@@ -383,15 +386,17 @@ class Preprocess:
 
     def _channels(self, grid: Grid, begun: NDArray[np.bool_]) -> NDArray[np.float32]:
         """`Prepared.x`: a state without a row in a tick that arrived has 0 jobs; a measurement is never made up."""
-        n, t, _ = grid.counts.shape
-        x = np.zeros((n, t, len(self.states)), np.float32)
-        for channel, state in enumerate(self.states):
-            if state in grid.states:
-                counts = grid.counts[:, :, grid.states.index(state)]
-                if self.quantity is Quantity.COUNTS:
-                    counts = np.where(grid.quiet != NEVER, counts, np.float32(0))
-                x[:, :, channel] = to_x(counts, self.quantity)
-        x[~begun | ~grid.arrived] = np.nan
+        counts, never = grid.counts, grid.quiet == NEVER
+        if grid.states != self.states:
+            counts = np.zeros((*never.shape, len(self.states)), np.float32)
+            here = [channel for channel, state in enumerate(self.states) if state in grid.states]
+            counts[:, :, here] = grid.counts[:, :, [grid.states.index(self.states[channel]) for channel in here]]
+        if self.quantity is Quantity.COUNTS and never.any():
+            counts = np.where(never[:, :, None], np.float32(0), counts)
+        x = to_x(counts, self.quantity)
+        unknown = ~begun | ~grid.arrived
+        if unknown.any():
+            x = np.where(unknown[:, :, None], np.float32(np.nan), x)
         return x
 
     def _scales(self, own: NDArray[np.int64], records: Sequence[Sequence[Record]]) -> Scale:
@@ -519,10 +524,9 @@ def _same_ticks(tallies: Sequence[_Tally]) -> _Ticks:
 
 
 def _standardised(x: NDArray[np.float32], scale: Scale, segment: NDArray[np.int64]) -> NDArray[np.float32]:
-    values = np.empty_like(x)
-    for d in range(len(scale.loc)):
-        at = segment == d
-        values[:, at] = Scale(scale.loc[d], scale.scale[d]).apply(x[:, at])
+    values, ends = np.empty_like(x), np.searchsorted(segment, np.arange(len(scale.loc) + 1))
+    for d, (low, high) in enumerate(pairwise(ends.tolist())):
+        Scale(scale.loc[d], scale.scale[d]).apply(x[:, low:high], out=values[:, low:high])
     return values
 
 

@@ -120,6 +120,14 @@ def reconstruct(
     return Reconstruction(first, location, spread, seen, counted)
 
 
+def carries(preprocess: Preprocess, grid: Grid) -> bool:
+    """Whether the context of the last tick may begin with what must be carried on from before it."""
+    at = len(grid.times) - 1 - preprocess.plan.context
+    if at < 0 or not grid.arrived[at] or grid.frozen[at]:
+        return True
+    return bool((grid.quiet[:, at] == NEVER).any()) or not np.isfinite(grid.counts[:, at]).all()
+
+
 def reconstruct_newest(
     model: Model, preprocess: Preprocess, prepared: Prepared, series: NDArray[np.int64]
 ) -> Reconstruction:
@@ -133,7 +141,9 @@ def reconstruct_newest(
     """
     plan, last = preprocess.plan, len(prepared.grid.times) - 1
     at = window_starts(preprocess, prepared.times, last)[0]
-    windows = preprocess.cut(prepared, series, np.full(len(series), at), last - at + 1).newest(plan.context + 1)
+    skip = 0 if carries(preprocess, prepared.grid) else last - at
+    windows = preprocess.cut(prepared, series, np.full(len(series), at), last - at + 1, skip=skip)
+    windows = windows.newest(plan.context + 1)
     middle, wide = model.run(windows.feeds())
     observed = np.asarray(windows.observed.all(axis=2))
     location = _least_none(middle, prepared, series, slice(last, last + 1))

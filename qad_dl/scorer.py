@@ -20,7 +20,7 @@ from qad_dl.bundle import NEWEST, Bundle, read_bundle
 from qad_dl.calibration import Errors
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.progress import counting
-from qad_dl.reconstruction import Model, Reconstruction, reconstruct, reconstruct_newest, window_starts
+from qad_dl.reconstruction import Model, Reconstruction, carries, reconstruct, reconstruct_newest, window_starts
 from qad_dl.results import Details, Results
 from qad_dl.scaling import Quantity, to_values
 from qad_dl.schema import REASONS
@@ -46,7 +46,7 @@ MIN_TICKS: Final = 0.25
 """A series is scored once it has this share of a day of observed ticks."""
 
 MIN_SHARE: Final = 0.5
-"""Share of ticks that must have arrived, of the context and of the newest `stride`; below it the reason is `gap`."""
+"""Share of ticks that must have arrived, of the context and of the `recent` ones; below it the reason is `gap`."""
 
 WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 """Episodes per series and day of the evidence that counts where queues with something in common show it together."""
@@ -271,7 +271,7 @@ class Scorer:
 
     def _group(self, kept: Kept, metadata: Metadata, group: int, done: Callable[[int], object]) -> list[_OfGroup]:
         """The results of a group of series at the newest tick; their errors are kept."""
-        grid, lookback = kept.grid(group, self.bundle.recent), self.bundle.preprocess.plan.lookback
+        grid, lookback = self._recent(kept, group), self.bundle.preprocess.plan.lookback
         errors, retired = kept.errors(group, grid.series), grid.quiet[:, -1] >= lookback
         covered = ~retired & np.isfinite(errors).all(axis=(1, 2))
         asked, out = self._asked_last(grid, metadata), []
@@ -289,6 +289,14 @@ class Scorer:
             out.append(_of(grid, mine, self._unasked(asked, mine)))
         done(1)
         return [replace(one, part=replace(one.part, z=_NONE)) for one in out]  # or those of all series were held
+
+    def _recent(self, kept: Kept, group: int) -> Grid:
+        """What the newest tick of a group looks at where earlier errors are kept: seldom the whole of its window."""
+        if self.newest is not None:
+            grid = kept.grid(group, self.bundle.recent)
+            if not carries(self.bundle.preprocess, grid):
+                return grid
+        return kept.grid(group, self.bundle.window)
 
     def _anew(self, kept: Kept, metadata: Metadata, group: int, series: Sequence[tuple[str, ...]]) -> list[_OfGroup]:
         """The results of series of a group whose earlier errors are not kept: all of them are made again."""
@@ -368,7 +376,7 @@ class Scorer:
         low = asked.first if before is None else start
         prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
         made = self._reconstruct(prepared, mine, low, done)
-        seen = errors_of(prepared, mine, made, preprocess.states, before)
+        seen = errors_of(prepared, mine, made, preprocess.states, before, whole=calibration.signatures is None)
         judged = calibration.judge(seen, start - asked.first)
         reason = reasons(preprocess.plan, prepared, mine, start, made)
         skip = start - low
@@ -462,7 +470,7 @@ def _gaps(plan: WindowPlan, arrived: NDArray[np.bool_], start: int) -> NDArray[n
     def arrivals(newest: int, oldest: int) -> NDArray[np.int64]:
         return np.asarray(total[np.maximum(end - newest, 0)] - total[np.maximum(end - oldest, 0)], np.int64)
 
-    few = (arrivals(0, plan.context) < MIN_SHARE * plan.context) | (arrivals(0, plan.stride) < MIN_SHARE * plan.stride)
+    few = (arrivals(0, plan.context) < MIN_SHARE * plan.context) | (arrivals(0, plan.recent) < MIN_SHARE * plan.recent)
     return np.asarray(few & (arrivals(plan.context, plan.lookback) > 0))
 
 
@@ -472,6 +480,7 @@ def errors_of(
     made: Reconstruction,
     states: Sequence[str],
     before: NDArray[np.float32] | None = None,
+    whole: bool = True,
 ) -> Errors:
     """Observed against expected, over the reconstructed range; 0 where a tick was not counted.
 
@@ -482,19 +491,23 @@ def errors_of(
         states: names of the states.
         before: [N, B, H, S] errors of the ticks before the range, where they are known: what is given then begins
             with them, but for the volume, which is 0 there.
+        whole: also what only histories without signatures are judged by, the stop and the volume; else they are 0.
     """
     values = np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
-    z, apart, first = errors(values, made.location, made.spread), _volume(prepared, series, made), made.start
+    z, first = errors(values, made.location, made.spread), made.start
     if before is not None:
         # Tick by tick, as they were kept and as they are going to be averaged.
         z = np.concatenate([before.swapaxes(0, 1), z.swapaxes(0, 1)]).swapaxes(0, 1)
         first = made.start - before.shape[1]
-        apart = np.pad(apart, ((0, 0), (before.shape[1], 0)))
-    since = max(0, first - 1)  # a stop is a fall from the tick before
-    x = np.where(prepared.usable[series, since:, None], prepared.x[series, since:], np.float32(np.nan))
+    stop = apart = np.broadcast_to(np.float32(0), z.shape[:2])
+    if whole:
+        apart = np.pad(_volume(prepared, series, made), ((0, 0), (made.start - first, 0)))
+        since = max(0, first - 1)  # a stop is a fall from the tick before
+        x = np.where(prepared.usable[series, since:, None], prepared.x[series, since:], np.float32(np.nan))
+        stop = unexplained_stop(x, states)[:, first - since :]
     return Errors(
         z=z,
-        stop=unexplained_stop(x, states)[:, first - since :],
+        stop=stop,
         volume=apart,
         expected=prepared.expected[series, first:],
         recovering=prepared.recovering[series, first:],

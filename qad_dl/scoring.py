@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 STOP_LEAST: Final = 4.5
 """Fewer running jobs than this cannot stop: they end together by chance. Half a job below 5, for rounding."""
 
-PRODUCTS_MOST: Final = 100
-"""So many ticks or fewer are averaged faster by a matrix product than one after the other."""
+TOGETHER: Final = 24
+"""Ticks that are averaged by one product: fewer are too many products, more are mostly products with zeros."""
 
 DIGITS: Final = 6
 """Of averages, after the point: fewer would turn a last bit of an error into a step that a score shows."""
@@ -90,7 +90,7 @@ def errors(
 
 
 def accumulate(z: NDArray[np.float32], how: Evidence, since: int = 0) -> NDArray[np.float32]:
-    """Signed exponential averages over the last K errors.
+    """Signed exponential averages over the last K errors, as matrix products of some ticks at a time.
 
     The same number whichever tick it began at, as long as K ticks are given before the first one that is used: the last
     bits, which depend on it, are left out, and with that ties between states fall alike everywhere.
@@ -101,45 +101,33 @@ def accumulate(z: NDArray[np.float32], how: Evidence, since: int = 0) -> NDArray
         since: the first tick whose averages are wanted.
 
     Returns:
-        [N, T - since, P, S] float32.
+        [N, T - since, P, S] float32, tick by tick in memory.
     """
-    if z.shape[1] - since <= PRODUCTS_MOST:
-        return _by_products(z, how, since)
-    return _by_recursion(z, how)[:, since:]
-
-
-def _by_products(z: NDArray[np.float32], how: Evidence, since: int) -> NDArray[np.float32]:
-    """`accumulate` of few ticks: one matrix product for each channel."""
     n, ticks, _, s = z.shape
-    age = np.arange(since, ticks)[:, None] - np.arange(ticks)
-    there = (age >= 0) & (age < how.ticks)
-    out = np.empty((n, ticks - since, len(how.channels), s), np.float32)
+    out = np.empty((ticks - since, n, len(how.channels), s), np.float32)
+    oldest = max(0, since - how.ticks + 1)
     averaged = {c.horizon for c in how.channels if c.weight < 1}
-    side_by_side = {h: z[:, :, h].astype(np.float64).swapaxes(0, 1).reshape(ticks, n * s) for h in averaged}
+    side_by_side = {
+        h: z[:, oldest:, h].swapaxes(0, 1).astype(np.float64, order="C").reshape(ticks - oldest, n * s) for h in averaged
+    }
     for p, channel in enumerate(how.channels):
         if channel.weight == 1:
-            out[:, :, p] = np.round(z[:, since:, channel.horizon].astype(np.float64), DIGITS)
+            out[:, :, p] = np.round(z[:, since:, channel.horizon].swapaxes(0, 1).astype(np.float64), DIGITS)
             continue
-        weights = np.where(there, channel.weight * (1 - channel.weight) ** np.maximum(age, 0), 0.0)
-        averages = np.round(weights @ side_by_side[channel.horizon], DIGITS)
-        out[:, :, p] = averages.reshape(ticks - since, n, s).swapaxes(0, 1)
-    return out
+        weights = _weights(channel.weight, how.ticks)
+        for low in range(since, ticks, TOGETHER):
+            high, first = min(low + TOGETHER, ticks), max(0, low - how.ticks + 1)
+            mine = weights[: high - low, first - (low - how.ticks + 1) :][:, : high - first]
+            averages = mine @ side_by_side[channel.horizon][first - oldest : high - oldest]
+            np.rint(averages, out=averages)
+            np.multiply(averages.reshape(-1, n, s), 10.0**-DIGITS, out=out[low - since : high - since, :, p])
+    return out.swapaxes(0, 1)
 
 
-def _by_recursion(z: NDArray[np.float32], how: Evidence) -> NDArray[np.float32]:
-    """`accumulate` of many ticks: each from the one before it, less what is K ticks old."""
-    weight = np.array([c.weight for c in how.channels])[None, :, None]
-    horizon = [c.horizon for c in how.channels]
-    oldest = weight * (1 - weight) ** how.ticks
-    n, t, _, s = z.shape
-    out = np.empty((n, t, len(horizon), s), np.float32)
-    state = np.zeros((n, len(horizon), s))
-    for i in range(t):
-        state = (1 - weight) * state + weight * z[:, i, horizon]
-        if i >= how.ticks:
-            state -= oldest * z[:, i - how.ticks, horizon]
-        out[:, i] = np.round(state, DIGITS)
-    return out
+def _weights(weight: float, ticks: int) -> NDArray[np.float64]:
+    """Of the errors of `ticks - 1` ticks and of `TOGETHER` more in the averages of the latter, which are to be rounded."""
+    age = np.arange(TOGETHER)[:, None] + ticks - 1 - np.arange(TOGETHER + ticks - 1)
+    return np.where((age >= 0) & (age < ticks), 10.0**DIGITS * weight * (1 - weight) ** np.maximum(age, 0), 0.0)
 
 
 def allow_expected(
@@ -167,11 +155,10 @@ def bad_news(evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np
     Fewer failed jobs and more finished, running or starting ones than expected are good news, and jobs that users or
     the brokerage end say nothing of a queue.
     """
-    failed, ended, good = (
-        np.array([s in names for s in states]) for names in (FAILURE_STATES, ENDED_BY_OTHERS, GOOD_STATES)
-    )
-    low, high = np.minimum(evidence, 0), np.maximum(evidence, 0)
-    return np.where(ended, np.float32(0), np.where(failed, high, np.where(good, low, evidence)))
+    low = [0.0 if s in FAILURE_STATES or s in ENDED_BY_OTHERS else -np.inf for s in states]
+    high = [0.0 if s in GOOD_STATES or s in ENDED_BY_OTHERS else np.inf for s in states]
+    bad: NDArray[np.float32] = np.clip(evidence, np.array(low, np.float32), np.array(high, np.float32))
+    return bad
 
 
 def unexplained_stop(x: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:

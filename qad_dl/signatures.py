@@ -34,11 +34,14 @@ MIN_STATES: Final = 8
 """With fewer of the states that were learned from, what is missing would be taken for quiet: no signatures then."""
 
 
-BLOCK: Final = 128
-"""Series that go through the network together."""
+ROWS: Final = 4096
+"""Ticks that go through the network together, of some series: they should stay in the processor's cache."""
 
 SURVIVAL_SCORES: Final = np.arange(0.0, 4.01, 0.25)
 """-log10 of the shares of normal ticks at which the statistic is known."""
+
+ODD: Final = 4
+"""Of `SURVIVAL_SCORES`: a tenth of normal ticks."""
 
 EPISODE_RATES: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Episodes per series and day of normal life at which its threshold is known."""
@@ -107,7 +110,8 @@ class Convolution:
             here: holds every tick that is read for `there`.
             there: the ticks that are wanted, ascending.
         """
-        out: NDArray[np.float32] = _ticks(h, np.searchsorted(here, there)) @ self.taps[-1] + self.bias
+        out: NDArray[np.float32] = _ticks(h, np.searchsorted(here, there)) @ self.taps[-1]
+        out += self.bias
         for lag, tap in zip(self.lags()[-2::-1], self.taps[-2::-1], strict=True):
             first = int(np.searchsorted(there, lag))
             if first < len(there):
@@ -122,6 +126,22 @@ class Convolution:
     def from_json(cls, data: Mapping[str, Any]) -> Convolution:
         """Read what `to_json` wrote."""
         return cls(np.array(data["taps"], np.float32), np.array(data["bias"], np.float32), int(data["dilation"]))
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """How ticks passed a nonlinearity: y = silu(x) = x gate, gate = sigmoid(x); [..., D] each."""
+
+    y: NDArray[np.float32]
+    gate: NDArray[np.float32]
+
+    def at(self, places: tuple[NDArray[np.int64], ...]) -> _Passed:
+        """Some of them."""
+        return _Passed(self.y[places], self.gate[places])
+
+    def slope(self) -> NDArray[np.float32]:
+        """Derivative of silu: gate (1 + x (1 - gate))."""
+        return self.gate + self.y * (1 - self.gate)
 
 
 @dataclass(frozen=True)
@@ -172,9 +192,9 @@ class Signatures:
             states: names of its S' states; those that were not learned are not read.
         """
         out = np.empty((*evidence.shape[:2], len(self.kinds)), np.float32)
-        for i in range(0, len(evidence), BLOCK):  # some series at a time bound the memory
-            last, _ = self._through(self._inputs(evidence[i : i + BLOCK], states), 0)
-            out[i : i + BLOCK] = last @ self.leave + self.leave_bias
+        for some in _blocks(*evidence.shape[:2]):
+            last, _ = self._through(self._inputs(evidence[some], states), 0)
+            out[some] = last @ self.leave + self.leave_bias
         return out
 
     def read(
@@ -182,7 +202,8 @@ class Signatures:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The log-likelihood ratios of the ticks from `since` on, and what each state adds to the statistic L there.
 
-        The second is gradient times input, summed over channels. The evidence of a tick holds its history already; the
+        The second is gradient times input, summed over channels; 0 where L is so low that normal life is as odd in a
+        tenth of its ticks, since there is nothing to explain. The evidence of a tick holds its history already; the
         gradient goes along the newest taps only.
 
         Args:
@@ -197,52 +218,54 @@ class Signatures:
         ratios, pull = np.empty((n, t, len(self.kinds)), np.float32), np.zeros((n, t, len(states)), np.float32)
         place = [states.index(s) if s in states else -1 for s in self.states]
         known = [k for k, at in enumerate(place) if at >= 0]
-        for i in range(0, n, BLOCK):
-            f = self._inputs(evidence[i : i + BLOCK], states)
-            last, before = self._through(f, since)
-            ratios[i : i + BLOCK] = last @ self.leave + self.leave_bias
-            newest = f[:, since:]
-            slope = self._slope(newest, before, ratios[i : i + BLOCK])
-            added = (slope * newest).reshape(*newest.shape[:2], len(self.channels), len(self.states)).sum(axis=2)
-            pull[i : i + BLOCK][..., [place[k] for k in known]] = added[..., known]
+        for some in _blocks(n, t + self.reach // 4):
+            f = self._inputs(evidence[some], states)
+            last, passed = self._through(f, since)
+            said = ratios[some] = last @ self.leave + self.leave_bias
+            at = np.nonzero(any_kind(said) >= self.healthy.values[ODD])
+            if len(at[0]):
+                slope = self._slope([one.at(at) for one in passed], said[at])
+                added = (slope * f[:, since:][at]).reshape(-1, len(self.channels), len(self.states)).sum(axis=1)
+                pull[some][at[0][:, None], at[1][:, None], [place[k] for k in known]] = added[:, known]
         # The last bits depend on how many ticks went through together; without them, ties fall alike everywhere.
         np.round(pull, 4, out=pull)
         return ratios, pull
 
-    def _slope(
-        self, f: NDArray[np.float32], before: Sequence[NDArray[np.float32]], ratios: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Gradient of L at each of the newest ticks by the inputs of that tick, [n, t, P S]."""
+    def _slope(self, passed: Sequence[_Passed], ratios: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gradient of L at some ticks by their own inputs, [..., P S]."""
         share = np.exp(ratios - ratios.max(axis=-1, keepdims=True))
         share /= share.sum(axis=-1, keepdims=True)
-        slope = share @ self.leave.T
-        for convolution, entered in zip(reversed(self.course), reversed(before), strict=True):
-            slope = slope + (slope * _silu_slope(entered)) @ convolution.taps[-1].T
-        out: NDArray[np.float32] = (slope * _silu_slope(f @ self.enter + self.enter_bias)) @ self.enter.T
+        slope, (first, *others) = share @ self.leave.T, passed
+        for convolution, one in zip(reversed(self.course), reversed(others), strict=True):
+            slope += (slope * one.slope()) @ convolution.taps[-1].T
+        out: NDArray[np.float32] = (slope * first.slope()) @ self.enter.T
         return out
 
     def _inputs(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
         """[n, T, P S] clipped, of [n, T, P, S']; 0 where a state is not there."""
         if tuple(states) == self.states:
-            return np.clip(evidence, -self.clip, self.clip).reshape(*evidence.shape[:2], -1)
+            return np.clip(evidence, -self.clip, self.clip, order="C").reshape(*evidence.shape[:2], -1)
         f = np.zeros((*evidence.shape[:3], len(self.states)), np.float32)
         for k, state in enumerate(self.states):
             if state in states:
                 f[..., k] = evidence[..., states.index(state)]
         return np.clip(f, -self.clip, self.clip, out=f).reshape(*f.shape[:2], -1)
 
-    def _through(self, f: NDArray[np.float32], since: int) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """What the last layer gives, and each convolution before its nonlinearity, at the ticks from `since` on.
+    def _through(self, f: NDArray[np.float32], since: int) -> tuple[NDArray[np.float32], list[_Passed]]:
+        """What the last layer gives, and how each layer passed its nonlinearity, at the ticks from `since` on.
 
         Of each layer only those ticks are computed that the newest read: of a single tick a seventh of them all.
         """
-        places = self._places(f.shape[1], since)
-        h, before = _silu(_ticks(f, places[0]) @ self.enter + self.enter_bias), []
+        places, newest = self._places(f.shape[1], since), f.shape[1] - since
+        entered = _ticks(f, places[0]) @ self.enter
+        entered += self.enter_bias
+        h, gate = _silu(entered)
+        passed = [_Passed(h[:, -newest:], gate[:, -newest:])]
         for convolution, here, there in zip(self.course, places[:-1], places[1:], strict=True):
-            entered = convolution.before(h, here, there)
-            h = _ticks(h, np.searchsorted(here, there)) + _silu(entered)
-            before.append(entered[:, len(there) - (f.shape[1] - since) :])
-        return h, before
+            added, gate = _silu(convolution.before(h, here, there))
+            h = _ticks(h, np.searchsorted(here, there)) + added
+            passed.append(_Passed(added[:, -newest:], gate[:, -newest:]))
+        return h, passed
 
     def _places(self, n_ticks: int, since: int) -> list[NDArray[np.int64]]:
         """The ticks at which each layer is wanted, ascending, from the first layer to the last."""
@@ -298,6 +321,16 @@ def any_kind(log_ratios: NDArray[np.float32]) -> NDArray[np.float32]:
     return total
 
 
+def _blocks(series: int, ticks: int) -> list[slice]:
+    """Series that go through the network together.
+
+    A product has the rows of one series, however many go together: in its last bit, what it says of a row depends on
+    the rows beside it.
+    """
+    step = max(1, ROWS // max(1, ticks))
+    return [slice(i, i + step) for i in range(0, series, step)]
+
+
 def _ticks(h: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float32]:
     """Some ticks of [n, T, D]; nothing is copied where they follow each other."""
     if len(at) and at[-1] - at[0] == len(at) - 1:
@@ -305,15 +338,10 @@ def _ticks(h: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float32]
     return h[:, at]
 
 
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = (0.5 * (1 + np.tanh(0.5 * x))).astype(np.float32)  # tanh does not overflow
-    return out
-
-
-def _silu(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return x * _sigmoid(x)
-
-
-def _silu_slope(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    gate = _sigmoid(x)
-    return gate * (1 + x * (1 - gate))
+def _silu(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """silu(x), and sigmoid(x)."""
+    gate = x * np.float32(0.5)  # sigmoid(x) = (1 + tanh(x / 2)) / 2; tanh does not overflow
+    np.tanh(gate, out=gate)
+    gate += 1
+    gate *= np.float32(0.5)
+    return x * gate, gate

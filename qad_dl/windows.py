@@ -27,6 +27,7 @@ class WindowPlan:
         day: ticks in a day, the lag at which a series resembles itself.
         context: ticks read before the first reconstructed one.
         stride: ticks reconstructed by one run of the exported model.
+        recent: newest ticks of which enough must have arrived.
         evidence: ticks over which errors are accumulated into one score.
         grace: ticks after a downtime in which a ramp-up is expected.
     """
@@ -34,14 +35,16 @@ class WindowPlan:
     day: int
     context: int
     stride: int
+    recent: int
     evidence: int
     grace: int
 
     @classmethod
     def for_tick(cls, tick: Tick) -> WindowPlan:
-        """The plan at a tick length: 26 hours of context, 6 hours a run, 12 hours of evidence."""
-        day = tick.per_day
-        return cls(day=day, context=day + max(12, day // 12), stride=day // 4, evidence=day // 2, grace=day // 4)
+        """The plan at a tick length: 26 hours of context, a day a run, 12 hours of evidence."""
+        day, quarter = tick.per_day, tick.per_day // 4
+        context = day + max(12, day // 12)
+        return cls(day=day, context=context, stride=day, recent=quarter, evidence=day // 2, grace=quarter)
 
     @property
     def length(self) -> int:

@@ -135,7 +135,7 @@ def _windows(settings: Settings, period: Period, training: bool) -> WindowBatche
         period.prepared,
         period.weight,
         span=period.fit if training else period.validation,
-        outputs=int(settings.trainer["outputs"]) if training else plan.stride,
+        outputs=int(settings.trainer["outputs"]) if training else plan.recent,  # less is left over at the end
         batch_size=int(settings.trainer["batch_size"]),
         masking=masking if training else None,
         seed=settings.seed,

@@ -116,8 +116,19 @@ class CausalBlock(nn.Module):
         return out
 
 
+def linear_of_both(layer: nn.Linear | nn.Conv1d, x: Tensor, static: Tensor) -> Tensor:
+    """A layer of x [B, L, I] and of what stays the same in all of a window, [B, J], beside it: [B, L, D].
+
+    What stays the same goes through once for a window and not in every tick; it is most of the inputs.
+    """
+    weight = layer.weight if layer.weight.ndim == 2 else layer.weight[:, :, 0]
+    inputs = x.shape[2]
+    same = nn.functional.linear(static, weight[:, inputs:], layer.bias)
+    return nn.functional.linear(x, weight[:, :inputs]) + same.unsqueeze(1)
+
+
 class TcnEncoder(nn.Module):
-    """Temporal convolution: [B, L, I] to [B, L, D]."""
+    """Temporal convolution: [B, L, I] and [B, J] to [B, L, D]."""
 
     def __init__(self, inputs: int, latent: int, channels: int, levels: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -125,14 +136,15 @@ class TcnEncoder(nn.Module):
         self.blocks = nn.Sequential(*[CausalBlock(channels, kernel, 2**i, dropout) for i in range(levels)])
         self.leave = nn.Conv1d(channels, latent, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, static: Tensor) -> Tensor:
         """Latent state after each tick."""
-        y: Tensor = self.leave(nn.functional.gelu(self.blocks(self.enter(x.transpose(1, 2)))))
+        entered = linear_of_both(self.enter, x, static).transpose(1, 2)
+        y: Tensor = self.leave(nn.functional.gelu(self.blocks(entered)))
         return y.transpose(1, 2)
 
 
 class LstmEncoder(nn.Module):
-    """Long short-term memory: [B, L, I] to [B, L, D]."""
+    """Long short-term memory: [B, L, I] and [B, J] to [B, L, D]."""
 
     def __init__(self, inputs: int, latent: int, hidden: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -140,9 +152,9 @@ class LstmEncoder(nn.Module):
         self.lstm = nn.LSTM(hidden, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
         self.leave = nn.Linear(hidden, latent)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, static: Tensor) -> Tensor:
         """Latent state after each tick."""
-        out: Tensor = self.leave(self.lstm(nn.functional.gelu(self.enter(x)))[0])
+        out: Tensor = self.leave(self.lstm(nn.functional.gelu(linear_of_both(self.enter, x, static)))[0])
         return out
 
 
@@ -158,9 +170,10 @@ class Decoder(nn.Module):
         nn.init.zeros_(leave.bias)
         self.net = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), leave)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [B, M, I] to a shift and a ln spread, each [B, M, S]."""
-        shift, log_spread = self.net(x).split(self.states, dim=-1)
+    def forward(self, x: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [B, M, I] and [B, J] to a shift and a ln spread, each [B, M, S]."""
+        enter, bend, leave = self.net
+        shift, log_spread = leave(bend(linear_of_both(cast("nn.Linear", enter), x, static))).split(self.states, dim=-1)
         return shift, log_spread
 
 
@@ -218,22 +231,21 @@ class MaskedAutoencoder(nn.Module):
             reconstruction and spread, [B, L - context, H, S], in standardised units.
         """
         static = torch.cat([e(static_cat[:, i]) for i, e in enumerate(self.embeddings)] + [static_num], dim=1)
-        across = static.unsqueeze(1).expand(-1, values.shape[1], -1)
-        latent = self.encoder(torch.cat([values, observed, calendar, across], dim=2))
+        latent = self.encoder(torch.cat([values, observed, calendar], dim=2), static)
         linear, spread = self.highway(values, static_cat[:, 0])
         if not self.use_highway:
             linear = torch.zeros_like(linear)
-        decoded = [self._decode(i, latent, calendar, across) for i in range(len(self.shape.horizons))]
+        decoded = [self._decode(i, latent, calendar, static) for i in range(len(self.shape.horizons))]
         shift = torch.stack([d[0] for d in decoded], dim=2)
         log_spread = torch.stack([d[1] for d in decoded], dim=2)
         if not self.own_spread:
             log_spread = torch.zeros_like(log_spread)
         return linear + shift, spread * torch.exp(log_spread.clamp(-4, 4)) + SPREAD_FLOOR
 
-    def _decode(self, i: int, latent: Tensor, calendar: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(self, i: int, latent: Tensor, calendar: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
         c, h = self.shape.context, self.shape.horizons[i]
         before = latent[:, c - h : latent.shape[1] - h]
-        out: tuple[Tensor, Tensor] = self.decoders[i](torch.cat([before, calendar[:, c:], across[:, c:]], dim=2))
+        out: tuple[Tensor, Tensor] = self.decoders[i](torch.cat([before, calendar[:, c:]], dim=2), static)
         return out
 
 

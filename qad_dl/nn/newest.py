@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from qad_dl.nn.modules import SPREAD_FLOOR, CausalBlock, TcnEncoder
+from qad_dl.nn.modules import SPREAD_FLOOR, CausalBlock, TcnEncoder, linear_of_both
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,13 +52,12 @@ class NewestTick(nn.Module):
         linear, spread = net.highway(values, static_cat[:, 0])
         if not net.use_highway:
             linear = torch.zeros_like(linear)
-        now = torch.cat([calendar[:, -1], static], dim=1)
-        at = self.places[-1]
+        at = [self.places[-1].index(net.shape.context - h) for h in net.shape.horizons]
         decoded = [
-            decoder(torch.cat([latent[:, at.index(net.shape.context - h)], now], dim=1))
-            for h, decoder in zip(net.shape.horizons, net.decoders, strict=True)
+            decoder(torch.cat([latent[:, i : i + 1], calendar[:, -1:]], dim=2), static)
+            for i, decoder in zip(at, net.decoders, strict=True)
         ]
-        shift, log_spread = (torch.stack([d[k] for d in decoded], dim=1).unsqueeze(1) for k in (0, 1))
+        shift, log_spread = (torch.stack([d[k] for d in decoded], dim=2) for k in (0, 1))
         if not net.own_spread:
             log_spread = torch.zeros_like(log_spread)
         return linear + shift, spread * torch.exp(log_spread.clamp(-4, 4)) + SPREAD_FLOOR
@@ -66,10 +65,8 @@ class NewestTick(nn.Module):
     def _latent(self, dynamic: Tensor, static: Tensor) -> Tensor:
         """The encoder's latent states at the last of `places`, [B, H, D]."""
         encoder = self.encoder
-        weight = encoder.enter.weight[:, :, 0]
-        own = nn.functional.linear(static, weight[:, dynamic.shape[2] :], encoder.enter.bias)
         first = dynamic[:, self.places[0][0] : self.places[0][-1] + 1]
-        y = nn.functional.linear(first, weight[:, : dynamic.shape[2]]) + own.unsqueeze(1)
+        y = linear_of_both(encoder.enter, first, static)
         here = list(range(self.places[0][0], self.places[0][-1] + 1))
         for block, there in zip(self.blocks, self.places[1:], strict=True):
             y = _advance(block, y, here, there)
