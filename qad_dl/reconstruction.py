@@ -12,6 +12,7 @@ import numpy as np
 
 from qad_dl.bundle import MODEL
 from qad_dl.errors import BundleError
+from qad_dl.grid import NEVER
 from qad_dl.scaling import Quantity
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
     from numpy.typing import NDArray
 
+    from qad_dl.grid import Grid
     from qad_dl.preprocess import Prepared, Preprocess
     from qad_dl.schema import Times
 

@@ -19,7 +19,7 @@ import numpy as np
 from qad_dl.schema import ENDED_BY_OTHERS, FAILURE_STATES, GOOD_STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -104,24 +104,33 @@ def accumulate(z: NDArray[np.float32], how: Evidence, since: int = 0) -> NDArray
         [N, T - since, P, S] float32, tick by tick in memory.
     """
     n, ticks, _, s = z.shape
-    out = np.empty((ticks - since, n, len(how.channels), s), np.float32)
-    oldest = max(0, since - how.ticks + 1)
-    averaged = {c.horizon for c in how.channels if c.weight < 1}
-    side_by_side = {
-        h: z[:, oldest:, h].swapaxes(0, 1).astype(np.float64, order="C").reshape(ticks - oldest, n * s) for h in averaged
-    }
+    out, oldest = np.empty((ticks - since, n, len(how.channels), s), np.float32), max(0, since - how.ticks + 1)
+    of_weight: dict[float, list[int]] = {}
     for p, channel in enumerate(how.channels):
-        if channel.weight == 1:
-            out[:, :, p] = np.round(z[:, since:, channel.horizon].swapaxes(0, 1).astype(np.float64), DIGITS)
+        of_weight.setdefault(channel.weight, []).append(p)
+    exact = z[:, oldest:].swapaxes(0, 1).astype(np.float64, order="C")
+    for weight, places in of_weight.items():
+        mine = [how.channels[p].horizon for p in places]
+        seen = exact if mine == list(range(z.shape[2])) else exact[:, :, mine]
+        if weight == 1:
+            out[:, :, places] = np.round(seen[since - oldest :], DIGITS)
             continue
-        weights = _weights(channel.weight, how.ticks)
-        for low in range(since, ticks, TOGETHER):
-            high, first = min(low + TOGETHER, ticks), max(0, low - how.ticks + 1)
-            mine = weights[: high - low, first - (low - how.ticks + 1) :][:, : high - first]
-            averages = mine @ side_by_side[channel.horizon][first - oldest : high - oldest]
-            np.rint(averages, out=averages)
-            np.multiply(averages.reshape(-1, n, s), 10.0**-DIGITS, out=out[low - since : high - since, :, p])
+        for averages, at in _averaged(seen.reshape(len(seen), -1), weight, how.ticks, since - oldest):
+            out[at, :, places] = averages.reshape(-1, n, len(places), s)
     return out.swapaxes(0, 1)
+
+
+def _averaged(
+    z: NDArray[np.float64], weight: float, ticks: int, since: int
+) -> Iterator[tuple[NDArray[np.float64], slice]]:
+    """Averages of the last `ticks` of z [T, C], rounded, some ticks at a time, and which of those from `since` on."""
+    weights = _weights(weight, ticks)
+    for low in range(since, len(z), TOGETHER):
+        high, first = min(low + TOGETHER, len(z)), max(0, low - ticks + 1)
+        averages = weights[: high - low, first - (low - ticks + 1) :][:, : high - first] @ z[first:high]
+        np.rint(averages, out=averages)
+        averages *= 10.0**-DIGITS
+        yield averages, slice(low - since, high - since)
 
 
 def _weights(weight: float, ticks: int) -> NDArray[np.float64]:
