@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION: Final = 2
 
+ERRORS: Final = "errors"
+"""The name of errors among what is made of a tick."""
+
 MODEL: Final = "model.onnx"
 NEWEST: Final = "newest.onnx"
 PARTS: Final = ("preprocess.json", "calibration.json", "detection.json")
@@ -77,6 +80,19 @@ class Bundle:
         """
         plan = self.preprocess.plan
         return 1 + max(plan.context, plan.day, self.calibration.reach + plan.grace)
+
+    @property
+    def made(self) -> dict[str, tuple[int, int]]:
+        """What is made of a tick and looked at by the scores of later ones, by name.
+
+        Numbers per series and tick, and of how many ticks before a tick: the errors, and what the signatures'
+        convolutions read.
+        """
+        calibration, signatures = self.calibration, self.calibration.signatures
+        errors = len(self.manifest["horizons"]) * len(self.preprocess.states)
+        width = 0 if signatures is None else signatures.enter.shape[1]
+        courses = {f"course {i}": (width, ticks) for i, ticks in enumerate(calibration.course_ticks)}
+        return {ERRORS: (errors, calibration.evidence.ticks - 1), **courses}
 
     @property
     def window(self) -> int:

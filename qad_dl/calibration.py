@@ -125,7 +125,8 @@ class Judged:
         ratios: [N, T, P] deviation of each channel over its level; None with signatures.
         statistics: by name, [N, T] each: `signature`, or else `deviation` and `stop`.
         pulls: [N, T, P, S] what each state adds to the square of the whitened deviation; None where it is not whitened.
-        pull: [N, T, S] what each state adds to the likelihood of an incident, 0 where it is low; None without signatures.
+        pull: [N, T, S] what each state adds to the likelihood of an incident, 0 where that is low; None without them.
+        course: what the signatures read of the newest tick, see `judge`, by convolution, [N, ticks, D].
     """
 
     scaled: NDArray[np.float32]
@@ -134,6 +135,7 @@ class Judged:
     statistics: dict[str, NDArray[np.float32]]
     pulls: NDArray[np.float32] | None = None
     pull: NDArray[np.float32] | None = None
+    course: Sequence[NDArray[np.float32]] = ()
 
 
 @dataclass(frozen=True)
@@ -189,22 +191,47 @@ class Calibration:
         return () if self.signatures is None else self.signatures.kinds
 
     @property
+    def course_ticks(self) -> tuple[int, ...]:
+        """Ticks before a tick of which it is of use to know what the signatures read, by convolution."""
+        return () if self.signatures is None else self.signatures.course_ticks
+
+    @property
     def reach(self) -> int:
         """Ticks before a tick whose errors have a say in its score."""
         return self.evidence.ticks + (0 if self.signatures is None else self.signatures.reach)
 
-    def judge(self, errors: Errors, since: int = 0) -> Judged:
-        """Evidence and statistics of errors from tick `since` on; those before it were only there for the evidence."""
-        read = 0 if self.signatures is None else self.signatures.reach  # of older ticks the evidence has no say
+    def judge(
+        self,
+        errors: Errors,
+        since: int = 0,
+        course: Sequence[NDArray[np.float32]] | None = None,
+        remember: bool = False,
+    ) -> Judged:
+        """Evidence and statistics of errors from tick `since` on; those before it were only there for the evidence.
+
+        Args:
+            errors: of `reach` ticks before it, or of `evidence.ticks` - 1 where the course is given.
+            since: the first tick that is judged.
+            course: what the signatures read of the ticks before the last (`Signatures.follow`), which alone is judged.
+            remember: whether to give `Judged.course` without being given one.
+        """
+        read = (
+            0 if self.signatures is None or course is not None else self.signatures.reach
+        )  # older evidence has no say
         begin = max(0, since - read)
         evidence = accumulate(errors.z, self.evidence, begin)
-        course = scaled_evidence(evidence, self.spread[errors.ids], errors.expected[:, begin:], self.states)
-        scaled = course[:, since - begin :]
+        seen = scaled_evidence(evidence, self.spread[errors.ids], errors.expected[:, begin:], self.states)
+        scaled = seen[:, since - begin :]
         if self.signatures is None:
             return self._deviation(errors, since, scaled)
-        log_ratios, pull = self.signatures.read(course, self.states, since - begin)
+        if course is None:
+            log_ratios, pull = self.signatures.read(seen, self.states, since - begin)
+            read_now = self.signatures.course_of(seen, self.states) if remember else []
+        else:
+            log_ratios, pull, read_now = self.signatures.follow(scaled, self.states, course)
         unusual = np.where(errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0))
-        return Judged(scaled, log_ratios, None, {"signature": any_kind(log_ratios) - unusual}, pull=pull)
+        statistics = {"signature": any_kind(log_ratios) - unusual}
+        return Judged(scaled, log_ratios, None, statistics, pull=pull, course=read_now)
 
     def _deviation(self, errors: Errors, since: int, scaled: NDArray[np.float32]) -> Judged:
         """`judge` without signatures."""
@@ -251,6 +278,8 @@ class Calibration:
             pull = np.maximum(judged.pull, 0)
             weight = np.where(pull.any(axis=2, keepdims=True), pull, bad_news(signed, self.states) ** 2)
             return weight.astype(np.float32, copy=False), np.where(signed < 0, np.int8(-1), np.int8(1))
+        if judged.ratios is None:
+            raise ValueError("judged by neither signatures nor deviation")
         best = judged.ratios.argmax(axis=2)[:, :, None, None]
         signed = np.take_along_axis(judged.scaled, best, axis=2)[:, :, 0]
         weight = bad_news(signed[:, :, None], self.states)[:, :, 0] ** 2

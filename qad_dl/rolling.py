@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 UNUSED_S: Final = 7 * 86400.0
 """What was not saved for so long is too old to be carried on."""
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Version of what `save` writes; another is made again."""
 
 
@@ -166,32 +166,41 @@ class Rolling:
             rest=~self.ticks.ended[before:] & any(map(is_flow, self.states)),
         )
 
-    def errors(self, group: int, series: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
-        """The errors of some series of a group before the newest tick, [n, reach, H S]; NaN where none are kept."""
-        kept: NDArray[np.float32] = self.ring.read("errors", group, self._number - 1, self._reach)
-        return kept.swapaxes(0, 1)[:, self._rows(group, series)].swapaxes(0, 1)
+    def made(self, group: int, series: Sequence[tuple[str, ...]]) -> dict[str, NDArray[np.float32]]:
+        """What was made of the ticks before the newest for some series of a group, by name (`Bundle.made`).
 
-    def keep_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
-        """Keep the errors of some series of a group in the newest tick, [n, H S]; the others have none there."""
-        values = np.full((GROUP, 1, self.ring.fields["errors"].width), np.nan, np.float32)
-        values[self._rows(group, series), 0] = errors
-        self.ring.write("errors", group, self._number, values)
+        Returns:
+            [n, ticks, width] each, tick by tick in memory; NaN where none is kept.
+        """
+        rows, out = self._rows(group, series), {}
+        whole = np.array_equal(rows, np.arange(GROUP))
+        for field in _made_of_ticks(self.ring):
+            kept = self.ring.read(field.name, group, self._number - 1, field.slots - _SPARE)
+            out[field.name] = kept if whole else kept.swapaxes(0, 1)[:, rows].swapaxes(0, 1)
+        return out
 
-    def keep_earlier_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
-        """Keep the errors of some series of a group before the newest tick, [n, reach, H S]."""
-        values = self.ring.read("errors", group, self._number - 1, self._reach).copy()
-        values[self._rows(group, series)] = errors
-        self.ring.write("errors", group, self._number - 1, values)
+    def keep_made(self, group: int, series: Sequence[tuple[str, ...]], made: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep what was made of the newest tick for some series of a group, [n, width]; the others have none there."""
+        rows = self._rows(group, series)
+        for name, values in made.items():
+            column = np.full((GROUP, 1, values.shape[1]), np.nan, np.float32)
+            column[rows, 0] = values
+            self.ring.write(name, group, self._number, column)
+
+    def keep_made_before(
+        self, group: int, series: Sequence[tuple[str, ...]], made: Mapping[str, NDArray[np.float32]]
+    ) -> None:
+        """Keep what was made of the ticks before the newest for some series of a group, [n, ticks, width]."""
+        rows = self._rows(group, series)
+        for name, values in made.items():
+            columns = self.ring.read(name, group, self._number - 1, values.shape[1]).copy()
+            columns[rows] = values
+            self.ring.write(name, group, self._number - 1, columns)
 
     @property
     def _number(self) -> int:
         """Of the newest tick, since the epoch."""
         return int(self.tick.index(np.array([self.end]))[0])
-
-    @property
-    def _reach(self) -> int:
-        """Ticks before a tick whose errors have a say in its score."""
-        return self.ring.fields["errors"].slots - _SPARE
 
     def _rows(self, group: int, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
         place = {key: i for i, key in enumerate(self.series[group * GROUP : (group + 1) * GROUP])}
@@ -223,12 +232,15 @@ class Rolling:
         _forget_rings(self.path, self.ring.path)
 
 
+_GRID: Final = ("quiet", "flags", "counts")
+"""The fields of the grid; what is made of its ticks has all others."""
+
 _KNOWN: Final = 1
 _ONLINE: Final = 2
 
 _SPARE: Final = 2
-"""Slots of errors beyond those that a score looks at: one for the tick in work, and one for the tick that is scored
-again after a kill."""
+"""Slots of what is made of ticks beyond those that a score looks at: one for the tick in work, and one for the tick
+that is scored again after a kill."""
 
 
 def load(path: Path) -> Rolling | None:
@@ -278,6 +290,11 @@ def forget_unused(folder: Path, now: float) -> None:
     for about in folder.glob("*.json"):
         if about.stat().st_mtime < now - UNUSED_S:
             forget(about.with_suffix(""))
+
+
+def _made_of_ticks(ring: Ring) -> list[Field]:
+    """The fields of what is made of ticks (`Bundle.made`)."""
+    return [field for name, field in ring.fields.items() if name not in _GRID]
 
 
 def _groups_of(series: int) -> int:
@@ -444,10 +461,11 @@ def _add_column(kept: Rolling, grid: Grid, series: Sequence[tuple[str, ...]]) ->
     found = grid.counts[:, 0]
     channels = np.array([kept.states.index(state) for state in grid.states], np.int64)
     counts[np.ix_(rows, channels)] = np.where(np.isnan(found), 0, found)
-    unmade = np.full((GROUP, 1, kept.ring.fields["errors"].width), np.nan, np.float32)
+    unmade = {f.name: np.full((GROUP, 1, f.width), np.nan, np.float32) for f in _made_of_ticks(kept.ring)}
     for group in range(groups):
         mine = slice(group * GROUP, (group + 1) * GROUP)
-        kept.ring.write("errors", group, at, unmade)  # or those of a tick long ago were taken for its own
+        for name, nothing in unmade.items():
+            kept.ring.write(name, group, at, nothing)  # or what a tick long ago had were taken for its own
         for name, values in (("quiet", quiet[mine, None]), ("flags", flags[mine, None]), ("counts", counts[mine])):
             kept.ring.write(name, group, at, values[:, None])
 
@@ -531,12 +549,12 @@ def _written(path: Path, grid: Grid, bundle: Bundle) -> Ring:
 def _fields(bundle: Bundle, states: int) -> list[Field]:
     """What is kept of each series."""
     slots = bundle.sight + 1
-    errors = len(bundle.manifest["horizons"]) * len(bundle.preprocess.states)
+    made = [Field(name, "<f4", width, ticks + _SPARE, np.nan) for name, (width, ticks) in bundle.made.items()]
     return [
         Field("quiet", "<i4", 1, slots, NEVER),
         Field("flags", "|u1", 1, slots, _ONLINE),
         Field("counts", "<f4", states, slots, 0.0),
-        Field("errors", "<f4", errors, bundle.calibration.reach + _SPARE, np.nan),
+        *made,
     ]
 
 

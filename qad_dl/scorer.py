@@ -12,11 +12,12 @@ import os
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from qad_dl.bundle import NEWEST, Bundle, read_bundle
+from qad_dl.bundle import ERRORS, NEWEST, Bundle, read_bundle
 from qad_dl.calibration import Errors
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.progress import counting
@@ -51,7 +52,7 @@ MIN_SHARE: Final = 0.5
 WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 """Episodes per series and day of the evidence that counts where queues with something in common show it together."""
 
-_NONE: Final = np.empty((0, 0, 0, 0), np.float32)
+_NONE: Final[Mapping[str, NDArray[np.float32]]] = MappingProxyType({})
 
 CODE: Final = {reason: i for i, reason in enumerate(REASONS)}
 
@@ -63,7 +64,7 @@ def _cores() -> int:
 
 @dataclass(frozen=True)
 class _Part:
-    """Results of some series, as in `Results`, and their errors; details and errors only where they are wanted."""
+    """Results of some series, as in `Results`, and what was made of ticks; details and that only where wanted."""
 
     score: NDArray[np.float64]
     reason: NDArray[np.int8]
@@ -72,7 +73,7 @@ class _Part:
     kind: NDArray[np.int8]
     expected: NDArray[np.bool_]
     details: tuple[NDArray[np.float32], ...]
-    z: NDArray[np.float32]
+    made: Made
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class _OfGroup:
     part: _Part
 
 
+Made: TypeAlias = "Mapping[str, NDArray[np.float32]]"
 _Judged: TypeAlias = "tuple[NDArray[np.int64], _Part]"
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -99,7 +101,7 @@ class _Asked:
         start: position of the first tick to score.
         first: position of the first whose error has a say.
         details: whether the per-state arrays are wanted.
-        remember: whether the errors are wanted.
+        remember: whether what is made of the ticks is wanted.
     """
 
     grid: Grid
@@ -124,14 +126,14 @@ class Kept(Protocol):
     def grid(self, group: int, ticks: int) -> Grid:
         """The newest ticks of a group."""
 
-    def errors(self, group: int, series: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
-        """Errors before the newest tick, [n, reach, H S]; NaN where none are kept."""
+    def made(self, group: int, series: Sequence[tuple[str, ...]]) -> Made:
+        """What was made of the ticks before the newest (`Bundle.made`), [n, ticks, width]; NaN where none is kept."""
 
-    def keep_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
-        """Keep those of the newest tick, [n, H S]."""
+    def keep_made(self, group: int, series: Sequence[tuple[str, ...]], made: Made) -> None:
+        """Keep what was made of the newest tick, [n, width]."""
 
-    def keep_earlier_errors(self, group: int, series: Sequence[tuple[str, ...]], errors: NDArray[np.float32]) -> None:
-        """Keep those of the ticks before it, [n, reach, H S]."""
+    def keep_made_before(self, group: int, series: Sequence[tuple[str, ...]], made: Made) -> None:
+        """Keep what was made of the ticks before it, [n, ticks, width]."""
 
 
 class Scorer:
@@ -272,23 +274,26 @@ class Scorer:
     def _group(self, kept: Kept, metadata: Metadata, group: int, done: Callable[[int], object]) -> list[_OfGroup]:
         """The results of a group of series at the newest tick; their errors are kept."""
         grid, lookback = self._recent(kept, group), self.bundle.preprocess.plan.lookback
-        errors, retired = kept.errors(group, grid.series), grid.quiet[:, -1] >= lookback
-        covered = ~retired & np.isfinite(errors).all(axis=(1, 2))
+        made, retired = kept.made(group, grid.series), grid.quiet[:, -1] >= lookback
+        covered = ~retired & np.all([np.isfinite(values).all(axis=(1, 2)) for values in made.values()], axis=0)
         asked, out = self._asked_last(grid, metadata), []
         if covered.any():
             mine = np.flatnonzero(covered)
-            out.append(_of(grid, mine, self._block(asked, mine, _ignore, self._by_horizon(errors, mine))))
+            before = made if covered.all() else {name: _rows(values, mine) for name, values in made.items()}
+            out.append(_of(grid, mine, self._block(asked, mine, _ignore, before)))
         new = [grid.series[i] for i in np.flatnonzero(~covered & ~retired)]
         for one in self._anew(kept, metadata, group, new):
-            kept.keep_earlier_errors(group, one.series, _flat(one.part.z[:, :-1]))
+            kept.keep_made_before(group, one.series, {name: v[:, :-1] for name, v in one.part.made.items()})
             out.append(one)
-        newest = [_flat(one.part.z[:, -1:])[:, 0] for one in out]
-        kept.keep_errors(group, [key for one in out for key in one.series], np.concatenate([errors[:0, 0], *newest]))
+        newest = {
+            name: np.concatenate([v[:0, 0], *(o.part.made[name][:, -1] for o in out)]) for name, v in made.items()
+        }
+        kept.keep_made(group, [key for one in out for key in one.series], newest)
         if retired.any() or not out:
             mine = np.flatnonzero(retired)
             out.append(_of(grid, mine, self._unasked(asked, mine)))
         done(1)
-        return [replace(one, part=replace(one.part, z=_NONE)) for one in out]  # or those of all series were held
+        return [replace(one, part=replace(one.part, made=_NONE)) for one in out]  # or those of all series were held
 
     def _recent(self, kept: Kept, group: int) -> Grid:
         """What the newest tick of a group looks at where earlier errors are kept: seldom the whole of its window."""
@@ -299,7 +304,7 @@ class Scorer:
         return kept.grid(group, self.bundle.window)
 
     def _anew(self, kept: Kept, metadata: Metadata, group: int, series: Sequence[tuple[str, ...]]) -> list[_OfGroup]:
-        """The results of series of a group whose earlier errors are not kept: all of them are made again."""
+        """The results of series of a group of which not all is kept that is needed: all of it is made again."""
         if not series:
             return []
         grid = kept.grid(group, self.bundle.sight)
@@ -312,10 +317,11 @@ class Scorer:
         last = len(grid.times) - 1
         return _Asked(grid, metadata, last, last - self.bundle.calibration.reach, details=True, remember=True)
 
-    def _by_horizon(self, errors: NDArray[np.float32], series: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Of errors as they are kept, [N, T, H S], those of some series, [n, T, H, S]; they stay tick by tick."""
-        mine = errors if len(series) == len(errors) else errors.swapaxes(0, 1)[:, series].swapaxes(0, 1)
-        return mine.reshape(*mine.shape[:2], len(self.bundle.manifest["horizons"]), -1)
+    def _made(self, errors: NDArray[np.float32], course: Sequence[NDArray[np.float32]]) -> Made:
+        """What was made of the newest ticks, of as many as are kept (`Bundle.made`)."""
+        (_, before), *_ = self.bundle.made.values()
+        flat = errors[:, -before - 1 :].reshape(len(errors), -1, errors.shape[2] * errors.shape[3])
+        return dict(zip(self.bundle.made, (flat, *course), strict=True))
 
     def _each(self, judge: Callable[[_T], _U], blocks: Sequence[_T]) -> list[_U]:
         """What each block gives, in their order."""
@@ -369,15 +375,16 @@ class Scorer:
         asked: _Asked,
         series: NDArray[np.int64],
         done: Callable[[int], object],
-        before: NDArray[np.float32] | None = None,
+        before: Made | None = None,
     ) -> _Part:
-        """Results of some series; where their errors before the ticks that are asked for are given, of those alone."""
+        """Results of some series; of the newest tick alone where what was made of those before it is given."""
         preprocess, calibration, start = self.bundle.preprocess, self.bundle.calibration, asked.start
         low = asked.first if before is None else start
         prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
         made = self._reconstruct(prepared, mine, low, done)
-        seen = errors_of(prepared, mine, made, preprocess.states, before, whole=calibration.signatures is None)
-        judged = calibration.judge(seen, start - asked.first)
+        errors, course = (None, None) if before is None else (before[ERRORS], list(before.values())[1:])
+        seen = errors_of(prepared, mine, made, preprocess.states, errors, whole=calibration.signatures is None)
+        judged = calibration.judge(seen, seen.z.shape[1] - (len(asked.grid.times) - start), course, asked.remember)
         reason = reasons(preprocess.plan, prepared, mine, start, made)
         skip = start - low
         said = np.isfinite(made.location[:, skip:]) & np.isfinite(made.spread[:, skip:])
@@ -388,8 +395,8 @@ class Scorer:
         details = self._details(prepared, mine, start, made, weight, reason) if asked.details else ()
         kind = judged.log_ratios.argmax(axis=2) if calibration.kinds else np.full(reason.shape, -1)
         kind = np.where(reason == 0, kind, -1).astype(np.int8)
-        z = seen.z if asked.remember else _NONE
-        return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details, z)
+        kept = self._made(seen.z, judged.course) if asked.remember else _NONE
+        return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details, kept)
 
     def _reconstruct(
         self, prepared: Prepared, series: NDArray[np.int64], low: int, done: Callable[[int], object]
@@ -416,7 +423,7 @@ class Scorer:
             kind=np.full(shape, -1, np.int8),
             expected=prepared.expected[:, start:],
             details=(absent,) * 5 if asked.details else (),
-            z=_NONE,
+            made=_NONE,
         )
 
     def _details(
@@ -489,7 +496,7 @@ def errors_of(
         series: [N] positions.
         made: of these series.
         states: names of the states.
-        before: [N, B, H, S] errors of the ticks before the range, where they are known: what is given then begins
+        before: [N, B, H S] errors of the ticks before the range, where they are known: what is given then begins
             with them, but for the volume, which is 0 there.
         whole: also what only histories without signatures are judged by, the stop and the volume; else they are 0.
     """
@@ -497,7 +504,8 @@ def errors_of(
     z, first = errors(values, made.location, made.spread), made.start
     if before is not None:
         # Tick by tick, as they were kept and as they are going to be averaged.
-        z = np.concatenate([before.swapaxes(0, 1), z.swapaxes(0, 1)]).swapaxes(0, 1)
+        known = before.reshape(*before.shape[:2], *z.shape[2:]).swapaxes(0, 1)
+        z = np.concatenate([known, z.swapaxes(0, 1)]).swapaxes(0, 1)
         first = made.start - before.shape[1]
     stop = apart = np.broadcast_to(np.float32(0), z.shape[:2])
     if whole:
@@ -549,9 +557,9 @@ def _of(grid: Grid, series: NDArray[np.int64], part: _Part) -> _OfGroup:
     return _OfGroup(tuple(grid.series[i] for i in series), grid.known[series, -1:], part)
 
 
-def _flat(z: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Errors [n, T, H, S] as they are kept, [n, T, H S]."""
-    return z.reshape(*z.shape[:2], -1)
+def _rows(values: NDArray[np.float32], series: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Of [N, T, W] those of some series; they stay tick by tick in memory, as they are going to be read."""
+    return values.swapaxes(0, 1)[:, series].swapaxes(0, 1)
 
 
 def _ignore(_: int) -> None:

@@ -134,7 +134,7 @@ def _averaged(
 
 
 def _weights(weight: float, ticks: int) -> NDArray[np.float64]:
-    """Of the errors of `ticks - 1` ticks and of `TOGETHER` more in the averages of the latter, which are to be rounded."""
+    """Of `ticks - 1` errors and `TOGETHER` more in the averages of the latter, in units of the last digit."""
     age = np.arange(TOGETHER)[:, None] + ticks - 1 - np.arange(TOGETHER + ticks - 1)
     return np.where((age >= 0) & (age < ticks), 10.0**DIGITS * weight * (1 - weight) ** np.maximum(age, 0), 0.0)
 

@@ -177,6 +177,11 @@ class Signatures:
         """Ticks before a tick whose evidence it reads."""
         return sum((len(c.taps) - 1) * c.dilation for c in self.course)
 
+    @property
+    def course_ticks(self) -> tuple[int, ...]:
+        """Of what each convolution reads, how many ticks before a tick: what `follow` is given."""
+        return tuple(max(c.lags()) for c in self.course)
+
     def fits(self, states: Sequence[str], channels: Sequence[tuple[int, float]], longest: int) -> bool:
         """Whether this evidence can be read: all channels, `MIN_STATES` of the states, and at most `longest` ticks."""
         enough = len(set(states) & set(self.states)) >= MIN_STATES
@@ -215,21 +220,74 @@ class Signatures:
             [N, T - since, K] and [N, T - since, S'] float32.
         """
         n, t = evidence.shape[0], evidence.shape[1] - since
-        ratios, pull = np.empty((n, t, len(self.kinds)), np.float32), np.zeros((n, t, len(states)), np.float32)
-        place = [states.index(s) if s in states else -1 for s in self.states]
-        known = [k for k, at in enumerate(place) if at >= 0]
+        ratios, pull = np.empty((n, t, len(self.kinds)), np.float32), np.empty((n, t, len(states)), np.float32)
         for some in _blocks(n, t + self.reach // 4):
             f = self._inputs(evidence[some], states)
             last, passed = self._through(f, since)
-            said = ratios[some] = last @ self.leave + self.leave_bias
-            at = np.nonzero(any_kind(said) >= self.healthy.values[ODD])
-            if len(at[0]):
-                slope = self._slope([one.at(at) for one in passed], said[at])
-                added = (slope * f[:, since:][at]).reshape(-1, len(self.channels), len(self.states)).sum(axis=1)
-                pull[some][at[0][:, None], at[1][:, None], [place[k] for k in known]] = added[:, known]
-        # The last bits depend on how many ticks went through together; without them, ties fall alike everywhere.
-        np.round(pull, 4, out=pull)
+            ratios[some] = last @ self.leave + self.leave_bias
+            pull[some] = self._pull(f[:, since:], passed, ratios[some], states)
         return ratios, pull
+
+    def follow(
+        self, evidence: NDArray[np.float32], states: Sequence[str], course: Sequence[NDArray[np.float32]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.float32]]]:
+        """`read` of one tick more, where what the convolutions read of the ticks before it is known.
+
+        Args:
+            evidence: of the tick, [N, 1, P, S'].
+            states: names of its states.
+            course: for each convolution [N, ticks, D], `course_ticks` of them: what `follow` or `course_of` gave.
+
+        Returns:
+            As `read`, [N, 1, K] and [N, 1, S']; and for each convolution what it reads of this tick, [N, 1, D].
+        """
+        f = self._inputs(evidence, states)
+        h, gate = _silu(f @ self.enter + self.enter_bias)
+        passed, read = [_Passed(h, gate)], []
+        for convolution, before in zip(self.course, course, strict=True):
+            read.append(h)
+            entered = h @ convolution.taps[-1]
+            entered += convolution.bias
+            for lag, tap in zip(convolution.lags()[-2::-1], convolution.taps[-2::-1], strict=True):
+                entered += before[:, -lag, None] @ tap
+            added, gate = _silu(entered)
+            h = h + added
+            passed.append(_Passed(added, gate))
+        ratios = h @ self.leave + self.leave_bias
+        return ratios, self._pull(f, passed, ratios, states), read
+
+    def course_of(self, evidence: NDArray[np.float32], states: Sequence[str]) -> list[NDArray[np.float32]]:
+        """What each convolution reads of the last tick and of `course_ticks` before it, [N, ticks + 1, D].
+
+        Args:
+            evidence: as in `log_ratios`, [N, T, P, S'], of `reach` + 1 ticks or more.
+            states: names of its states.
+        """
+        ticks = np.arange(evidence.shape[1])
+        h, _ = _silu(self._inputs(evidence, states) @ self.enter + self.enter_bias)
+        read = []
+        for convolution, reaches in zip(self.course, self.course_ticks, strict=True):
+            read.append(h[:, -reaches - 1 :])
+            h = h + _silu(convolution.before(h, ticks, ticks))[0]
+        return read
+
+    def _pull(
+        self,
+        f: NDArray[np.float32],
+        passed: Sequence[_Passed],
+        ratios: NDArray[np.float32],
+        states: Sequence[str],
+    ) -> NDArray[np.float32]:
+        """What each state adds to L, see `read`, [n, t, S']; of inputs [n, t, P S] and how they passed."""
+        pull = np.zeros((*f.shape[:2], len(states)), np.float32)
+        at = np.nonzero(any_kind(ratios) >= self.healthy.values[ODD])
+        if len(at[0]):
+            slope = self._slope([one.at(at) for one in passed], ratios[at])
+            added = (slope * f[at]).reshape(-1, len(self.channels), len(self.states)).sum(axis=1)
+            known = [k for k, state in enumerate(self.states) if state in states]
+            pull[at[0][:, None], at[1][:, None], [states.index(self.states[k]) for k in known]] = added[:, known]
+        # The last bits depend on how many ticks went through together; without them, ties fall alike everywhere.
+        return np.round(pull, 4, out=pull)
 
     def _slope(self, passed: Sequence[_Passed], ratios: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gradient of L at some ticks by their own inputs, [..., P S]."""

@@ -79,7 +79,12 @@ class TestBundle:
         assert {"train_loss", "val_loss"} <= set(header.split(","))
 
     def test_every_epoch_is_validated_however_many_batches_it_has(self, world: World, tmp_path: Path) -> None:
-        sizes = (f"bundle={tmp_path / 'bundle'}", "trainer.epochs=5", "trainer.limit_batches=null", "trainer.outputs=120")
+        sizes = (
+            f"bundle={tmp_path / 'bundle'}",
+            "trainer.epochs=5",
+            "trainer.limit_batches=null",
+            "trainer.outputs=120",
+        )
         fitted(world, *sizes, "trainer.batch_size=4", "seed=2")
         with (tmp_path / "bundle.run" / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))

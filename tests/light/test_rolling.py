@@ -72,7 +72,7 @@ class Calibrated(SimpleNamespace):
 
     sight, recent = 70, 61
     manifest = MappingProxyType({"horizons": (1, 6)})
-    calibration = SimpleNamespace(reach=30)
+    made = MappingProxyType({"errors": (8, 30)})
 
 
 def bundle_for(**changes: Any) -> Any:

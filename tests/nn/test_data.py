@@ -167,7 +167,8 @@ class TestShare:
 
     def test_what_fails_in_a_thread_fails_where_it_was_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def failing(self: WindowBatches, index: int) -> Batch:
-            raise OSError(f"batch {index} cannot be read")
+            msg = f"batch {index} cannot be read"
+            raise OSError(msg)
 
         monkeypatch.setattr(WindowBatches, "__getitem__", failing)
         with pytest.raises(OSError, match="batch 0 cannot be read"):
