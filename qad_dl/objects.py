@@ -78,8 +78,8 @@ class ObjectPath:
         with _asking(self):
             system, key = _open(self.url)
             with contextlib.suppress(FileNotFoundError):
-                found = system.find(key, detail=True)
                 head = key.rstrip("/") + "/"
+                found = _find(system, head)
                 names = sorted(name for name in found if name.startswith(head))
                 return {
                     name[len(head) :]: ObjectPath(f"{self.url.rstrip('/')}/{name[len(head) :]}", str(found[name]))
@@ -184,12 +184,22 @@ Place: TypeAlias = Path | ObjectPath
 
 
 def place_of(address: str | Path | ObjectPath) -> Place:
-    """A folder on a disk, or a path on object storage, by its address."""
+    """A folder on a disk, or a path on object storage, by its address.
+
+    Raises:
+        ConfigError: an address without a place.
+    """
     if isinstance(address, Path | ObjectPath):
         return address
     if address.startswith(LOCAL):
         return Path(address.removeprefix(LOCAL))
-    return ObjectPath(address.rstrip("/")) if is_address(address) else Path(address)
+    if not is_address(address):
+        return Path(address)
+    scheme, _, where = address.partition("://")
+    if not where.strip("/"):
+        msg = f"{address}: names no place; write it like s3://BUCKET/PREFIX"
+        raise ConfigError(msg)
+    return ObjectPath(f"{scheme}://{where.rstrip('/')}")
 
 
 def is_address(text: str) -> bool:
@@ -218,13 +228,22 @@ def _open(url: str) -> tuple[Any, str]:
 
         system, key = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        name = f" ({error.name} is not installed)" if error.name else ""
-        msg = f"{_SECRET.sub('//', url)}: needs the extra 'remote'{name}: pip install -c constraints.txt -e '.[remote]'"
+        shown = f"{_SECRET.sub('//', url)}: needs a package that is not installed ({error})"
+        msg = f"{shown}; for S3: pip install -c constraints.txt -e '.[remote]'"
         raise ConfigError(msg) from error
     except ValueError as error:
         msg = f"{_SECRET.sub('//', url)}: cannot be opened ({_short(error)}); write it like s3://BUCKET/PREFIX"
         raise ConfigError(msg) from error
     return system, key
+
+
+def _find(system: Any, head: str) -> dict[str, Any]:
+    """All objects whose names begin with `head`: name -> what is known of it."""
+    if "s3" in system.protocol:
+        # Of a prefix below which there is nothing s3fs would ask twice more, but not of a whole bucket.
+        bucket, _, prefix = head.partition("/")
+        return dict(system.find(bucket, prefix=prefix, detail=True))
+    return dict(system.find(head.rstrip("/"), detail=True))
 
 
 @contextlib.contextmanager

@@ -104,10 +104,10 @@ class Store:
         content = json.dumps(settings, indent=1).encode() + b"\n"
         with _writing(path):
             path.mkdir(parents=True, exist_ok=True)
-            create_file(path / SETTINGS, content)
+            made = create_file(path / SETTINGS, content)
         if not isinstance(path, Path):
             _check_exclusive(path / SETTINGS, content)
-        return cls.open(path, tick)
+        return cls(path, tick or Tick()) if made else cls.open(path, tick)
 
     @classmethod
     def find(cls, path: str | Place, tick: Tick | None = None) -> Store | None:
@@ -353,7 +353,7 @@ class Store:
             merged = merge_rows([*known, rows])
             if known and merged.equals(merge_rows(known)):
                 if snapshot.entries[0].whole:
-                    log.discard_before(snapshot.oldest)
+                    log.discard(snapshot.older)
                 return False
             if self._publish_whole(log, snapshot.last + 1, encode(merged, self.tick.minutes, whole=True), read_footer):
                 return True
@@ -365,7 +365,7 @@ class Store:
         for _ in range(TRIES):
             snapshot = log.snapshot(read_rows)
             if len(snapshot.entries) == 1 and snapshot.entries[0].whole:
-                log.discard_before(snapshot.last)
+                log.discard(snapshot.older)
                 return
             content = encode(merge_rows([e.rows for e in snapshot.entries]), self.tick.minutes, whole=True)
             if self._publish_whole(log, snapshot.last + 1, content, read_footer):
@@ -380,7 +380,7 @@ class Store:
             numbers = log.numbers()
             if numbers[-1:] != [number] and log.superseded(number, read):
                 return False
-            log.discard_before(number, numbers)
+            log.discard(older for older in numbers if older < number)
         return True
 
     def pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:

@@ -53,11 +53,13 @@ class Snapshot(Generic[E]):
     Attributes:
         last: number of the newest entry, 0 for an empty log.
         entries: the newest whole, if there is one, and the parts after it, oldest first.
+        older: numbers of the entries before these, which are still there and count for nothing.
         oldest: number of the first of `entries`.
     """
 
     last: int
     entries: tuple[E, ...]
+    older: tuple[int, ...]
 
     @property
     def oldest(self) -> int:
@@ -119,21 +121,20 @@ class Log:
         """Whether a whole above `number` exists: an entry that was just made as `number` then counts for nothing."""
         return self.numbers()[-1:] != [number] and self.snapshot(read).oldest > number
 
-    def discard_before(self, number: int, numbers: Sequence[int] | None = None) -> None:
-        """Remove the entries that the whole `number` stands for, of those with these `numbers` or of all.
+    def discard(self, numbers: Iterable[int]) -> None:
+        """Remove entries that a whole stands for; `numbers` ascend.
 
         Oldest first: a reader that misses one of them in its listing then also misses every older one.
         """
-        for older in self.numbers() if numbers is None else numbers:
-            if older < number:
-                self.path(older).unlink(missing_ok=True)
+        for number in numbers:
+            self.path(number).unlink(missing_ok=True)
 
     def _look(self, read: Callable[[Any], E], listed: Mapping[str, ObjectPath] | None) -> Snapshot[E] | None:
         """Walk from the newest entry down to a whole; None if one is missing on the way."""
         names = _names(self.folder) if listed is None else listed
         numbers = self._numbers(names)
         if not numbers:
-            return Snapshot(0, ())
+            return Snapshot(0, (), ())
         there = set(numbers)
         found: list[E] = []
         for number in range(numbers[-1], 0, -1):
@@ -143,7 +144,7 @@ class Log:
             found.append(entry)
             if entry.whole:
                 break
-        return Snapshot(numbers[-1], tuple(reversed(found)))
+        return Snapshot(numbers[-1], tuple(reversed(found)), tuple(n for n in numbers if n < number))
 
     def _numbers(self, names: Iterable[str]) -> list[int]:
         """The numbers among names, ascending."""
