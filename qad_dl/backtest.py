@@ -76,7 +76,7 @@ def newest_tick(store: History) -> np.datetime64:
     """
     span = store.span()
     if span is None:
-        msg = f"{store.name}: the store has no job history: run `qad import {store.name} --jobs FILE` first"
+        msg = f"{store.name}: has no job history; bring some in first, with `qad import STORE --jobs FILE`"
         raise InputError(msg)
     return span[1]
 

@@ -111,6 +111,8 @@ class InfluxHistory:
     def known_series(self, before: np.datetime64) -> set[tuple[str, str, str]]:
         """The (panda_queue, prod_source, resource) with a row on a UTC day before the day of `before`."""
         day = before.astype("datetime64[D]")
+        if self.span() is None:
+            return set()
         if day not in self._known:
             tags = ", ".join(map(identifier, (*_KEY, "job_status")))
             asked = f"SELECT first(jobs) FROM {_SOURCE} WHERE jobs >= 0 AND time < {_ns(day)} GROUP BY {tags}"  # noqa: S608  quoted names
@@ -188,10 +190,16 @@ class InfluxHistory:
 
     def _said(self) -> dict[int, dict[str, Record]]:
         """By the number of the six hours since the epoch: the newest record of each queue, where it may be another."""
+        if self.span() is None:
+            return {}
         found = [s for s in self._influx.stream(f"SELECT first(jobs) FROM {_SOURCE} GROUP BY *") if _usable(s.tags)]  # noqa: S608  quoted names
         of_queue: dict[str, list[Series]] = {}
         for series in found:
             of_queue.setdefault(series.tags["panda_queue"], []).append(series)
+        return self._by_piece(of_queue)
+
+    def _by_piece(self, of_queue: Mapping[str, Sequence[Series]]) -> dict[int, dict[str, Record]]:
+        """As `_said`, from the first point of each set of tags."""
         said: dict[int, dict[str, Record]] = {}
         for queue, several in of_queue.items():
             records = [read_metadata(series.tags) for series in several]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.services.alertmanager import Alertmanager
     from tests.services.influxd import Influxd
     from tests.services.receivers import MailBox, WebhookServer
-    from tests.services.s3 import S3
 
 FLAGS = (
     "--no-sandbox",  # tests run as root in a container
@@ -97,20 +96,6 @@ def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
 
     server = Influxd(tmp_path_factory.mktemp("influxd"), free_port()).start()
     yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    """A running S3 that tests share: each uses buckets of its own; the environment says where it is."""
-    from tests.services.programs import free_port
-    from tests.services.s3 import S3
-
-    server = S3(tmp_path_factory.mktemp("s3"), free_port()).start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        yield server
     server.stop()
 
 
