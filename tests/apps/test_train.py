@@ -106,9 +106,7 @@ class TestSeed:
         for name in ("model.onnx", "preprocess.json", "calibration.json", "detection.json"):
             assert (tmp_path / "bundle" / name).read_bytes() == (bundle / name).read_bytes(), name
 
-    @pytest.mark.parametrize(
-        "address", ["s3://a-bucket/some/where", "influxdb://me@127.0.0.1:8086/monit_jobs", "store"]
-    )
+    @pytest.mark.parametrize("address", ["s3://a-bucket/some/where", "influxdb://me@127.0.0.1:8086/monit", "store"])
     def test_any_address_is_a_setting(self, address: str) -> None:
         with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
             settings = read_settings(hydra.compose("train", [f"store={address}", "bundle=bundle", "trainer=smoke"]))

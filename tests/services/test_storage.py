@@ -315,25 +315,6 @@ def test_what_cannot_be_opened_is_one_line_and_exit_code_two(
     assert "secret" not in done.stderr
 
 
-def test_a_server_without_conditional_puts_is_refused(s3: S3, monkeypatch: pytest.MonkeyPatch):
-    from qad_dl import objects as module
-
-    class Careless:
-        def __init__(self, system) -> None:
-            self.system, self.protocol = system, system.protocol
-
-        def __getattr__(self, name: str):
-            return getattr(self.system, name)
-
-        def pipe_file(self, key: str, content: bytes, mode: str = "overwrite") -> None:
-            self.system.pipe_file(key, content)
-
-    real = module._open
-    monkeypatch.setattr(module, "_open", lambda url: (Careless(real(url)[0]), real(url)[1]))
-    with pytest.raises(StoreError, match="takes no conditional puts"):
-        Store.create(f"{s3.bucket()}/careless")
-
-
 def test_a_store_in_memory_is_a_store(tmp_path: Path):
     """Any file system that fsspec knows, with the same content."""
     rows = made_history(2)
