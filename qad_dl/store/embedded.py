@@ -330,7 +330,8 @@ class Store:
             found: dict[str, dict[str, ObjectPath]] = {}
             for key, path in folder.listed().items():
                 day, _, name = key.partition("/")
-                found.setdefault(day, {})[name] = path
+                if name and not day.startswith(TEMPORARY):  # which a copy of a folder may have brought
+                    found.setdefault(day, {})[name] = path
             return {np.datetime64(day, "D"): Log(folder / day, SUFFIX, found[day]) for day in sorted(found)}
         names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
         days = [np.datetime64(name, "D") for name in names if not name.startswith(TEMPORARY)]

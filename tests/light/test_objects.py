@@ -119,6 +119,8 @@ def test_a_store_of_objects_holds_what_one_of_files_holds(bucket: Bucket, tmp_pa
     assert one.versions(*EVER) == other.versions(*EVER)
     assert one.metadata_versions(*EVER) == other.metadata_versions(*EVER)
     assert one.known_series(EVER[1]) == other.known_series(EVER[1])
+    bucket.held["bucket/store/jobs/.tmp-1-2/00000001.parquet"] = b"", 0  # of a folder that was copied
+    assert one.days() == other.days()
     found = open_history("made://bucket/store/")
     assert (found.name, found.address) == ("made://bucket/store", "made://bucket/store")
     with pytest.raises(StoreError, match="has ticks of 10 minutes, not 30"):
