@@ -2,7 +2,8 @@
 
 Everything is written under a temporary name in the folder of its target (so that the last step is a rename or a link
 within one file system), flushed to the disk, and only then given its name. Temporary names begin with `TEMPORARY`;
-no reader of this project looks at them, and `sweep` removes those that a killed process left behind.
+no reader of this project looks at them, and `sweep` removes those that a killed process left behind. On object storage
+(`qad_dl.objects`) a put is all of that, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from qad_dl.objects import Place
 
 TEMPORARY: Final = ".tmp-"
 """Prefix of the names of files and folders that are still being written."""
@@ -33,8 +36,11 @@ def temporary_name(target: Path) -> Path:
     return target.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}")
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Place, content: bytes) -> None:
     """Write `content` as `path`, in place of what may be there."""
+    if not isinstance(path, Path):
+        path.replace(content)
+        return
     with replacing_file(path) as file:
         file.write(content)
 
@@ -52,14 +58,17 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
     _flush(path.parent)
 
 
-def create_file(path: Path, content: bytes) -> bool:
+def create_file(path: Place, content: bytes) -> bool:
     """Write `content` as `path` unless something has that name already; of several processes one succeeds.
 
-    A hard link and not a rename, since a rename would replace the file of another writer.
+    A hard link and not a rename, since a rename would replace the file of another writer; of an object a put that asks
+    for there being none.
 
     Returns:
         Whether this call made the file.
     """
+    if not isinstance(path, Path):
+        return path.create(content)
     temporary = _write_temporary(path, content)
     try:
         os.link(temporary, path)

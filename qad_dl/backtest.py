@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from qad_dl.histories import History
     from qad_dl.metadata import Metadata
     from qad_dl.preprocess import Preprocess
     from qad_dl.results import Results
     from qad_dl.schema import Times
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
 
 
 def run_backtest(
-    store: Store,
+    store: History,
     scorer: Scorer,
     start: np.datetime64,
     end: np.datetime64,
@@ -56,7 +56,7 @@ def run_backtest(
 
 
 def score_tick(
-    store: Store,
+    store: History,
     scorer: Scorer,
     at: np.datetime64 | None = None,
     budget: float | None = None,
@@ -68,7 +68,7 @@ def score_tick(
     return run_backtest(store, scorer, tick, tick + store.tick.delta, budget, details, queues)
 
 
-def newest_tick(store: Store) -> np.datetime64:
+def newest_tick(store: History) -> np.datetime64:
     """The newest tick of the store.
 
     Raises:
@@ -76,13 +76,13 @@ def newest_tick(store: Store) -> np.datetime64:
     """
     span = store.span()
     if span is None:
-        msg = f"{store.path}: the store has no job history: run `qad import {store.path} --jobs FILE` first"
+        msg = f"{store.name}: has no job history; bring some in first, with `qad import STORE --jobs FILE`"
         raise InputError(msg)
     return span[1]
 
 
 def read_grid(
-    store: Store, preprocess: Preprocess, start: np.datetime64, end: np.datetime64, metadata: Metadata
+    store: History, preprocess: Preprocess, start: np.datetime64, end: np.datetime64, metadata: Metadata
 ) -> Grid:
     """The grid that a bundle needs to score [start, end): from one lookback before `start`."""
     before = start - preprocess.plan.lookback * store.tick.delta
@@ -92,7 +92,7 @@ def read_grid(
 
 
 def read_history(
-    store: Store, start: np.datetime64, end: np.datetime64
+    store: History, start: np.datetime64, end: np.datetime64
 ) -> tuple[Iterator[pa.Table], set[tuple[str, str, str]]]:
     """The rows of [start, end) in pieces, with those of the day in which it begins, and the series seen before it.
 
@@ -135,7 +135,7 @@ def series_field(entity: Sequence[str]) -> str:
     return "panda_queue" if "panda_queue" in entity else entity[0]
 
 
-def check_range(store: Store, start: np.datetime64, end: np.datetime64) -> Times:
+def check_range(store: History, start: np.datetime64, end: np.datetime64) -> Times:
     """The ticks of [start, end), of which the store's history holds some; raises as `run_backtest`."""
     times = store.tick.range(start, end)
     if not times.size:
@@ -146,7 +146,7 @@ def check_range(store: Store, start: np.datetime64, end: np.datetime64) -> Times
     oldest = (store.span() or (newest, newest))[0]
     if last < oldest or first > newest:
         msg = (
-            f"{store.path}: no history between {format_time(first)} and {format_time(last)}; the store holds "
+            f"{store.name}: no history between {format_time(first)} and {format_time(last)}; the store holds "
             f"{format_time(oldest)} to {format_time(newest)}: choose a time in it"
         )
         raise InputError(msg)

@@ -18,9 +18,9 @@ from qad_dl.backtest import check_range, chosen_series, read_grid, series_field
 from qad_dl.cluster import PARTS_PER_THREAD, kept
 from qad_dl.errors import ClusterError, ConfigError
 from qad_dl.gathering import ROW_FIELDS
+from qad_dl.histories import open_history
 from qad_dl.results import Details, Results
 from qad_dl.scorer import SERIES_BLOCK, Scorer
-from qad_dl.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from qad_dl.cluster import Workers
     from qad_dl.grid import Grid
+    from qad_dl.histories import History
 
 PIECE_DAYS: Final = 28
 """Longest range that is scored at once. A quarter more is read than in one go (a lookback of 7 days), a thirtieth
@@ -69,7 +70,7 @@ class Share:
 
 
 def backtest_pieces(
-    store: Store, scorer: Scorer, bundle: Path, asked: Asked, workers: Workers | None = None
+    store: History, scorer: Scorer, bundle: Path, asked: Asked, workers: Workers | None = None
 ) -> Iterator[Results]:
     """Score every tick of a range as `backtest.run_backtest` does, piece by piece in the order of time.
 
@@ -121,45 +122,45 @@ def _days(start: np.datetime64, end: np.datetime64) -> int:
 
 
 def score_share(
-    store: Path, bundle: tuple[Path, str], asked: Asked, share: tuple[int, int], seen: dict[str, int]
+    store: str, bundle: tuple[Path, str], asked: Asked, share: tuple[int, int], seen: dict[str, int]
 ) -> Share:
     """On a worker: score a share of the series of one range.
 
     Args:
-        store: folder of the store.
+        store: address of the history.
         bundle: folder and name of the bundle.
         asked: one range.
         share: its number and how many there are.
-        seen: what `Store.versions` said of the range where it was asked for.
+        seen: what `History.versions` said of the range where it was asked for.
     """
     scorer = kept("scorer", bundle, lambda: _same_bundle(*bundle))
-    opened = Store.open(store)
+    opened = open_history(store)
     _same_store(opened, asked, seen)
     grid = kept("grid", (store, bundle, asked.start, asked.end), lambda: _grid(opened, scorer, asked))
     return _score(opened, scorer, grid, asked, share)
 
 
-def _here(store: Store, scorer: Scorer, pieces: Sequence[Any], asked: Asked) -> Iterator[Results]:
+def _here(store: History, scorer: Scorer, pieces: Sequence[Any], asked: Asked) -> Iterator[Results]:
     """Do it in this process."""
     for piece in (_of(asked, *piece) for piece in pieces):
         yield _score(store, scorer, _grid(store, scorer, piece), piece).results
 
 
 def _there(
-    store: Store, scorer: Scorer, bundle: Path, pieces: Sequence[Any], asked: Asked, workers: Workers
+    store: History, scorer: Scorer, bundle: Path, pieces: Sequence[Any], asked: Asked, workers: Workers
 ) -> Iterator[Results]:
     """Let workers do it; a piece is given as soon as all of it and of those before it is there."""
     field = series_field(scorer.bundle.preprocess.entity)
     blocks = ceil(len(asked.queues or _names(store, field, asked.end)) / SERIES_BLOCK)
     shares = min(max(blocks, 1), ceil(PARTS_PER_THREAD * workers.threads / len(pieces)))
-    folder, known = store.path.absolute(), (bundle.absolute(), scorer.bundle.name)
+    address, known = store.address, (bundle.absolute(), scorer.bundle.name)
     parts = [
-        (folder, known, piece, (share, shares), store.versions(_before(store, scorer, piece.start), piece.end))
+        (address, known, piece, (share, shares), store.versions(_before(store, scorer, piece.start), piece.end))
         for piece in (_of(asked, *piece) for piece in pieces)
         for share in range(shares)
     ]
     waiting: dict[int, list[Share]] = {number: [] for number in range(len(pieces))}
-    for number, made in workers.run(score_share, parts, (folder, known[0]), "scoring"):
+    for number, made in workers.run(score_share, parts, (address, known[0]), "scoring"):
         waiting[number // shares].append(made)
         while waiting and len(next(iter(waiting.values()))) == shares:
             yield _joined(waiting.pop(next(iter(waiting))))
@@ -170,18 +171,18 @@ def _of(asked: Asked, start: np.datetime64, end: np.datetime64) -> Asked:
     return Asked(start, end, asked.budget, asked.details, asked.queues)
 
 
-def _before(store: Store, scorer: Scorer, start: np.datetime64) -> np.datetime64:
+def _before(store: History, scorer: Scorer, start: np.datetime64) -> np.datetime64:
     """From when on the history is read to score what begins at `start`."""
     return start - scorer.bundle.preprocess.plan.lookback * store.tick.delta
 
 
-def _grid(store: Store, scorer: Scorer, asked: Asked) -> Grid:
+def _grid(store: History, scorer: Scorer, asked: Asked) -> Grid:
     """The grid of one range, the lookback before it included."""
     start = store.tick.range(asked.start, asked.end)[0]
     return read_grid(store, scorer.bundle.preprocess, start, asked.end, store.metadata())
 
 
-def _score(store: Store, scorer: Scorer, grid: Grid, asked: Asked, share: tuple[int, int] = (0, 1)) -> Share:
+def _score(store: History, scorer: Scorer, grid: Grid, asked: Asked, share: tuple[int, int] = (0, 1)) -> Share:
     """Score a share of the series of a grid: every so manyth block of those with rows, then of the others."""
     field = grid.entity.index(series_field(grid.entity))
     there = {key[field] for key in grid.series}
@@ -217,7 +218,7 @@ def _joined_details(parts: Sequence[Details], order: NDArray[np.int64]) -> Detai
     return Details(*(np.concatenate([getattr(part, f.name) for part in parts])[order] for f in fields(Details)))
 
 
-def _names(store: Store, field: str, end: np.datetime64) -> set[str]:
+def _names(store: History, field: str, end: np.datetime64) -> set[str]:
     """What `--queue` may name: the values of a field that the store knows up to the day of `end`."""
     dumps = store.metadata().dumps
     rows = store.known_series(end + np.timedelta64(1, "D"))
@@ -245,7 +246,7 @@ def _same_bundle(path: Path, name: str) -> Scorer:
     return scorer
 
 
-def _same_store(store: Store, asked: Asked, seen: dict[str, int]) -> None:
+def _same_store(store: History, asked: Asked, seen: dict[str, int]) -> None:
     """Refuse a store that lacks what the client's has; one that has grown meanwhile may be read."""
     days = [np.datetime64(day, "D") for day in seen]
     if not days:
@@ -254,7 +255,7 @@ def _same_store(store: Store, asked: Asked, seen: dict[str, int]) -> None:
     lacking = next((day for day, number in seen.items() if here.get(day, 0) < number), None)
     if lacking is not None:
         msg = (
-            f"{store.path}: is another store where a worker sees it (day {lacking} is not the client's): "
+            f"{store.name}: is another history where a worker sees it (day {lacking} is not the client's): "
             "give one on a file system that all share"
         )
         raise ClusterError(msg)

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from qad_dl import __version__
 from qad_dl.errors import ClusterError, ConfigError, QadError
+from qad_dl.objects import is_address
 from qad_dl.progress import counting
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Workers:
         self,
         function: Callable[..., T],
         parts: Sequence[tuple[Any, ...]],
-        see: Sequence[Path],
+        see: Sequence[str | Path],
         what: str,
         unit: str = "part",
     ) -> Iterator[tuple[int, T]]:
@@ -103,7 +104,8 @@ class Workers:
         Args:
             function: of a module, so that a worker finds it; is called with the arguments of a part.
             parts: their arguments: small, or what `submit` gave.
-            see: files and folders that a worker must see; what is not there here either, the part has to tell.
+            see: files and folders that a worker must see; what is not there here either, the part has to tell, and
+                so with an address, which the worker opens itself.
             what: a word or two in front of the progress bar, also the name of the parts on Dask's dashboard.
             unit: the name of one part.
 
@@ -143,13 +145,14 @@ class Workers:
             _raise(failed[1])
 
     def submit(
-        self, function: Callable[..., T], part: tuple[Any, ...], see: Sequence[Path], what: str, number: int = 0
+        self, function: Callable[..., T], part: tuple[Any, ...], see: Sequence[str | Path], what: str, number: int = 0
     ) -> Future[T]:
         """Begin one part; its result stays on the workers, for parts that are given what comes back here.
 
         What was begun before is done before, as far as there are workers for it.
         """
-        seen = tuple((path.absolute(), there) for path in see if (there := _seen(path)))
+        paths = [Path(path).absolute() for path in see if not is_address(str(path))]
+        seen = tuple((path, there) for path in paths if (there := _seen(path)))
         ticket = Ticket(self._run, versions(), seen)
         key, begun = f"{what}-{number}-{uuid.uuid4().hex}", next(self._begun)
         # What is begun within a tenth of a second has no order for Dask, and the longest part could come last.

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from qad_dl.downtimes import Downtime
     from qad_dl.drift import Sign
     from qad_dl.grid import Grid
+    from qad_dl.histories import History
     from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Metadata
     from qad_dl.metrics.truth import Truth
     from qad_dl.results import Results
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -170,7 +170,7 @@ class Comparison:
 
 
 def compare(
-    store: Store,
+    store: History,
     champion: Scorer,
     challenger: Scorer,
     start: np.datetime64,
@@ -217,7 +217,7 @@ def compare(
     quiet = build_truth(times, store.tick, len(grid.series), hits, down, both)
     hit = build_truth(times, store.tick, len(grid.series), windows, [*down, *hits])
     if not quiet.healthy.any():
-        msg = f"{store.path}: no queue has quiet time with a score of both from {format_time(times[0])} on"
+        msg = f"{store.name}: no queue has quiet time with a score of both from {format_time(times[0])} on"
         raise InputError(msg)
     sides = [
         _figures(scorer, scored[i], scored[i + 1], quiet, hit, grid, metadata)

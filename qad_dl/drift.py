@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from qad_dl.bundle import Bundle
     from qad_dl.grid import Grid
+    from qad_dl.histories import History
     from qad_dl.metadata import Metadata
     from qad_dl.preprocess import Prepared
     from qad_dl.results import Results
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
 
 DAYS: Final = 7.0
 """A week holds every hour of the week once; of states the last of its days says enough."""
@@ -155,7 +155,7 @@ class Drift:
 
 
 def drift(
-    store: Store, scorer: Scorer, at: np.datetime64 | None = None, days: float = DAYS, budget: float | None = None
+    store: History, scorer: Scorer, at: np.datetime64 | None = None, days: float = DAYS, budget: float | None = None
 ) -> Drift:
     """Look at the `days` up to and including a tick.
 
@@ -178,7 +178,7 @@ def drift(
     first = int(np.searchsorted(grid.times, start))
     now = _Now(bundle, grid, bundle.preprocess.prepare(grid, metadata), metadata, first)
     if not now.living.any():
-        msg = f"{store.path}: no queue of the bundle's had a job from {format_time(start)} to {format_time(end)}"
+        msg = f"{store.name}: no queue of the bundle's had a job from {format_time(start)} to {format_time(end)}"
         raise InputError(msg)
     results = scorer.score_grid(grid, metadata, first, budget)
     pairs = now.renamed()

@@ -15,6 +15,7 @@ from qad_dl.baseline.rule import rule_counts, rule_of_counts
 from qad_dl.downtimes import read_downtimes
 from qad_dl.errors import InputError
 from qad_dl.grid import build_grid
+from qad_dl.histories import open_history
 from qad_dl.incidents_file import read_incidents
 from qad_dl.metrics.budget import false_episodes
 from qad_dl.metrics.figures import BUDGETS, figures
@@ -22,7 +23,6 @@ from qad_dl.metrics.hits import downtime_windows, incident_windows
 from qad_dl.metrics.scores import read_scores
 from qad_dl.metrics.truth import Truth, build_truth
 from qad_dl.progress import progress
-from qad_dl.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,13 +156,13 @@ class Files:
 
     Attributes:
         scores: as `qad backtest` writes it.
-        store: the store that was backtested.
+        store: the history that was backtested, by its address.
         incidents: CSV of incidents.
         downtimes: CSV of downtimes, beside those in the store.
     """
 
     scores: Path
-    store: Path
+    store: str | Path
     incidents: Path
     downtimes: Path | None = None
 
@@ -205,13 +205,13 @@ def scope_of(truth: Truth) -> Scope:
 
 
 def evaluate_files(
-    scores: Path, store: Path, incidents: Path, downtimes: Path | None = None
+    scores: Path, store: str | Path, incidents: Path, downtimes: Path | None = None
 ) -> tuple[Evaluation, Truth]:
     """Evaluate a scores file against an incidents file, with the history and downtimes of a store.
 
     Args:
         scores: as `qad backtest` writes it.
-        store: the store that was backtested.
+        store: the history that was backtested, by its address.
         incidents: CSV of incidents.
         downtimes: CSV of downtimes, beside those in the store.
 
@@ -237,7 +237,7 @@ def evaluate_files(
 
 def read_case(files: Files) -> Case:
     """Read the scores, and what they are held against; raises as `evaluate_files`."""
-    history = Store.open(files.store)
+    history = open_history(files.store)
     scored = read_scores(files.scores, history.tick)
     listed = read_incidents(files.incidents)
     declared = [*history.downtimes(), *(read_downtimes(files.downtimes) if files.downtimes else ())]
@@ -278,7 +278,7 @@ def rule_of(files: Files, scored: Scores) -> NDArray[np.float64]:
     Raises:
         InputError: a series is not in the store.
     """
-    tick = Store.open(files.store).tick
+    tick = open_history(files.store).tick
     return rule_from(files, scored, tick, [read_counts(files, scored, *rule_range(scored, tick))])
 
 
@@ -289,7 +289,7 @@ def rule_range(scored: Scores, tick: Tick) -> tuple[np.datetime64, np.datetime64
 
 def read_counts(files: Files, scored: Scores, start: np.datetime64, end: np.datetime64) -> RuleCounts:
     """Read the history of [start, end) for the series of a scores file."""
-    history = Store.open(files.store)
+    history = open_history(files.store)
     times, known = history.tick.range(start, end), history.known_series(END_OF_TIME)
     rows = history.pieces(times[0], end)
     grid = build_grid(rows, times, history.tick, history.metadata(), scored.entity, known=known)

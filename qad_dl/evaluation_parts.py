@@ -23,9 +23,10 @@ from qad_dl.evaluation import (
     rule_truth,
     scope_of,
 )
+from qad_dl.histories import open_history
 from qad_dl.metrics.budget import at_budgets
 from qad_dl.metrics.figures import BUDGETS, Figures, area_of, figures_of, incident_rows, volumes_of
-from qad_dl.store import Store
+from qad_dl.objects import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,32 +51,33 @@ def evaluate_on(workers: Workers, files: Files) -> tuple[Evaluation, Scope]:
     Raises:
         ClusterError: see `cluster.Workers.run`; else as `evaluation.evaluate_files`.
     """
-    paths = [path.absolute() for path in (files.scores, files.store, files.incidents, files.downtimes) if path]
-    there = Files(*paths)
+    downtimes = files.downtimes and files.downtimes.absolute()
+    there = Files(files.scores.absolute(), absolute(files.store), files.incidents.absolute(), downtimes)
+    see = [path for path in (there.scores, there.store, there.incidents, there.downtimes) if path]
     shares = workers.threads * PARTS_PER_THREAD
     days = ceil(shares / 2)  # fewer: each lists all days of the store
-    counts = [workers.submit(counts_part, (there, i, days), paths, "counts", i) for i in range(days)]
-    rule = workers.submit(rule_part, (there, counts), paths, "rule")
+    counts = [workers.submit(counts_part, (there, i, days), see, "counts", i) for i in range(days)]
+    rule = workers.submit(rule_part, (there, counts), see, "rule")
     measures: list[Measure] = [("budgets", 0, 1), ("area", 0, 1), *(("volumes", i, shares) for i in range(shares))]
     parts = [(there, measure, of) for of in (None, rule) for measure in measures]
-    made = dict(workers.run(figure_part, parts, paths, "figures"))
+    made = dict(workers.run(figure_part, parts, see, "figures"))
     values = [made[number] for number in range(len(parts))]
     of = [dict(zip(measures, values[i : i + len(measures)], strict=True)) for i in (0, len(measures))]
-    [(_, whole)] = workers.run(whole_part, [(there, of, rule)], paths, "evaluation")
+    [(_, whole)] = workers.run(whole_part, [(there, of, rule)], see, "evaluation")
     return whole
 
 
 def counts_part(files: Files, share: int, shares: int) -> RuleCounts | None:
     """On a worker: what the rule looks at in a share of the days; None where there are fewer days than shares."""
     scored = _case(files).scored
-    days = cut_days(*rule_range(scored, Store.open(files.store).tick), shares)
+    days = cut_days(*rule_range(scored, open_history(files.store).tick), shares)
     return read_counts(files, scored, *days[share]) if share < len(days) else None
 
 
 def rule_part(files: Files, counts: Sequence[RuleCounts | None]) -> NDArray[np.float64]:
     """On a worker: what QMonit's rule says, [N, T], of the counts of all shares."""
     there = [part for part in counts if part is not None]
-    return rule_from(files, _case(files).scored, Store.open(files.store).tick, there)
+    return rule_from(files, _case(files).scored, open_history(files.store).tick, there)
 
 
 def figure_part(files: Files, measure: Measure, rule: NDArray[np.float64] | None) -> Any:

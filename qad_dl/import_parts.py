@@ -12,6 +12,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -28,9 +29,9 @@ from qad_dl.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from qad_dl.cluster import Workers
+    from qad_dl.objects import Place
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Checked(Protocol):
 
 
 @contextlib.contextmanager
-def checked_rows(paths: Sequence[Path], tick: Tick, store: Path, workers: Workers | None) -> Iterator[Checked | None]:
+def checked_rows(paths: Sequence[Path], tick: Tick, store: Place, workers: Workers | None) -> Iterator[Checked | None]:
     """Read and check history files; None where there are none.
 
     Args:
@@ -87,7 +88,7 @@ def checked_rows(paths: Sequence[Path], tick: Tick, store: Path, workers: Worker
         rows = concat_rows([load_jobs(path, tick) for path in progress(paths, "reading", unit="file")])
         yield _Held(rows, found_in(rows))
     else:
-        with _staging(store) as folder:
+        with _staging(Path(str(store))) as folder:
             yield _staged(paths, tick, folder, workers)
 
 
@@ -128,7 +129,7 @@ class _Staged:
 
     def put(self, store: Store) -> int:
         """Let the workers store them, a day at a time."""
-        path = store.path.absolute()
+        path = store.folder.absolute()
         parts = [(path, store.tick.minutes, self.folder, batches) for _, batches in sorted(self.days.items())]
         return sum(changed for _, changed in self.workers.run(put_day, parts, (path, self.folder), "storing", "day"))
 

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qad_dl.events import Event
+    from qad_dl.histories import History
     from qad_dl.metadata import Record
     from qad_dl.results import Results
-    from qad_dl.store import Store
 
 TOGETHER_TICKS: Final = 12
 """Onsets within two hours of each other may have one cause: slow deaths are seen at different times."""
@@ -337,7 +337,7 @@ def to_incidents(found: Sequence[Found], results: Results) -> list[Incident]:
     ]
 
 
-def values_of(results: Results, store: Store) -> Values:
+def values_of(results: Results, store: History) -> Values:
     """What the series of a backtest share: the metadata at its end, and the prod_sources that their jobs ever had."""
     records = store.metadata(results.times[-1]).at(results.times[-1])
     return values_among(results, records, store.known_series(results.times[-1] + store.tick.delta))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from qad_dl.errors import InputError
+from qad_dl.histories import open_history
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.labelled import labels_in_force
 from qad_dl.labels import EXPECTED, PROBLEM, WORDS, spans_of
@@ -19,7 +20,6 @@ from qad_dl.metrics.budget import GRACE
 from qad_dl.metrics.episodes import episode_begins
 from qad_dl.metrics.scores import read_scores
 from qad_dl.metrics.truth import span
-from qad_dl.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -107,19 +107,19 @@ class AgainstLabels:
         }
 
 
-def against_labels_of_files(scores: Path, store: Path, labels: Path) -> AgainstLabels:
+def against_labels_of_files(scores: Path, store: str | Path, labels: Path) -> AgainstLabels:
     """Hold the flags of a scores file against a file of labels.
 
     Args:
         scores: as `qad backtest` writes it.
-        store: the store that was backtested.
+        store: the history that was backtested, by its address.
         labels: the file of labels.
 
     Raises:
         InputError: a file is refused, or the scores are not of queues.
         StoreError: the store or the labels cannot be read.
     """
-    history = Store.open(store)
+    history = open_history(store)
     scored = read_scores(scores, history.tick)
     if QUEUE_FIELD not in scored.entity:
         msg = f"{scores}: is of {'/'.join(scored.entity)}; labels are of queues, give the scores of queues"

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from qad_dl.bundle import Bundle
     from qad_dl.grid import Grid
+    from qad_dl.histories import History
     from qad_dl.preprocess import Preprocess
     from qad_dl.results import Results
-    from qad_dl.store import Store
 
 RECENT: Final = np.timedelta64(1, "D")
 
@@ -48,7 +48,7 @@ class Novel:
         return tuple(self.having)
 
 
-def novel(bundle: Bundle, results: Results, store: Store) -> Novel:
+def novel(bundle: Bundle, results: Results, store: History) -> Novel:
     """What is new to a bundle at the last tick of its results.
 
     Args:

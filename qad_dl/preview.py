@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.histories import History
     from qad_dl.incident_log import Followed
     from qad_dl.incidents import Found, Values
     from qad_dl.incidents_file import Incident
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from qad_dl.sinks.message import Message
     from qad_dl.sinks.policy import Policy
     from qad_dl.sinks.routing import Channel
-    from qad_dl.store import Store
     from qad_dl.tuning.file import Tune
 
 PEOPLE: Final = frozenset({"mail", "mattermost", "apprise", "everybody"})
@@ -178,7 +178,7 @@ class Preview:
 
 
 def preview(
-    store: Store,
+    store: History,
     scorers: Mapping[str, Scorer],
     settings: Sequence[Setting],
     start: np.datetime64,
@@ -280,7 +280,7 @@ class _Span:
 class _Course:
     """One bundle, carried on piece by piece."""
 
-    def __init__(self, store: Store, label: str, scorer: Scorer) -> None:
+    def __init__(self, store: History, label: str, scorer: Scorer) -> None:
         self.store, self.label, self.scorer = store, label, scorer
         self.metadata: Metadata = store.metadata()
         self.past: Results | None = None
@@ -460,7 +460,7 @@ def _sink(channel: Channel, tape: _Tape) -> Sink:
 
 
 def _pieces(
-    store: Store, courses: Sequence[_Course], times: NDArray[np.datetime64]
+    store: History, courses: Sequence[_Course], times: NDArray[np.datetime64]
 ) -> Iterator[NDArray[np.datetime64]]:
     """Score the range, piece by piece, after the week before it."""
     step = store.tick.delta
@@ -551,7 +551,7 @@ class _Hit:
 
 
 def _hits(
-    incidents: Sequence[Incident], courses: Sequence[_Course], store: Store, span: tuple[np.datetime64, np.datetime64]
+    incidents: Sequence[Incident], courses: Sequence[_Course], store: History, span: tuple[np.datetime64, np.datetime64]
 ) -> list[_Hit]:
     """The known incidents with the queues that they hit, of those that any bundle scores."""
     metadata = store.metadata()

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from qad_dl.bundles import label_of
 from qad_dl.errors import ConfigError
 from qad_dl.incident_log import Rules
+from qad_dl.objects import is_address
 from qad_dl.sections import OTHERS_MAY, Reader, Secret, bad, one_of, others_may, read_document
 from qad_dl.sinks.policy import (
     SINKS,
@@ -333,6 +334,9 @@ def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
     path = Path(path)
     reader = Reader(path, os.environ if environment is None else environment)
     document = read_document(path)
+    if is_address(str(document.get("store", ""))):
+        # A tick must not hang on a network: what it has to read and write is on a disk of its own.
+        raise bad(path, "store", "is an address; the collector keeps its history in a folder on a local disk, name one")
     config: Config = reader.section(Config, document, "")
     _check(config)
     return config

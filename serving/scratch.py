@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @contextmanager
 def scratch(store: Store, state: State) -> Iterator[tuple[Store, State]]:
     """Copies for the block. The store's files never change once they are there, so that links to them are a copy."""
-    folder = temporary_name(store.path)
+    folder = temporary_name(store.folder)
     try:
-        shutil.copytree(store.path, folder / "store", copy_function=os.link)
+        shutil.copytree(store.folder, folder / "store", copy_function=os.link)
         shutil.copytree(state.path, folder / "state", ignore=shutil.ignore_patterns("lock"), dirs_exist_ok=True)
         yield Store.open(folder / "store"), State(folder / "state")
     finally:

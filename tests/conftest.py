@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Playwright
 
+    from tests.services.s3 import S3
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -111,6 +113,20 @@ def playwright() -> Iterator[Playwright]:
 
     with sync_playwright() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A running S3 that tests share: each uses buckets of its own; the environment says where it is."""
+    from tests.services.programs import free_port
+    from tests.services.s3 import S3
+
+    server = S3(tmp_path_factory.mktemp("s3"), free_port()).start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import numpy as np
 from qad_dl.backtest import newest_tick
 from qad_dl.errors import InputError
 from qad_dl.grid import build_grid
+from qad_dl.histories import open_history
 from qad_dl.preprocess import Prepared, Preprocess, lasting
 from qad_dl.scaling import Quantity
-from qad_dl.store import Store
 from qad_dl.timeparse import format_time
 from qad_dl.windows import WindowPlan
 from training.reviewed import read_source, review
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qad_dl.grid import Grid
+    from qad_dl.histories import History
     from qad_dl.metadata import Metadata
     from qad_dl.preprocess import Rows, Windowed
     from qad_dl.schema import Tick, Times
@@ -125,7 +126,7 @@ def load_period(settings: Settings) -> Period:
         from training.shards.load import load_shards  # which builds on this module
 
         return load_shards(settings, settings.shards)
-    store = Store.open(settings.store)
+    store = open_history(settings.store)
     times = period_times(store, settings)
     metadata = store.metadata()
     rows = store.pieces(times[0], times[-1] + store.tick.delta)
@@ -222,7 +223,7 @@ def _shaken(marks: Marks, grace: int) -> NDArray[np.bool_]:
     return lasting(marks.problem, grace) & ~marks.expected
 
 
-def period_times(store: Store, settings: Settings) -> NDArray[np.datetime64]:
+def period_times(store: History, settings: Settings) -> NDArray[np.datetime64]:
     """Every tick of the period; InputError where the store has none of them."""
     newest = newest_tick(store)
     oldest = (store.span() or (newest, newest))[0]
@@ -231,7 +232,7 @@ def period_times(store: Store, settings: Settings) -> NDArray[np.datetime64]:
     times = store.tick.range(start, end)
     if not times.size or times[-1] < oldest or times[0] > newest:
         msg = (
-            f"{store.path}: no history between {format_time(start)} and {format_time(end)}; the store holds "
+            f"{store.name}: no history between {format_time(start)} and {format_time(end)}; the store holds "
             f"{format_time(oldest)} to {format_time(newest)}: choose data.start and data.end in it"
         )
         raise InputError(msg)

@@ -33,14 +33,17 @@ from qad_dl.card import card
 from qad_dl.cli import guarded
 from qad_dl.compare import compare
 from qad_dl.errors import ConfigError
+from qad_dl.histories import open_history
 from qad_dl.incidents_file import read_incidents
 from qad_dl.labelled import Labelled, labelled, labels_in_force
+from qad_dl.objects import absolute
 from qad_dl.scorer import Scorer
-from qad_dl.store import Store
 from qad_dl.timeparse import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from qad_dl.histories import History
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -73,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="training.retrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--store", type=Path, required=True, metavar="STORE", help="folder of the history")
+    parser.add_argument(
+        "--store", required=True, metavar="STORE", help="the history: a folder, or an address (docs/storage.md)"
+    )
     parser.add_argument(
         "--bundles", type=Path, required=True, metavar="FOLDER", help="folder of bundles; made if need be"
     )
@@ -97,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Train, compare, promote or not, report."""
-    store = Store.open(args.store)
+    store = open_history(args.store)
     times = times_of(store, args)
     args.bundles.mkdir(parents=True, exist_ok=True)
     folder = Bundles.open(args.bundles)
@@ -119,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def times_of(store: Store, args: argparse.Namespace) -> Times:
+def times_of(store: History, args: argparse.Namespace) -> Times:
     """What to train on and what to compare on.
 
     Raises:
@@ -165,7 +170,7 @@ def _check_champion(folder: Bundles, champion: str | None, times: Times) -> None
 def train(args: argparse.Namespace, times: Times) -> int:
     """`training.train` as a process of its own; its exit code."""
     bundle = args.bundles.resolve() / times.name
-    given = [f"store={args.store.resolve()}", f"bundle={bundle}"]
+    given = [f"store={absolute(args.store)}", f"bundle={bundle}"]
     given += [f"data.start={format_time(times.start)}", f"data.end={format_time(times.split)}"]
     given += [] if args.labels is None else [f"labels={args.labels.resolve()}"]
     given += args.overrides
@@ -176,7 +181,7 @@ def train(args: argparse.Namespace, times: Times) -> int:
 
 
 def hold_against(
-    args: argparse.Namespace, store: Store, folder: Bundles, champion: str, times: Times
+    args: argparse.Namespace, store: History, folder: Bundles, champion: str, times: Times
 ) -> dict[str, Any]:
     """Compare the challenger with the bundle in use and keep the report."""
     incidents = list(read_incidents(args.incidents)) if args.incidents else []

@@ -25,7 +25,7 @@ class Settings:
     """What a training run is asked to do.
 
     Attributes:
-        store: folder of the history.
+        store: address of the history.
         bundle: folder to write.
         run_dir: folder of checkpoints and logs.
         labels: file of reviewers' labels; None to learn from everything.
@@ -45,7 +45,7 @@ class Settings:
         resolved: the whole configuration, for the manifest.
     """
 
-    store: Path
+    store: str
     bundle: Path
     run_dir: Path
     labels: Path | None
@@ -74,7 +74,7 @@ def read_settings(config: DictConfig) -> Settings:
     plain = _resolve(config)
     data, model, trainer = plain["data"], plain["model"], plain["trainer"]
     settings = Settings(
-        store=Path(plain["store"]),
+        store=str(plain["store"]),
         bundle=Path(plain["bundle"]),
         run_dir=Path(plain["run_dir"]),
         labels=None if plain["labels"] is None else Path(str(plain["labels"])),

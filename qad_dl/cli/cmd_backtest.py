@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qad_dl.cli.scheduler import add_scheduler_argument, workers_of
+from qad_dl.cli.store import add_store_argument
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the history")
+    add_store_argument(parser)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the trained bundle")
     parser.add_argument("--start", required=True, metavar="T", help="first tick, ISO 8601, UTC if no zone is given")
     parser.add_argument("--end", required=True, metavar="T", help="one past the last tick")
@@ -47,15 +48,15 @@ def own_thresholds(tune: Tune | None) -> str:
 def run(args: argparse.Namespace) -> int:
     """Score the range and write the files."""
     from qad_dl.backtest_parts import Asked, backtest_pieces
+    from qad_dl.histories import open_history
     from qad_dl.scorer import Scorer
     from qad_dl.scores_file import details_path, details_table, joined_tables, scores_table, write_table
-    from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
     from qad_dl.tuning.file import tune_of, tuned
 
     start, end = parse_time(args.start, "--start"), parse_time(args.end, "--end")
     scorer = Scorer.load(args.bundle)
-    store, name = Store.open(args.store), scorer.bundle.name
+    store, name = open_history(args.store), scorer.bundle.name
     tune, metadata = tune_of(args.bundle, name), store.metadata()
     asked = Asked(start, end, args.budget, args.details, tuple(args.queue))
     scores, details, scored, flagged = [], [], 0, 0

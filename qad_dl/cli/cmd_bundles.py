@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qad_dl.cli.store import add_store_argument
 from qad_dl.cli.table import aligned
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         part.add_argument("--reason", default="", metavar="TEXT", help="why, for whoever looks later")
     compare.add_argument("champion", type=Path, metavar="CHAMPION", help="the bundle in use")
     compare.add_argument("challenger", type=Path, metavar="CHALLENGER", help="the one that may replace it")
-    compare.add_argument("store", type=Path, metavar="STORE", help="folder of the history")
+    add_store_argument(compare)
     compare.add_argument("--start", required=True, metavar="T", help="first tick, after both trainings")
     compare.add_argument("--end", required=True, metavar="T", help="one past the last")
     compare.add_argument("--incidents", type=Path, metavar="FILE", help="CSV of known incidents")
@@ -156,14 +157,14 @@ def _said(entry: Mapping[str, Any]) -> str:
 def _compare(args: argparse.Namespace) -> int:
     from qad_dl.bundles import Bundles
     from qad_dl.compare import compare
+    from qad_dl.histories import open_history
     from qad_dl.incidents_file import read_incidents
     from qad_dl.labelled import Labelled, labelled, labels_in_force
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
 
     start, end = parse_time(args.start, "--start"), parse_time(args.end, "--end")
-    store = Store.open(args.store)
+    store = open_history(args.store)
     incidents = list(read_incidents(args.incidents)) if args.incidents else []
     said = labelled(labels_in_force(args.labels), store.metadata()) if args.labels else Labelled()
     champion, challenger = (Scorer.load(path.resolve()) for path in (args.champion, args.challenger))

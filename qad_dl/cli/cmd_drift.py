@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qad_dl.cli.store import add_store_argument
 from qad_dl.cli.table import aligned
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ DRIFTED: Final = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the history")
+    add_store_argument(parser)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the trained bundle")
     parser.add_argument("--at", metavar="T", help="the last tick, ISO 8601; the newest of the store if not given")
     parser.add_argument(
@@ -46,15 +47,15 @@ def run(args: argparse.Namespace) -> int:
     """Look, print, and say by the exit code whether anything has drifted."""
     from qad_dl.drift import drift
     from qad_dl.errors import ConfigError
+    from qad_dl.histories import open_history
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
 
     if not 1 <= args.days <= 60:
         msg = f"--days {args.days:g}: give 1 to 60"
         raise ConfigError(msg)
     at = parse_time(args.at, "--at") if args.at else None
-    found = drift(Store.open(args.store), Scorer.load(args.bundle.resolve()), at, args.days, args.budget)
+    found = drift(open_history(args.store), Scorer.load(args.bundle.resolve()), at, args.days, args.budget)
     print(json.dumps(found.as_json(), indent=1, allow_nan=False) if args.format == "json" else table(found))
     return DRIFTED if found.drifted else 0
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qad_dl.cli.scheduler import add_scheduler_argument, workers_of
+from qad_dl.cli.store import add_store_argument
 from qad_dl.cli.table import aligned
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ UNDEFINED = "-"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("scores", type=Path, metavar="scores.parquet", help="what `qad backtest` wrote")
-    parser.add_argument("--store", type=Path, required=True, help="the store that was backtested")
+    add_store_argument(parser, "--store")
     parser.add_argument("--incidents", type=Path, metavar="FILE", help="CSV of the incidents; this or --labels")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of reviewers, as the live page keeps them")
     parser.add_argument("--downtimes", type=Path, metavar="FILE", help="CSV of downtimes, beside those in the store")

@@ -4,6 +4,7 @@ All files are read and checked before anything is stored: a file that is refused
 merge by time, series and state, and the last one counts, so that importing a file twice changes nothing.
 
   qad import STORE --jobs jobs.parquet --cric pandaqueue.json.gz --downtimes downtimes.csv
+  qad import s3://BUCKET/PREFIX --jobs jobs.parquet
   qad import STORE --jobs 2026-*.csv.gz --scheduler tcp://HOST:8786
   qad import STORE --influxdb http://dbod.example.org:8086 --start 2026-11-16 --end 2026-11-23
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `qad import`."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
+    parser.add_argument(
+        "store", metavar="STORE", help="the store: a folder, or an address like s3://BUCKET/PREFIX (docs/storage.md)"
+    )
     parser.add_argument(
         "--jobs", type=Path, nargs="+", default=[], metavar="FILE", help="job history: .parquet, .csv or .csv.gz"
     )
@@ -71,12 +74,13 @@ def _import(args: argparse.Namespace, cric_time: np.datetime64 | None, workers: 
     from qad_dl.downtimes import read_downtimes
     from qad_dl.import_parts import checked_rows
     from qad_dl.metadata import read_cric
+    from qad_dl.objects import place_of
     from qad_dl.schema import Tick
     from qad_dl.store import Store
 
     wanted = None if args.tick is None else _tick(args.tick)
     found = Store.find(args.store, Tick() if args.influxdb else wanted)
-    with checked_rows(args.jobs, found.tick if found else wanted or Tick(), args.store, workers) as rows:
+    with checked_rows(args.jobs, found.tick if found else wanted or Tick(), place_of(args.store), workers) as rows:
         queues = read_cric(args.cric) if args.cric else None
         downtimes = read_downtimes(args.downtimes) if args.downtimes else None
 
@@ -140,20 +144,15 @@ def _read_policy(
 
 def _password(path: Path | None) -> str:
     """The password in a file."""
-    from qad_dl.errors import ConfigError
+    from qad_dl.influx.direct import read_password
 
-    if path is None:
-        return ""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"--password-file: {path} cannot be read ({error}); give a file that holds the password"
-        raise ConfigError(msg) from error
+    return "" if path is None else read_password(path, "--password-file")
 
 
 def _check(args: argparse.Namespace) -> np.datetime64 | None:
     """Refuse arguments that do not go together; returns the time of `--cric-time`."""
     from qad_dl.errors import ConfigError
+    from qad_dl.objects import is_address
     from qad_dl.timeparse import parse_time
 
     if not (args.jobs or args.cric or args.downtimes or args.influxdb):
@@ -161,6 +160,8 @@ def _check(args: argparse.Namespace) -> np.datetime64 | None:
         raise ConfigError(msg)
     if args.scheduler and (args.influxdb or not args.jobs):
         raise ConfigError("--scheduler is for the files of --jobs; all else is read by one process: leave it out")
+    if args.scheduler and is_address(args.store):
+        raise ConfigError("--scheduler: workers leave what they read in a folder of the store; import into a folder")
     _check_influxdb(args)
     if args.cric_time is None:
         return None

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from qad_dl.cli.store import add_store_argument
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -21,7 +23,7 @@ SHOWN: Final = 15
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("scores", type=Path, metavar="scores.parquet", help="what `qad backtest` wrote")
-    parser.add_argument("--store", type=Path, required=True, help="the store that was backtested")
+    add_store_argument(parser, "--store")
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="the bundle it was scored with")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="incidents.csv to write")
 
@@ -29,15 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Find the incidents, write them, print the worst."""
     from qad_dl.backtest import run_backtest
+    from qad_dl.histories import open_history
     from qad_dl.incidents import find_incidents, to_incidents, values_of
     from qad_dl.incidents_file import write_incidents
     from qad_dl.metrics.scores import read_scores
     from qad_dl.scorer import Scorer
     from qad_dl.scores_file import check_bundle
-    from qad_dl.store import Store
     from qad_dl.tuning.file import tune_of, tuned
 
-    store, scorer = Store.open(args.store), Scorer.load(args.bundle)
+    store, scorer = open_history(args.store), Scorer.load(args.bundle)
     check_bundle(args.scores, scorer.bundle.name, args.bundle)
     scores = read_scores(args.scores, store.tick)
     results = run_backtest(store, scorer, scores.times[0], scores.times[-1] + store.tick.delta, scores.budget)

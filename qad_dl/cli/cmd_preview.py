@@ -16,18 +16,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from qad_dl.cli.store import add_store_argument
 from qad_dl.cli.table import aligned
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
 
+    from qad_dl.histories import History
     from qad_dl.incident_log import Rules
     from qad_dl.incidents_file import Incident
     from qad_dl.preview import Heard, Preview, Sent, Side
     from qad_dl.scorer import Scorer
     from qad_dl.sinks.policy import Policy
-    from qad_dl.store import Store
     from qad_dl.tuning.file import Tune
 
 NEVER: Final = "-"
@@ -35,7 +36,7 @@ NEVER: Final = "-"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the history")
+    add_store_argument(parser)
     parser.add_argument(
         "--bundle", type=Path, action="append", required=True, metavar="DIR", help="trained bundle; may be repeated"
     )
@@ -78,14 +79,14 @@ def run(args: argparse.Namespace) -> int:
     """Replay the range under each budget and print."""
     from qad_dl.bundles import label_of
     from qad_dl.errors import ConfigError
+    from qad_dl.histories import open_history
     from qad_dl.incidents_file import read_incidents
     from qad_dl.preview import Setting, preview
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
 
     start, end = parse_time(args.start, "--start"), parse_time(args.end, "--end")
-    store = Store.open(args.store)
+    store = open_history(args.store)
     policies = read_policies(args, store)
     scorers = {label_of(path): Scorer.load(path.resolve()) for path in args.bundle}
     if len(scorers) < len(args.bundle):
@@ -109,7 +110,7 @@ def _tune(path: Path, scorers: Mapping[str, Scorer], proposed: Path | None) -> T
     return tune_of(path, name) if proposed is None else read_tune(proposed, name)
 
 
-def read_policies(args: argparse.Namespace, store: Store) -> list[Policy]:
+def read_policies(args: argparse.Namespace, store: History) -> list[Policy]:
     """One policy for each budget, from the config and what the command line says in its place."""
     from qad_dl.preview import restricted
     from qad_dl.sinks.policy import Policy, check_rules, read_policy
@@ -143,7 +144,7 @@ def _with_rules(rules: Rules, given: Sequence[str]) -> Rules:
     return rules
 
 
-def _group(given: Sequence[str], store: Store) -> dict[str, str]:
+def _group(given: Sequence[str], store: History) -> dict[str, str]:
     """Metadata that are asked for; some queue must have each of them."""
     from qad_dl.errors import ConfigError
     from qad_dl.incidents_file import QUEUE_FIELD
@@ -154,13 +155,13 @@ def _group(given: Sequence[str], store: Store) -> dict[str, str]:
         field, sep, value = text.partition("=")
         there = any(({QUEUE_FIELD: queue} | dict(r)).get(field) == value for dump in dumps for queue, r in dump.items())
         if not sep or not there:
-            msg = f"--group {text!r}: no queue of {store.path} has it; write FIELD=VALUE, as CRIC spells both"
+            msg = f"--group {text!r}: no queue of {store.name} has it; write FIELD=VALUE, as CRIC spells both"
             raise ConfigError(msg)
         group[field] = value
     return group
 
 
-def of_group(incidents: Sequence[Incident], given: Sequence[str], store: Store) -> list[Incident]:
+def of_group(incidents: Sequence[Incident], given: Sequence[str], store: History) -> list[Incident]:
     """The incidents that hit a queue of the group."""
     from qad_dl.incidents_file import QUEUE_FIELD, hit_queues
 

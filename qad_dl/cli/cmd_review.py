@@ -12,13 +12,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qad_dl.cli.store import add_store_argument
+
 if TYPE_CHECKING:
     import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `qad review`."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
+    add_store_argument(parser)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="the trained bundle")
     parser.add_argument("--start", required=True, metavar="T", help="first tick (ISO 8601, UTC if no zone is given)")
     parser.add_argument("--end", required=True, metavar="T", help="end of the range, which is not part of it")
@@ -32,13 +34,13 @@ def run(args: argparse.Namespace) -> int:
     """Score the range, build the page, write it whole or not at all."""
     from qad_dl.atomic import replace_file
     from qad_dl.backtest import run_backtest
+    from qad_dl.histories import open_history
     from qad_dl.incidents import find_incidents, to_incidents, values_of
     from qad_dl.novel import novel
     from qad_dl.review.incidents import named
     from qad_dl.review.page import gather, load_uplot, static_page
     from qad_dl.review.past import week_before
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
     from qad_dl.tuning.file import tune_of, tuned
 
@@ -46,13 +48,13 @@ def run(args: argparse.Namespace) -> int:
     _check_out(args.out)
     labels = _labels(args.labels)
     uplot = load_uplot()  # before the work of minutes, since the extra may be missing
-    store = Store.open(args.store)
+    store = open_history(args.store)
     scorer = Scorer.load(args.bundle.resolve())
     tune = tune_of(args.bundle, scorer.bundle.name)
     results = tuned(run_backtest(store, scorer, start, end, details=True), tune, store.metadata())
     incidents = named(to_incidents(find_incidents(results, values_of(results, store)), results))
     past = week_before(store, scorer.bundle.preprocess, results)
-    title = "qad review · " + "/".join(args.store.resolve().parts[-2:])
+    title = "qad review · " + title_of(store.address)
     records, taught, unknown = (
         store.metadata().at(end),
         tune.order if tune else None,
@@ -65,6 +67,11 @@ def run(args: argparse.Namespace) -> int:
     told = f"{len(results.series):,} queues, {flagged:,} flagged, {len(incidents):,} incidents"
     print(f"{args.out}: {told}, {len(page) / 1e6:.1f} MB")
     return 0
+
+
+def title_of(address: str) -> str:
+    """The last two parts of an address."""
+    return "/".join([part for part in address.split("/") if part][-2:])
 
 
 def _labels(path: Path | None) -> list[dict[str, Any]]:

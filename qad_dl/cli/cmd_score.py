@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qad_dl.cli.cmd_backtest import add_scoring_arguments, own_thresholds
+from qad_dl.cli.store import add_store_argument
 
 if TYPE_CHECKING:
     import argparse
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from qad_dl.histories import History
     from qad_dl.metadata import Metadata
     from qad_dl.novel import Novel
     from qad_dl.results import Results
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
 
 NAMED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the history")
+    add_store_argument(parser)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the trained bundle")
     parser.add_argument("--at", metavar="T", help="the tick, ISO 8601, floored; the newest of the store if not given")
     parser.add_argument("--format", choices=["table", "json"], default="table", help="how to print (table)")
@@ -48,12 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score the tick, and print it or write it down."""
     from qad_dl.arrow import save_memory
+    from qad_dl.histories import open_history
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
     from qad_dl.tuning.file import tune_of, tuned
 
     save_memory()
-    scorer, store = Scorer.load(args.bundle), Store.open(args.store)
+    scorer, store = Scorer.load(args.bundle), open_history(args.store)
     tune = tune_of(args.bundle, scorer.bundle.name)
     results, metadata, new = _scored(args, store, scorer)
     results = tuned(results, tune, metadata)
@@ -71,17 +72,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scored(args: argparse.Namespace, store: Store, scorer: Scorer) -> tuple[Results, Metadata, Novel]:
+def _scored(args: argparse.Namespace, store: History, scorer: Scorer) -> tuple[Results, Metadata, Novel]:
     """The results of the queues that are asked for, what holds in their lookback, and what is new in them."""
     from qad_dl.backtest import chosen_series, newest_tick, score_tick
+    from qad_dl.errors import ConfigError
     from qad_dl.novel import novel
     from qad_dl.one_tick import alone, score_kept
+    from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
 
     at = parse_time(args.at, "--at") if args.at else None
     if not args.state:
         results = score_tick(store, scorer, at, args.budget, args.details, args.queue)
         return results, store.metadata(), novel(scorer.bundle, results, store)
+    if not isinstance(store, Store):
+        msg = f"--state: keeps what it knows of the files of a store, and {store.name} is none; leave it out"
+        raise ConfigError(msg)
     tick = newest_tick(store) if at is None else store.tick.floor(at)
     with alone(args.state):
         one = score_kept(args.state / scorer.bundle.name, store, scorer, tick, args.budget, off_history=False)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qad_dl.cli.store import add_store_argument
 from qad_dl.cli.table import aligned
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from qad_dl.histories import History
     from qad_dl.preview import Side
     from qad_dl.proposal.propose import Proposal
     from qad_dl.proposal.trade import Line
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
     from qad_dl.tuning.file import Tune
 
 NAMED = 10
@@ -38,7 +39,7 @@ NAMED = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the history")
+    add_store_argument(parser)
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the trained bundle")
     parser.add_argument("--labels", type=Path, required=True, metavar="LABELS", help="the file of labels")
     parser.add_argument("--start", required=True, metavar="T", help="first tick, ISO 8601, UTC if no zone is given")
@@ -73,18 +74,18 @@ def run(args: argparse.Namespace) -> int:
     """Propose, show the trade, and write what was asked for."""
     from datetime import UTC, datetime
 
+    from qad_dl.histories import open_history
     from qad_dl.labelled import labels_in_force
     from qad_dl.proposal.propose import propose
     from qad_dl.proposal.thresholds import Aim
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
     from qad_dl.timeparse import parse_time
     from qad_dl.tuning.file import tune_path, write_tune
 
     start, end = parse_time(args.start, "--start"), parse_time(args.end, "--end")
     _check(args)
     labels = labels_in_force(args.labels)
-    store, scorer = Store.open(args.store), Scorer.load(args.bundle.resolve())
+    store, scorer = open_history(args.store), Scorer.load(args.bundle.resolve())
     budget = _budget(args, store, scorer)
     aim = Aim(args.worth, args.may_lose)
     found = propose(store, scorer, labels, start, end, budget, args.field, aim)
@@ -117,7 +118,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--budget: --scores brings its own; give one of them")
 
 
-def _budget(args: argparse.Namespace, store: Store, scorer: Scorer) -> float | None:
+def _budget(args: argparse.Namespace, store: History, scorer: Scorer) -> float | None:
     """The budget that is asked for, that of the scores, that of the config, or none."""
     from qad_dl.metrics.scores import read_scores
     from qad_dl.scores_file import check_bundle
@@ -133,7 +134,7 @@ def _budget(args: argparse.Namespace, store: Store, scorer: Scorer) -> float | N
 
 
 def _sides(
-    args: argparse.Namespace, store: Store, scorer: Scorer, tune: Tune, span: tuple[np.datetime64, np.datetime64]
+    args: argparse.Namespace, store: History, scorer: Scorer, tune: Tune, span: tuple[np.datetime64, np.datetime64]
 ) -> Sequence[Side]:
     """What the collector would have told, now and then."""
     from qad_dl.bundles import label_of

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from qad_dl.store import Store
 
 PIECE_TICKS: Final = 36
-"""Ticks asked for at once: six hours of ten minutes, of 11,200 series 400,000 points."""
+"""Ticks asked for at once: six hours of ten minutes, of 11,200 series 400,000 points. They end at 6, 12, 18 and 24 h
+UTC, so that whoever reads the same time takes the tags for metadata from the same moments on."""
 
 OVERLAP_TICKS: Final = 3
 """Ticks read again by the next read: a point may be written after we looked."""
@@ -71,7 +72,8 @@ def read_history(
     """
     low, step = tick.floor(start), PIECE_TICKS
     while low < end:
-        high = min(low + step * tick.delta, tick.ceil(end))
+        number = int(tick.index(np.array([low]))[0]) // step + 1
+        high = min(tick.time(np.array([number * step]))[0], tick.ceil(end))
         try:
             piece = read_piece(influx, low, high, tick, policy)
         except InfluxDownError as error:

@@ -23,6 +23,7 @@ from qad_dl.tuning.file import Thresholds, Tune, tuned, values_of_field
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from qad_dl.histories import History
     from qad_dl.incidents import Values
     from qad_dl.labels import Label
     from qad_dl.metadata import Metadata
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from qad_dl.proposal.thresholds import Proposed
     from qad_dl.results import Results
     from qad_dl.scorer import Scorer
-    from qad_dl.store import Store
 
 FIELDS: Final = (
     QUEUE_FIELD,
@@ -105,7 +105,7 @@ class Proposal:
 
 
 def propose(
-    store: Store,
+    store: History,
     scorer: Scorer,
     labels: Iterable[Label],
     start: np.datetime64,

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qad_dl.grid import Grid
+    from qad_dl.histories import History
     from qad_dl.preprocess import Preprocess
     from qad_dl.results import Results
-    from qad_dl.store import Store
 
 WEEK: Final = np.timedelta64(7, "D")
 HOUR: Final = np.timedelta64(1, "h")
 
 
-def week_before(store: Store, preprocess: Preprocess, results: Results) -> NDArray[np.float32]:
+def week_before(store: History, preprocess: Preprocess, results: Results) -> NDArray[np.float32]:
     """Mean jobs in each hour of the range of `results`, one week earlier.
 
     Args:

@@ -16,6 +16,7 @@ import contextlib
 import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -28,7 +29,8 @@ from qad_dl.rows import JOBS_SCHEMA, conforming, empty_rows, seconds_of, series_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
+    from qad_dl.objects import Place
 
 FORMAT: Final = 1
 """Version of the store's format."""
@@ -38,6 +40,9 @@ SUFFIX: Final = ".parquet"
 _NAMES: Final = [field.name for field in JOBS_SCHEMA if pa.types.is_dictionary(field.type)]
 _MS: Final = 1000
 
+
+TAIL_BYTES: Final = 1 << 18
+"""So much of an object's end is asked for at first: it holds the footer unless a day has many thousand series."""
 
 FOOTERS: Final = 2048
 """Footers that a process remembers: a day of ticks has 144 files, and a tick asks for their spans more than once."""
@@ -61,7 +66,7 @@ class DayFile:
     last: np.datetime64
     rows: pa.Table
     nested: bytes
-    path: Path
+    path: Place
 
     @cached_property
     def series(self) -> frozenset[tuple[str, str, str]]:
@@ -89,37 +94,52 @@ def encode(rows: pa.Table, tick_minutes: int, *, whole: bool) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read_footer(path: Path) -> DayFile:
+def read_footer(path: Place) -> DayFile:
     """Read what the footer says; of a file that is still the one that was read before, remembered.
+
+    Of an object the end is read; it is remembered for what the listing said of it.
 
     Raises:
         FileNotFoundError: the file has gone.
         StoreError: it is damaged or of another format.
     """
+    if not isinstance(path, Path):
+        return _footer(path, path.version) if path.version else _read(path, with_rows=False)
     found = path.stat()
     return _footer(path, found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 @lru_cache(maxsize=FOOTERS)
-def _footer(path: Path, *_version: int) -> DayFile:
+def _footer(path: Place, *_version: int | str) -> DayFile:
     return _read(path, with_rows=False)
 
 
-def read_rows(path: Path) -> DayFile:
+def read_rows(path: Place) -> DayFile:
     """Read footer and rows; raises as `read_footer`."""
     return _read(path, with_rows=True)
 
 
-def _read(path: Path, *, with_rows: bool) -> DayFile:
+def _read(path: Place, *, with_rows: bool) -> DayFile:
     """Open a file once and read what is wanted."""
-    with _undamaged(path), pq.ParquetFile(path) as file:
+    with _undamaged(path), pq.ParquetFile(_source(path, with_rows=with_rows)) as file:
         footer = file.metadata.metadata or {}
         rows = _rows(file) if with_rows else empty_rows()
         return _parse(footer, rows, path)
 
 
+def _source(path: Place, *, with_rows: bool) -> Any:
+    """What Arrow reads: the file, all of an object, or the end of it if the footer is all that is wanted."""
+    if isinstance(path, Path):
+        return path
+    if with_rows:
+        return pa.BufferReader(path.read_bytes())
+    tail = path.read_tail(TAIL_BYTES)
+    length = int.from_bytes(tail[-8:-4], "little") + 8  # the footer, its length and Parquet's four letters
+    return pa.BufferReader(tail if length <= len(tail) else path.read_tail(length))
+
+
 @contextlib.contextmanager
-def _undamaged(path: Path) -> Iterator[None]:
+def _undamaged(path: Place) -> Iterator[None]:
     """Turn what is said of a file that is not as it was written into one line."""
     try:
         yield
@@ -139,7 +159,7 @@ def _rows(file: pq.ParquetFile) -> pa.Table:
     return conforming(table)
 
 
-def _parse(footer: Mapping[bytes, bytes], rows: pa.Table, path: Path) -> DayFile:
+def _parse(footer: Mapping[bytes, bytes], rows: pa.Table, path: Place) -> DayFile:
     """The footer's entries by their meaning."""
     if footer[b"qad.format"] != str(FORMAT).encode():
         msg = (

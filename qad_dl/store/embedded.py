@@ -8,7 +8,7 @@ STORE/store.json                       format version and tick length
       1h/ 1d/                           stores of hours and days (see `qad_dl.store.retention`)
 ```
 Any number of processes may read and write at the same time, on a network file system too; each sees whole entries only.
-The file system must know hard links.
+The file system must know hard links. On object storage (`qad_dl.objects`) it must refuse to create what is there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from qad_dl.arrow import from_numpy
 from qad_dl.atomic import TEMPORARY, clock, create_file, sweep
 from qad_dl.downtimes import Downtime, declared_now, format_downtimes, parse_downtimes
 from qad_dl.errors import StoreError
+from qad_dl.objects import place_of
 from qad_dl.rows import concat_rows, conforming, merge_rows, seconds_of, split_days
 from qad_dl.schema import Tick
 from qad_dl.store.dayfile import FORMAT, SUFFIX, DayFile, encode, read_footer, read_rows
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from qad_dl.metadata import Metadata, Record
+    from qad_dl.objects import ObjectPath, Place
 
 SETTINGS: Final = "store.json"
 
@@ -51,53 +53,97 @@ class _DowntimesFile:
 
 
 class Store:
-    """A history on disk. Make one with `create` or `open`.
+    """A history of ours (`qad_dl.histories.protocol`), on a disk or on object storage.
+
+    Make one with `create` or `open`.
 
     Attributes:
-        path: its folder.
+        path: where it is.
         tick: length of its ticks.
     """
 
-    def __init__(self, path: Path, tick: Tick) -> None:
+    def __init__(self, path: Place, tick: Tick) -> None:
         self.path = path
         self.tick = tick
 
+    @property
+    def name(self) -> str:
+        """What to call it in a message."""
+        return str(self.path)
+
+    @property
+    def address(self) -> str:
+        """What opens it again in any folder."""
+        path = self.path.absolute()
+        return str(path) if isinstance(path, Path) else path.url
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, for what works on files.
+
+        Raises:
+            StoreError: it is not on a disk.
+        """
+        if not isinstance(self.path, Path):
+            msg = f"{self.path}: is not on a disk, and this needs a folder; import into one"
+            raise StoreError(msg)
+        return self.path
+
     @classmethod
-    def create(cls, path: Path, tick: Tick | None = None) -> Store:
+    def create(cls, path: str | Place, tick: Tick | None = None) -> Store:
         """Open the store at `path`, making it first if there is none; `tick` is 10 minutes unless given.
 
         Raises:
             StoreError: the folder holds something else, or a store of another tick length or format.
         """
-        path = Path(path)
-        if cls.find(path, tick) is None:
-            settings = {"kind": "qad store", "format": FORMAT, "tick_minutes": (tick or Tick()).minutes}
-            with _writing(path):
-                path.mkdir(parents=True, exist_ok=True)
-                create_file(path / SETTINGS, json.dumps(settings, indent=1).encode() + b"\n")
-        return cls.open(path, tick)
+        path = place_of(path)
+        found = cls.find(path, tick)
+        if found is not None:
+            return found
+        settings = {"kind": "qad store", "format": FORMAT, "tick_minutes": (tick or Tick()).minutes}
+        content = json.dumps(settings, indent=1).encode() + b"\n"
+        with _writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            made = create_file(path / SETTINGS, content)
+        if not isinstance(path, Path):
+            _check_exclusive(path / SETTINGS, content)
+        return cls(path, tick or Tick()) if made else cls.open(path, tick)
 
     @classmethod
-    def find(cls, path: Path, tick: Tick | None = None) -> Store | None:
+    def find(cls, path: str | Place, tick: Tick | None = None) -> Store | None:
         """Open the store at `path`, or None where `create` would make one; raises as `open`."""
-        path = Path(path)
-        if not path.exists() or (path.is_dir() and all(i.name.startswith(TEMPORARY) for i in path.iterdir())):
-            return None
-        return cls.open(path, tick)
+        path = place_of(path)
+        with contextlib.suppress(FileNotFoundError):
+            return cls._of(path, _read_settings(path), tick)
+        if isinstance(path, Path) and path.is_dir():
+            empty = all(item.name.startswith(TEMPORARY) for item in path.iterdir())
+        else:
+            empty = not path.exists()
+        return None if empty else cls.open(path, tick)
 
     @classmethod
-    def open(cls, path: Path, tick: Tick | None = None) -> Store:
+    def open(cls, path: str | Place, tick: Tick | None = None) -> Store:
         """Open an existing store.
 
         Args:
-            path: its folder.
+            path: its folder or address.
             tick: the tick length that it must have, if given.
 
         Raises:
             StoreError: there is no store, or one of another tick length or format.
         """
-        path = Path(path)
-        stored = Tick(_read_settings(path))
+        path = place_of(path)
+        try:
+            return cls._of(path, _read_settings(path), tick)
+        except FileNotFoundError as error:
+            what = "is no store" if path.exists() else "does not exist"
+            msg = f"{path}: {what}; make one with `qad import {path} --jobs FILE`"
+            raise StoreError(msg) from error
+
+    @classmethod
+    def _of(cls, path: Place, minutes: int, tick: Tick | None) -> Store:
+        """The store at `path`, if its ticks are those that are wanted."""
+        stored = Tick(minutes)
         if tick is not None and tick != stored:
             msg = (
                 f"{path}: has ticks of {stored.minutes} minutes, not {tick.minutes}; use another store for another tick"
@@ -140,18 +186,20 @@ class Store:
 
     def scattered(self, before: np.datetime64) -> list[np.datetime64]:
         """The UTC days that end at or before `before` and are still several files, ascending, `datetime64[D]`."""
-        over = (day for day in self.days() if day + np.timedelta64(1, "D") <= before)
-        return [day for day in over if len(self._log(day).numbers()) > 1]
+        over = ((day, log) for day, log in self._days().items() if day + np.timedelta64(1, "D") <= before)
+        return [day for day, log in over if len(log.numbers()) > 1]
 
     def compact(self, before: np.datetime64) -> None:
         """Make one file of each UTC day that ends at or before `before`, and clear what killed writers left."""
         days = self.days()
         for day in self.scattered(before):
             self._compact_day(day)
+        if not isinstance(self.path, Path):
+            return  # killed writers leave nothing there
         with _writing(self.path):
             now = clock(self.path)
-            folders = [self.path, *(self.path / name for name in ("cric", "cric/dumps", "downtimes"))]
-            for folder in [*folders, *(self._log(day).folder for day in days)]:
+            names = ["", "cric", "cric/dumps", "downtimes", *(f"jobs/{day}" for day in days)]
+            for folder in (self.path / name for name in names):
                 if folder.is_dir():
                     sweep(folder, now)
 
@@ -168,8 +216,9 @@ class Store:
 
     def span(self) -> tuple[np.datetime64, np.datetime64] | None:
         """The first and the newest tick that arrived; None in a store without rows."""
-        first = next((s.entries for s in map(self._footers, self.days()) if s.entries), None)
-        last = next((s.entries for s in map(self._footers, reversed(self.days())) if s.entries), None)
+        logs = list(self._days().values())
+        first = next((s.entries for s in map(_footers, logs) if s.entries), None)
+        last = next((s.entries for s in map(_footers, reversed(logs)) if s.entries), None)
         if not first or not last:
             return None
         return min(entry.first for entry in first), max(entry.last for entry in last)
@@ -178,9 +227,9 @@ class Store:
         """The (panda_queue, prod_source, resource) with a row on a UTC day before the day of `before`."""
         limit = before.astype("datetime64[D]")
         known: set[tuple[str, str, str]] = set()
-        for day in self.days():
+        for day, log in self._days().items():
             if day < limit:
-                known.update(*(entry.series for entry in self._footers(day).entries))
+                known.update(*(entry.series for entry in _footers(log).entries))
         return known
 
     def versions(self, start: np.datetime64, end: np.datetime64) -> dict[str, int]:
@@ -189,7 +238,7 @@ class Store:
         Two equal answers mean that the rows of these days have not changed in between.
         """
         first, last = start.astype("datetime64[D]"), (end - np.timedelta64(1, "s")).astype("datetime64[D]")
-        numbers = {str(day): self._log(day).numbers() for day in self.days() if first <= day <= last}
+        numbers = {str(day): log.numbers() for day, log in self._days().items() if first <= day <= last}
         return {day: found[-1] for day, found in numbers.items() if found}
 
     def digests(self, start: np.datetime64, end: np.datetime64) -> dict[str, str]:
@@ -199,19 +248,8 @@ class Store:
             StoreError: a file is damaged.
         """
         first, last = start.astype("datetime64[D]"), (end - np.timedelta64(1, "s")).astype("datetime64[D]")
-        days = {str(day): self._content(day) for day in self.days() if first <= day <= last}
+        days = {str(day): _content(log, self.tick) for day, log in self._days().items() if first <= day <= last}
         return {day: hashlib.sha256(content).hexdigest() for day, content in days.items() if content}
-
-    def _content(self, day: np.datetime64) -> bytes:
-        """The rows of a day as the bytes of one whole file; none if there are none."""
-        for _ in range(TRIES):
-            entries = self._log(day).snapshot(read_footer).entries
-            with contextlib.suppress(FileNotFoundError):  # superseded: look again
-                if len(entries) == 1 and entries[0].whole:
-                    return entries[0].path.read_bytes()
-                rows = [entry.rows for entry in self._log(day).snapshot(read_rows).entries]
-                return encode(merge_rows(rows), self.tick.minutes, whole=True) if rows else b""
-        raise _contended(self._log(day).folder)
 
     def added(self, seen: Mapping[str, int], now: Mapping[str, int]) -> pa.Table | None:
         """The rows that were appended between two answers of `versions`, in order; None if more than that has changed.
@@ -283,9 +321,21 @@ class Store:
 
     def days(self) -> list[np.datetime64]:
         """The UTC days that have a folder, ascending, `datetime64[D]`."""
+        return list(self._days())
+
+    def _days(self) -> dict[np.datetime64, Log]:
+        """The logs of the days that have a folder, ascending; objects are listed once, for all days together."""
         folder = self.path / "jobs"
+        if not isinstance(folder, Path):
+            found: dict[str, dict[str, ObjectPath]] = {}
+            for key, path in folder.listed().items():
+                day, _, name = key.partition("/")
+                if name and not day.startswith(TEMPORARY):  # which a copy of a folder may have brought
+                    found.setdefault(day, {})[name] = path
+            return {np.datetime64(day, "D"): Log(folder / day, SUFFIX, found[day]) for day in sorted(found)}
         names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
-        return [np.datetime64(name, "D") for name in names if not name.startswith(TEMPORARY)]
+        days = [np.datetime64(name, "D") for name in names if not name.startswith(TEMPORARY)]
+        return {day: self._log(day) for day in days}
 
     def _log(self, day: np.datetime64) -> Log:
         """The log of a day."""
@@ -294,10 +344,6 @@ class Store:
     def _downtimes_log(self) -> Log:
         """The log of the downtimes."""
         return Log(self.path / "downtimes", ".csv")
-
-    def _footers(self, day: np.datetime64) -> Snapshot[DayFile]:
-        """What a day holds, without rows."""
-        return self._log(day).snapshot(read_footer)
 
     def _put_day(self, day: np.datetime64, rows: pa.Table) -> bool:
         """Merge the rows of one day into its log."""
@@ -308,7 +354,7 @@ class Store:
             merged = merge_rows([*known, rows])
             if known and merged.equals(merge_rows(known)):
                 if snapshot.entries[0].whole:
-                    log.discard_before(snapshot.oldest)
+                    log.discard(snapshot.older)
                 return False
             if self._publish_whole(log, snapshot.last + 1, encode(merged, self.tick.minutes, whole=True), read_footer):
                 return True
@@ -320,7 +366,7 @@ class Store:
         for _ in range(TRIES):
             snapshot = log.snapshot(read_rows)
             if len(snapshot.entries) == 1 and snapshot.entries[0].whole:
-                log.discard_before(snapshot.last)
+                log.discard(snapshot.older)
                 return
             content = encode(merge_rows([e.rows for e in snapshot.entries]), self.tick.minutes, whole=True)
             if self._publish_whole(log, snapshot.last + 1, content, read_footer):
@@ -330,9 +376,12 @@ class Store:
     def _publish_whole(self, log: Log, number: int, content: bytes, read: Any) -> bool:
         """Publish a whole that was made from all entries below `number`; False if others were faster."""
         with _writing(log.folder):
-            if not log.publish(number, content) or log.superseded(number, read):
+            if not log.publish(number, content):
                 return False
-            log.discard_before(number)
+            numbers = log.numbers()
+            if numbers[-1:] != [number] and log.superseded(number, read):
+                return False
+            log.discard(older for older in numbers if older < number)
         return True
 
     def pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:
@@ -342,13 +391,13 @@ class Store:
             StoreError: a file is damaged.
         """
         start, end = start.astype("datetime64[s]"), end.astype("datetime64[s]")
-        for day in self.days():
+        for day, log in self._days().items():
             low, high = day.astype("datetime64[s]"), (day + np.timedelta64(1, "D")).astype("datetime64[s]")
             if high <= start or low >= end:
                 continue
             # Of a day that is not over every tick has a file, and of these a range may want few.
             read = read_rows if start <= low and high <= end else partial(_read_if_within, start=start, end=end)
-            tables = [entry.rows for entry in self._log(day).snapshot(read).entries]
+            tables = [entry.rows for entry in log.snapshot(read).entries]
             rows = tables[0] if len(tables) == 1 else merge_rows(tables)
             del tables  # or two days were held while the next one is read
             if low < start or end < high:
@@ -360,22 +409,48 @@ class Store:
             pa.default_memory_pool().release_unused()  # Arrow would keep what a day took
 
 
-def _read_if_within(path: Path, start: np.datetime64, end: np.datetime64) -> DayFile:
+def _footers(log: Log) -> Snapshot[DayFile]:
+    """What a day holds, without rows."""
+    return log.snapshot(read_footer)
+
+
+def _content(log: Log, tick: Tick) -> bytes:
+    """The rows of a day as the bytes of one whole file; none if there are none."""
+    for _ in range(TRIES):
+        entries = log.snapshot(read_footer).entries
+        with contextlib.suppress(FileNotFoundError):  # superseded: look again
+            if len(entries) == 1 and entries[0].whole:
+                return entries[0].path.read_bytes()
+            rows = [entry.rows for entry in log.snapshot(read_rows).entries]
+            return encode(merge_rows(rows), tick.minutes, whole=True) if rows else b""
+        log = Log(log.folder, log.suffix)
+    raise _contended(log.folder)
+
+
+def _read_if_within(path: Place, start: np.datetime64, end: np.datetime64) -> DayFile:
     """An entry of a day, without rows where none of them is in [start, end)."""
     footer = read_footer(path)
     return read_rows(path) if footer.first < end and start <= footer.last else footer
 
 
-def _read_settings(path: Path) -> int:
-    """The tick length of a store, in minutes."""
+def _check_exclusive(path: ObjectPath, content: bytes) -> None:
+    """Refuse a place where a second writer would take the place of the first unseen."""
+    if not path.create_is_exclusive(content):
+        msg = (
+            f"{path}: could be put twice: the server takes no conditional puts (If-None-Match), without which two "
+            "writers at once lose rows; use another server, or a newer release of it"
+        )
+        raise StoreError(msg)
+
+
+def _read_settings(path: Place) -> int:
+    """The tick length of a store, in minutes; `FileNotFoundError` where there is none."""
     try:
         settings = json.loads((path / SETTINGS).read_bytes())
         version, minutes = settings["format"], int(settings["tick_minutes"])
         Tick(minutes)
-    except FileNotFoundError as error:
-        what = "is no store" if path.exists() else "does not exist"
-        msg = f"{path}: {what}; make one with `qad import {path} --jobs FILE`"
-        raise StoreError(msg) from error
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{path / SETTINGS}: cannot be read as the settings of a store ({' '.join(str(error).split())[:120]})"
         raise StoreError(msg) from error
@@ -385,13 +460,13 @@ def _read_settings(path: Path) -> int:
     return minutes
 
 
-def _read_downtimes(path: Path) -> _DowntimesFile:
+def _read_downtimes(path: Place) -> _DowntimesFile:
     """An entry of the downtimes' log."""
-    return _DowntimesFile(tuple(parse_downtimes(path.read_text(encoding="utf-8"), str(path))))
+    return _DowntimesFile(tuple(parse_downtimes(path.read_bytes().decode(), str(path))))
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Place) -> Iterator[None]:
     """Turn what the operating system says against writing into one line."""
     try:
         yield
@@ -400,6 +475,6 @@ def _writing(path: Path) -> Iterator[None]:
         raise StoreError(msg) from error
 
 
-def _contended(folder: Path) -> StoreError:
+def _contended(folder: Place) -> StoreError:
     """The error after too many tries."""
     return StoreError(f"{folder}: other processes were faster {TRIES} times; write to the store from fewer at a time")

@@ -186,7 +186,7 @@ def remove_day(store: Store, day: np.datetime64) -> None:
     Raises:
         StoreError: the folder cannot be written.
     """
-    folder = store.path / "jobs" / str(day)
+    folder = store.folder / "jobs" / str(day)
     try:
         doomed = temporary_name(folder)
         folder.rename(doomed)

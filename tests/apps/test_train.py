@@ -16,6 +16,7 @@ import torch
 import training.freeze
 from qad_dl.backtest import run_backtest
 from qad_dl.bundle import read_bundle
+from qad_dl.cli import main as qad
 from qad_dl.history import normalise_jobs
 from qad_dl.nn.lightning_module import AutoencoderModule
 from qad_dl.schema import Tick
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from qad_dl.nn.modules import MaskedAutoencoder
     from tests.apps.conftest import Train, World
+    from tests.services.s3 import S3
 
 SMALL = "model.settings={channels: 8, levels: 2, kernel: 3, dropout: 0.0}"
 
@@ -110,6 +112,21 @@ class TestSeed:
         assert train(f"bundle={again}", "model=tcn") == 0
         for name in ("model.onnx", "preprocess.json", "calibration.json", "detection.json"):
             assert (again / name).read_bytes() == (bundle / name).read_bytes(), name
+
+    def test_a_history_on_s3_gives_the_same_bundle(self, world: World, bundle: Path, s3: S3, tmp_path: Path) -> None:
+        address = f"{s3.bucket()}/history"
+        words = ["--jobs", str(world.jobs), "--cric", str(world.path / "cric.json")]
+        assert qad(["import", address, *words, "--downtimes", str(world.path / "downtimes.csv")]) == 0
+        period = (f"store={address}", f"data.start={START}", f"data.end={TRAINED}", "trainer=smoke")
+        assert start_in_process(*period, f"bundle={tmp_path / 'bundle'}", "model=tcn") == 0
+        for name in ("model.onnx", "preprocess.json", "calibration.json", "detection.json"):
+            assert (tmp_path / "bundle" / name).read_bytes() == (bundle / name).read_bytes(), name
+
+    @pytest.mark.parametrize("address", ["s3://a-bucket/some/where", "influxdb://me@127.0.0.1:8086/monit", "store"])
+    def test_any_address_is_a_setting(self, address: str) -> None:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            settings = read_settings(hydra.compose("train", [f"store={address}", "bundle=bundle", "trainer=smoke"]))
+        assert settings.store == address
 
     def test_the_seed_fixes_the_weights_and_another_gives_others(self, world: World, tmp_path: Path) -> None:
         one, two, other = (

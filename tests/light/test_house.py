@@ -36,6 +36,9 @@ HEAVY = (
     "waitress",
     "dask",
     "distributed",
+    "fsspec",
+    "s3fs",
+    "botocore",
 )
 
 

@@ -51,6 +51,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (LEAST.replace("store =", "stoer ="), "stoer is not known; did you mean store?"),
+        (
+            LEAST.replace('"store"', '"s3://bucket/x"'),
+            "store is an address; the collector keeps its",
+        ),
         (LEAST + "[sink.mial]\n", "sink.mial is not known; did you mean mail?"),
         (LEAST + "urll = 'x'\n", "source.urll is not known; did you mean url?"),
         (LEAST.replace('"panda"', '"pandas"'), "source.kind is 'pandas'; it can be panda, influxdb, files"),

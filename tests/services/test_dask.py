@@ -24,6 +24,7 @@ from qad_dl import backtest_parts, cluster, history
 from qad_dl.bundle import read_bundle
 from qad_dl.cli import main as qad
 from qad_dl.errors import ClusterError
+from qad_dl.store import Store
 from tests.conftest import ROOT
 from tests.light.made import START, TICK
 from tests.light.made_bundle import METADATA, STATES, write_made_bundle
@@ -33,6 +34,8 @@ from tests.services.programs import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.services.s3 import S3
 
 N_QUEUES, DAYS = 40, 16
 FROM, UNTIL = START + np.timedelta64(7, "D"), START + np.timedelta64(DAYS, "D")
@@ -97,8 +100,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         f"i2,other,panda_queue,Q7,{START + 1800 * TICK.delta},{START + 1830 * TICK.delta},,Q7\n"
     )
     assert qad(["import", str(path / "store"), "--jobs", str(path / "jobs.parquet")]) == 0
-    from qad_dl.store import Store
-
     Store.open(path / "store").add_metadata(METADATA.dumps[0], START)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backtest_parts, "PIECE_DAYS", 3)
@@ -107,7 +108,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="module")
-def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+def dask(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Dask]:  # workers know S3 by their environment
     made = Dask(tmp_path_factory.mktemp("dask"))
     made.start()
     try:
@@ -160,6 +161,28 @@ def test_the_files_of_a_backtest(world: World, dask: Dask, tmp_path: Path) -> No
     assert len(parts) == 6  # three ranges, two blocks of series
     assert all(len(given) == 1 for given in parts.values())
     dask.wait_for(lambda client: not any(client.run(kept_runs).values()))
+
+
+def test_workers_open_a_store_on_s3_themselves(
+    world: World, dask: Dask, s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, address = tmp_path / "one.parquet", f"{s3.bucket()}/store"
+    assert qad(["import", address, "--jobs", str(world.path / "jobs.parquet")]) == 0
+    Store.open(address).add_metadata(METADATA.dumps[0], START)
+    words = ["backtest", address, *world.range, "--out", str(out), "--details", "--scheduler", dask.address]
+    assert qad(words) == 0
+    for name in ("one.parquet", "one.details.parquet"):
+        assert (tmp_path / name).read_bytes() == (world.path / name).read_bytes(), name
+    said = []
+    for more in ([], ["--scheduler", dask.address]):
+        capsys.readouterr()
+        assert qad([word if word != str(world.path / "store") else address for word in world.evaluate(*more)]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    line = complaint(
+        ["import", address, "--jobs", str(world.path / "jobs.parquet"), "--scheduler", "tcp://x:1"], capsys
+    )
+    assert "import into a folder" in line
 
 
 def test_a_range_in_pieces_is_the_range_in_one(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def grow_kept(inputs: Mapping[str, Any]) -> dict[str, Any]:
         grown.source, versions=store.versions(at, at + store.tick.delta), metadata=store.metadata_versions(start, at)
     )
     replace(grown, source=made).save()
-    write_later(Store.open(Path(inputs["world"])), store.path, at, int(inputs["later"]), copies, field)
+    write_later(Store.open(Path(inputs["world"])), store.folder, at, int(inputs["later"]), copies, field)
     return {"series": len(grown.series)}
 
 
@@ -126,7 +126,7 @@ def compare_ticks(inputs: Mapping[str, Any]) -> dict[str, Any]:
     path, found = Path(inputs["kept"]) / scorer.bundle.name, []
     score_kept(path, store, scorer, at)
     for i in range(int(inputs["later"])):
-        store.append(pq.read_table(store.path.with_name(f"{i}.parquet")))
+        store.append(pq.read_table(store.folder.with_name(f"{i}.parquet")))
         found.append(score_kept(path, store, scorer, at + (i + 1) * store.tick.delta).results)
     end = at + (len(found) + 1) * store.tick.delta
     made = run_backtest(store, scorer, at + store.tick.delta, end)

@@ -69,7 +69,7 @@ def _of_new(
     scorer: Scorer, store: Store, place: Path, begun: np.datetime64, start: np.datetime64, end: np.datetime64
 ) -> Scored:
     """Scores of [start, end) of a copy of every queue under a new name that begins at `begun`."""
-    shutil.copytree(store.path, place)
+    shutil.copytree(store.folder, place)
     both = Store.open(place)
     both.put(renamed(store.read(begun, end)))
     metadata = store.metadata()

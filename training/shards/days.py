@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl import histories
     from qad_dl.downtimes import Downtime
     from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata
     from qad_dl.schema import Times
-    from qad_dl.store import Store
 
 NAMES: Final = "names.json"
 SMALL: Final = "small.npz"
@@ -46,7 +46,7 @@ class History:
         select: only these, by metadata.
     """
 
-    store: Store
+    store: histories.History
     times: Times
     metadata: Metadata
     downtimes: Sequence[Downtime]
@@ -145,7 +145,7 @@ def gather_days(history: History, folder: Path, digests: Mapping[str, str]) -> N
         start = np.datetime64(day, "D")
         gathering = _gathered(history, start)
         if history.store.digests(start, start + np.timedelta64(1, "D")).get(day) != digest:
-            msg = f"{history.store.path}: the rows of {day} were changed while they were read: start again"
+            msg = f"{history.store.name}: the rows of {day} were changed while they were read: start again"
             raise ShardError(msg)
         with writing(folder), replace_directory(folder / day) as made:
             _write_day(gathering, made)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qad_dl.histories import open_history
 from qad_dl.progress import counting
-from qad_dl.store import Store
 from training.period import Period, Split, period_times
 from training.reviewed import read_source
 from training.shards.build import PREPROCESS, TICKS, WHOLE, Recipe, build, read_preprocess, reviewed_of, shard_name
@@ -33,7 +33,7 @@ def load_shards(settings: Settings, folder: Path) -> Period:
         StoreError: the store or the labels are damaged.
         ShardError: the shards are of something else, damaged, or cannot be written.
     """
-    store = Store.open(settings.store)
+    store = open_history(settings.store)
     times, data = period_times(store, settings), settings.data
     history = History(store, times, store.metadata(), store.downtimes(), tuple(data["entity"]), data["select"])
     split = Split.of(times, store.tick, data)
