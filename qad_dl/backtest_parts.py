@@ -255,7 +255,7 @@ def _same_store(store: History, asked: Asked, seen: dict[str, int]) -> None:
     lacking = next((day for day, number in seen.items() if here.get(day, 0) < number), None)
     if lacking is not None:
         msg = (
-            f"{store.name}: is another history where a worker sees it (day {lacking} is not the client's): "
+            f"{store.name}: is another store where a worker sees it (day {lacking} is not the client's): "
             "give one on a file system that all share"
         )
         raise ClusterError(msg)
