@@ -17,7 +17,7 @@ from qad_dl.errors import InfluxDownError, InfluxError
 from qad_dl.influx import client as client_module
 from qad_dl.influx import history as history_module
 from qad_dl.influx.client import Influx
-from qad_dl.influx.history import new_rows, next_start, read_history, read_piece, span
+from qad_dl.influx.history import PIECE_TICKS, new_rows, next_start, read_history, read_piece, span
 from qad_dl.influx.policies import Policies, prepare
 from qad_dl.influx.qmonit import KEYS, METADATA_TAGS
 from qad_dl.influx.sink import InfluxSink
@@ -177,7 +177,8 @@ def test_a_cold_start_in_pieces_and_then_the_last_ticks(influx: Influx, store: S
 
 
 def test_a_piece_that_takes_too_long_is_asked_for_in_halves(influx: Influx, monkeypatch: pytest.MonkeyPatch):
-    newest = last_tick()
+    piece = PIECE_TICKS * TICK.delta  # pieces begin at multiples of their width, so where the first one ends is chosen
+    newest = TICK.time(TICK.index(np.array([last_tick()])) // PIECE_TICKS * PIECE_TICKS)[0] - piece + TICK.delta * 19
     points = [their_point(newest - TICK.delta * back, ("Q", "m", "S", "running"), back) for back in range(20)]
     their_client(influx).write_points(points, time_precision="n", retention_policy="10m")
     widths = []
