@@ -2,7 +2,8 @@
 
 ```
 model.onnx         the network                       calibration.json   errors to probabilities
-newest.onnx        the same for one tick, or absent
+prime.onnx         the same for one tick, with what the next tick reads of it; and
+step.onnx          for one tick from what was kept of those before it; or neither
 preprocess.json    ticks to windows                  detection.json     budget to threshold
 manifest.json      format version, hash of every file, training period, commit, versions, resolved config
 manifest.sha256    hash of manifest.json
@@ -14,28 +15,49 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.atomic import replace_directory
 from qad_dl.calibration import Calibration
 from qad_dl.detection import Detection
 from qad_dl.errors import BundleError
+from qad_dl.lanes import Lane
 from qad_dl.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 
 ERRORS: Final = "errors"
 """The name of errors among what is made of a tick."""
 
 MODEL: Final = "model.onnx"
-NEWEST: Final = "newest.onnx"
+PRIME: Final = "prime.onnx"
+STEP: Final = "step.onnx"
 PARTS: Final = ("preprocess.json", "calibration.json", "detection.json")
 MANIFEST: Final = "manifest.json"
 SEAL: Final = "manifest.sha256"
+
+BEFORE: Final = "before_"
+"""With the name of a lane, the input of `step.onnx` that takes what was kept of it."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The network for one tick at a time.
+
+    Attributes:
+        prime: bytes of the ONNX file that starts from a window.
+        step: bytes of the one that goes on from what was kept.
+        lanes: what is kept, by name.
+    """
+
+    prime: bytes
+    step: bytes
+    lanes: Mapping[str, Lane]
 
 
 @dataclass(frozen=True)
@@ -49,8 +71,7 @@ class Bundle:
         detection: budget to threshold.
         manifest: as in `manifest.json`.
         name: short hash of the manifest, written into every score file.
-        newest: bytes of the ONNX file that reconstructs one tick, as the model does at a fraction of the work; None
-            where the network cannot be cut down so.
+        stream: the network for one tick at a time; None where it cannot be cut down so.
     """
 
     model: bytes
@@ -59,7 +80,7 @@ class Bundle:
     detection: Detection
     manifest: Mapping[str, Any]
     name: str
-    newest: bytes | None = None
+    stream: Stream | None = None
 
     @property
     def display_horizon(self) -> int:
@@ -81,18 +102,24 @@ class Bundle:
         plan = self.preprocess.plan
         return 1 + max(plan.context, plan.day, self.calibration.reach + plan.grace)
 
-    @property
-    def made(self) -> dict[str, tuple[int, int]]:
+    @cached_property
+    def made(self) -> dict[str, Lane]:
         """What is made of a tick and looked at by the scores of later ones, by name.
 
-        Numbers per series and tick, and of how many ticks before a tick: the errors, and what the signatures'
-        convolutions read.
+        The errors; what the signatures' convolutions read; and what the network's layers read.
         """
+        return {**self.judged, **({} if self.stream is None else self.stream.lanes)}
+
+    @cached_property
+    def judged(self) -> dict[str, Lane]:
+        """`made`, less what the network reads: what a tick is judged by, however it was reconstructed."""
         calibration, signatures = self.calibration, self.calibration.signatures
         errors = len(self.manifest["horizons"]) * len(self.preprocess.states)
-        width = 0 if signatures is None else signatures.enter.shape[1]
-        courses = {f"course {i}": (width, ticks) for i, ticks in enumerate(calibration.course_ticks)}
-        return {ERRORS: (errors, calibration.evidence.ticks - 1), **courses}
+        lanes = {ERRORS: Lane.of_all(errors, calibration.evidence.ticks - 1)}
+        if signatures is not None:
+            width, course = signatures.enter.shape[1], signatures.course
+            lanes |= {f"course_{i}": Lane(width, tuple(one.lags()[:-1])) for i, one in enumerate(course)}
+        return lanes
 
     @property
     def window(self) -> int:
@@ -107,7 +134,7 @@ def write_bundle(
     calibration: Calibration,
     detection: Detection,
     about: Mapping[str, Any],
-    newest: bytes | None = None,
+    stream: Stream | None = None,
 ) -> str:
     """Write a whole bundle as `path`, in place of one that may be there, and return its name.
 
@@ -118,11 +145,13 @@ def write_bundle(
         calibration: fitted on held-out time with the errors of `model`.
         detection: fitted likewise.
         about: goes into the manifest: `horizons`, training period, versions, config, ...
-        newest: bytes of the ONNX file for one tick; None to do without.
+        stream: the network for one tick at a time; None to do without.
     """
     parts = (preprocess.to_json(), calibration.to_json(), detection.to_json())
     contents = {MODEL: model, **{name: _json(part) for name, part in zip(PARTS, parts, strict=True)}}
-    contents |= {} if newest is None else {NEWEST: newest}
+    if stream is not None:
+        contents |= {PRIME: stream.prime, STEP: stream.step}
+        about = {**about, "lanes": [[name, lane.width, list(lane.lags)] for name, lane in stream.lanes.items()]}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[MANIFEST] = _json({"format_version": FORMAT_VERSION, "files": hashes, **about})
     seal = hashlib.sha256(contents[MANIFEST]).hexdigest()
@@ -159,11 +188,16 @@ def read_bundle(path: Path) -> Bundle:
             detection=Detection.from_json(detection),
             manifest=manifest,
             name=seal[:12],
-            newest=_verified(path, NEWEST, manifest) if NEWEST in manifest["files"] else None,
+            stream=_stream(path, manifest) if STEP in manifest["files"] else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path}: its parts are whole but cannot be understood ({error!r}): train the bundle again"
         raise BundleError(msg) from error
+
+
+def _stream(path: Path, manifest: Mapping[str, Any]) -> Stream:
+    lanes = {name: Lane(int(width), tuple(map(int, lags))) for name, width, lags in manifest["lanes"]}
+    return Stream(_verified(path, PRIME, manifest), _verified(path, STEP, manifest), lanes)
 
 
 def _json(data: Mapping[str, Any]) -> bytes:

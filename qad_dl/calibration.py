@@ -191,11 +191,6 @@ class Calibration:
         return () if self.signatures is None else self.signatures.kinds
 
     @property
-    def course_ticks(self) -> tuple[int, ...]:
-        """Ticks before a tick of which it is of use to know what the signatures read, by convolution."""
-        return () if self.signatures is None else self.signatures.course_ticks
-
-    @property
     def reach(self) -> int:
         """Ticks before a tick whose errors have a say in its score."""
         return self.evidence.ticks + (0 if self.signatures is None else self.signatures.reach)
@@ -212,7 +207,7 @@ class Calibration:
         Args:
             errors: of `reach` ticks before it, or of `evidence.ticks` - 1 where the course is given.
             since: the first tick that is judged.
-            course: what the signatures read of the ticks before the last (`Signatures.follow`), which alone is judged.
+            course: what the signatures read of ticks before the last (`Signatures.follow`), which alone is judged.
             remember: whether to give `Judged.course` without being given one.
         """
         read = (

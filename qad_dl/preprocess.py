@@ -417,14 +417,15 @@ class Preprocess:
     def _static_cat(self, grid: Grid, records: Sequence[Sequence[Record]]) -> NDArray[np.int64]:
         """Ids of each series and of its metadata, [D, N, F]."""
         own, *fields = self.vocabularies
-        codes = np.empty((len(records), len(grid.series), 1 + len(fields)), np.int64)
-        codes[:, :, 0] = [own.encode(_join(key)) for key in grid.series]
+        series = [own.encode(_join(key)) for key in grid.series]
+        known = [(v.field, v.ids) for v in fields]
+        codes = np.empty((len(records), len(series), 1 + len(fields)), np.int64)
         for d, held in enumerate(records):
             coded: dict[int, list[int]] = {}  # series of one queue share its record
-            for n, record in enumerate(held):
+            for record in held:
                 if id(record) not in coded:
-                    coded[id(record)] = [v.encode(record.get(v.field, "")) for v in fields]
-                codes[d, n, 1:] = coded[id(record)]
+                    coded[id(record)] = [ids.get(record.get(field, ""), UNKNOWN) for field, ids in known]
+            codes[d] = [[own_id, *coded[id(record)]] for own_id, record in zip(series, held, strict=True)]
         return codes
 
     def to_json(self) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.bundle import MODEL
+from qad_dl.bundle import BEFORE, MODEL
 from qad_dl.errors import BundleError
 from qad_dl.grid import NEVER
 from qad_dl.scaling import Quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import onnxruntime as ort
     from numpy.typing import NDArray
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 BATCH: Final = 32
 """Windows per run of the model, always this many: matrix kernels round differently for other shapes."""
+
+STEP_BATCH: Final = 64
+"""Likewise of `step.onnx`, which does little for each."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,31 @@ class Reconstruction:
 
 
 class Model:
-    """An onnxruntime session that always runs batches of `BATCH` windows."""
+    """An onnxruntime session that always runs batches of one size."""
 
-    def __init__(self, content: bytes, threads: int = 0, name: str = MODEL) -> None:
+    def __init__(self, content: bytes, threads: int = 0, name: str = MODEL, batch: int = BATCH) -> None:
         """Load the model from its bytes; `name` is that of its file.
 
         Raises:
             BundleError: onnxruntime cannot load it.
         """
-        self.session = _session(content, threads, name)
+        self.session, self.batch = _session(content, threads, name), batch
+        self.outputs = [output.name for output in self.session.get_outputs()]
 
-    def run(self, feeds: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Reconstruction and spread [B, M, H, S] of any number of windows."""
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """All outputs for any number of windows: reconstruction and spread [B, M, H, S], and the lanes of a tick."""
         total = len(feeds["values"])
         if total == 0:
-            _, *shape = self.session.get_outputs()[0].shape
-            return np.empty((0, *shape), np.float32), np.empty((0, *shape), np.float32)
+            return [np.empty((0, *output.shape[1:]), np.float32) for output in self.session.get_outputs()]
         pieces = []
-        for i in range(0, total, BATCH):
-            batch = {k: _padded(v[i : i + BATCH]) for k, v in feeds.items()}
-            pieces.append(self.session.run(["reconstruction", "spread"], batch))
-        location, spread = (np.concatenate([p[k] for p in pieces])[:total] for k in (0, 1))
-        return location, spread
+        for i in range(0, total, self.batch):
+            batch = {k: self._padded(v[i : i + self.batch]) for k, v in feeds.items()}
+            pieces.append(self.session.run(self.outputs, batch))
+        return [np.concatenate(parts)[:total] for parts in zip(*pieces, strict=True)]
+
+    def _padded(self, array: NDArray[Any]) -> NDArray[Any]:
+        missing = self.batch - len(array)
+        return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
 def window_starts(preprocess: Preprocess, times: Times, first: int) -> range:
@@ -123,33 +129,73 @@ def reconstruct(
 
 
 def carries(preprocess: Preprocess, grid: Grid) -> bool:
-    """Whether the context of the last tick may begin with what must be carried on from before it."""
+    """Whether the context of the last tick may begin with what must be carried on from before it.
+
+    A series without a row so far has nothing that could be.
+    """
     at = len(grid.times) - 1 - preprocess.plan.context
     if at < 0 or not grid.arrived[at] or grid.frozen[at]:
         return True
-    return bool((grid.quiet[:, at] == NEVER).any()) or not np.isfinite(grid.counts[:, at]).all()
+    return not np.isfinite(grid.counts[grid.quiet[:, at] != NEVER, at]).all()
 
 
 def reconstruct_newest(
-    model: Model, preprocess: Preprocess, prepared: Prepared, series: NDArray[np.int64]
-) -> Reconstruction:
-    """As `reconstruct` of the last tick of the grid, by the model that is for one tick.
+    model: Model,
+    preprocess: Preprocess,
+    prepared: Prepared,
+    series: NDArray[np.int64],
+    before: Mapping[str, NDArray[np.float32]] | None = None,
+) -> tuple[Reconstruction, list[NDArray[np.float32]]]:
+    """As `reconstruct` of the last tick of the grid, by a network that is for one tick.
 
     Args:
-        model: the network cut down to its newest tick (`Bundle.newest`).
+        model: of `Stream.prime`, or of `Stream.step` where it is given what was kept.
         preprocess: cuts the windows.
         prepared: the grid.
         series: [N] positions of the series.
+        before: what was kept of each lane at its lags before the tick, [N, lags, width].
+
+    Returns:
+        The reconstruction; and of each lane the tick, and before it the ticks that a later one may read where nothing
+        was given, [N, 1 or more, width].
     """
     plan, last = preprocess.plan, len(prepared.grid.times) - 1
     at = window_starts(preprocess, prepared.times, last)[0]
     skip = 0 if carries(preprocess, prepared.grid) else last - at
     windows = preprocess.cut(prepared, series, np.full(len(series), at), last - at + 1, skip=skip)
     windows = windows.newest(plan.context + 1)
-    middle, wide = model.run(windows.feeds())
+    kept = {f"{BEFORE}{name}": values for name, values in (before or {}).items()}
+    middle, wide, *lanes = model.run(windows.feeds() | kept)
     observed = np.asarray(windows.observed.all(axis=2))
     location = _least_none(middle, prepared, series, slice(last, last + 1))
-    return Reconstruction(last, location, wide, observed.sum(axis=1, dtype=np.int32)[:, None], observed[:, -1:])
+    seen = observed.sum(axis=1, dtype=np.int32)[:, None]
+    return Reconstruction(last, location, wide, seen, observed[:, -1:]), lanes
+
+
+def begins_window(preprocess: Preprocess, times: Times) -> bool:
+    """Whether the last tick is the first output of its window."""
+    last = int(preprocess.tick.index(times[-1:])[0])
+    return preprocess.plan.first_output(last) == last
+
+
+def unmoved(preprocess: Preprocess, prepared: Prepared) -> NDArray[np.bool_]:
+    """Whether the context of the last tick, which begins a window, is shown to a network as in the window before, [N].
+
+    Within a window it always is. One that begins carries on from its own first tick, and has the metadata of its own
+    first output.
+
+    Args:
+        preprocess: cuts the windows.
+        prepared: a grid that holds the whole window before.
+    """
+    plan, series, last = preprocess.plan, np.arange(len(prepared.series)), len(prepared.times) - 1
+    now = preprocess.cut(prepared, series, np.full(len(series), last), 0)
+    then = preprocess.cut(prepared, series, np.full(len(series), last - plan.stride), plan.stride).newest(plan.context)
+    same = [
+        (a == b).reshape(len(series), -1).all(axis=1)
+        for a, b in zip(now.feeds().values(), then.feeds().values(), strict=True)
+    ]
+    return np.asarray(np.all(same, axis=0))
 
 
 def _least_none(
@@ -161,11 +207,6 @@ def _least_none(
     nothing = -(prepared.scale.loc / prepared.scale.scale)[prepared.segment[ticks]][:, series].swapaxes(0, 1)
     least: NDArray[np.float32] = np.maximum(location, nothing[:, :, None])
     return least
-
-
-def _padded(array: NDArray[Any]) -> NDArray[Any]:
-    missing = BATCH - len(array)
-    return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
 def _session(content: bytes, threads: int, name: str) -> ort.InferenceSession:

@@ -94,6 +94,15 @@ class Ring:
             _read(self._file, content[begin:end], offset, self.path)
         return out.swapaxes(0, 1)
 
+    def read_at(self, name: str, group: int, numbers: Sequence[int]) -> NDArray[Any]:
+        """What a group has in some ticks, [GROUP, |numbers|, width]."""
+        field = self.fields[name]
+        out = np.empty((len(numbers), GROUP, field.width), field.dtype)
+        for content, number in zip(out, numbers, strict=True):
+            ((_, _, offset),) = self._pieces(field, group, number, 1)
+            _read(self._file, _bytes(content), offset, self.path)
+        return out.swapaxes(0, 1)
+
     def write(self, name: str, group: int, last: int, values: NDArray[Any]) -> None:
         """Write what a group has in the ticks up to number `last`, [GROUP, ticks, width]."""
         field = self.fields[name]

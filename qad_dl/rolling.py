@@ -18,6 +18,7 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from qad_dl.bundle import Bundle
     from qad_dl.downtimes import Downtime
     from qad_dl.gathering import Triple
+    from qad_dl.lanes import Lane
     from qad_dl.metadata import Metadata
     from qad_dl.schema import Times
     from qad_dl.store import Store
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 UNUSED_S: Final = 7 * 86400.0
 """What was not saved for so long is too old to be carried on."""
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Version of what `save` writes; another is made again."""
 
 
@@ -166,17 +168,22 @@ class Rolling:
             rest=~self.ticks.ended[before:] & any(map(is_flow, self.states)),
         )
 
-    def made(self, group: int, series: Sequence[tuple[str, ...]]) -> dict[str, NDArray[np.float32]]:
-        """What was made of the ticks before the newest for some series of a group, by name (`Bundle.made`).
+    def made(
+        self, group: int, series: Sequence[tuple[str, ...]], lanes: Mapping[str, Lane]
+    ) -> dict[str, NDArray[np.float32]]:
+        """What was made of ticks before the newest for some series of a group, by lane (`Bundle.made`).
 
         Returns:
-            [n, ticks, width] each, tick by tick in memory; NaN where none is kept.
+            [n, lags, width] each, tick by tick in memory; NaN where none is kept.
         """
         rows, out = self._rows(group, series), {}
         whole = np.array_equal(rows, np.arange(GROUP))
-        for field in _made_of_ticks(self.ring):
-            kept = self.ring.read(field.name, group, self._number - 1, field.slots - _SPARE)
-            out[field.name] = kept if whole else kept.swapaxes(0, 1)[:, rows].swapaxes(0, 1)
+        for name, lane in lanes.items():
+            if lane.whole:
+                kept = self.ring.read(name, group, self._number - 1, lane.ticks)
+            else:
+                kept = self.ring.read_at(name, group, [self._number - lag for lag in lane.lags])
+            out[name] = kept if whole else kept.swapaxes(0, 1)[:, rows].swapaxes(0, 1)
         return out
 
     def keep_made(self, group: int, series: Sequence[tuple[str, ...]], made: Mapping[str, NDArray[np.float32]]) -> None:
@@ -197,7 +204,7 @@ class Rolling:
             columns[rows] = values
             self.ring.write(name, group, self._number - 1, columns)
 
-    @property
+    @cached_property
     def _number(self) -> int:
         """Of the newest tick, since the epoch."""
         return int(self.tick.index(np.array([self.end]))[0])
@@ -549,7 +556,7 @@ def _written(path: Path, grid: Grid, bundle: Bundle) -> Ring:
 def _fields(bundle: Bundle, states: int) -> list[Field]:
     """What is kept of each series."""
     slots = bundle.sight + 1
-    made = [Field(name, "<f4", width, ticks + _SPARE, np.nan) for name, (width, ticks) in bundle.made.items()]
+    made = [Field(name, "<f4", lane.width, lane.ticks + _SPARE, np.nan) for name, lane in bundle.made.items()]
     return [
         Field("quiet", "<i4", 1, slots, NEVER),
         Field("flags", "|u1", 1, slots, _ONLINE),

@@ -17,24 +17,35 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from qad_dl.bundle import ERRORS, NEWEST, Bundle, read_bundle
+from qad_dl.bundle import ERRORS, PRIME, STEP, Bundle, Stream, read_bundle
 from qad_dl.calibration import Errors
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.progress import counting
-from qad_dl.reconstruction import Model, Reconstruction, carries, reconstruct, reconstruct_newest, window_starts
+from qad_dl.reconstruction import (
+    STEP_BATCH,
+    Model,
+    Reconstruction,
+    begins_window,
+    carries,
+    reconstruct,
+    reconstruct_newest,
+    unmoved,
+    window_starts,
+)
 from qad_dl.results import Details, Results
 from qad_dl.scaling import Quantity, to_values
 from qad_dl.schema import REASONS
 from qad_dl.scoring import errors, unexplained_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     import pandas as pd
     from numpy.typing import NDArray
 
     from qad_dl.grid import Grid
+    from qad_dl.lanes import Lane
     from qad_dl.metadata import Metadata
     from qad_dl.preprocess import Prepared
     from qad_dl.schema import Times
@@ -126,8 +137,8 @@ class Kept(Protocol):
     def grid(self, group: int, ticks: int) -> Grid:
         """The newest ticks of a group."""
 
-    def made(self, group: int, series: Sequence[tuple[str, ...]]) -> Made:
-        """What was made of the ticks before the newest (`Bundle.made`), [n, ticks, width]; NaN where none is kept."""
+    def made(self, group: int, series: Sequence[tuple[str, ...]], lanes: Mapping[str, Lane]) -> Made:
+        """What was made of ticks before the newest (`Bundle.made`), [n, lags, width]; NaN where none is kept."""
 
     def keep_made(self, group: int, series: Sequence[tuple[str, ...]], made: Made) -> None:
         """Keep what was made of the newest tick, [n, width]."""
@@ -155,9 +166,20 @@ class Scorer:
         return Model(self.bundle.model, 1)
 
     @cached_property
-    def newest(self) -> Model | None:
-        """The network for one tick, likewise."""
-        return None if self.bundle.newest is None else Model(self.bundle.newest, 1, NEWEST)
+    def prime(self) -> Model:
+        """The network for one tick that starts from its window (`Bundle.stream`), likewise."""
+        return Model(self._stream.prime, 1, PRIME)
+
+    @cached_property
+    def step(self) -> Model:
+        """The one that goes on from what was kept, likewise."""
+        return Model(self._stream.step, 1, STEP, STEP_BATCH)
+
+    @property
+    def _stream(self) -> Stream:
+        if self.bundle.stream is None:
+            raise ValueError("this network does not go tick by tick")
+        return self.bundle.stream
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> Scorer:
@@ -174,7 +196,7 @@ class Scorer:
         Raises:
             BundleError: onnxruntime cannot load one.
         """
-        _ = self.model, self.newest
+        _ = self.model, self.bundle.stream and (self.prime, self.step)
         return self
 
     def score(
@@ -272,18 +294,19 @@ class Scorer:
         return list(zip([*blocks, *away], [*parts, *(self._unasked(asked, of) for of in away)], strict=True))
 
     def _group(self, kept: Kept, metadata: Metadata, group: int, done: Callable[[int], object]) -> list[_OfGroup]:
-        """The results of a group of series at the newest tick; their errors are kept."""
-        grid, lookback = self._recent(kept, group), self.bundle.preprocess.plan.lookback
-        made, retired = kept.made(group, grid.series), grid.quiet[:, -1] >= lookback
-        covered = ~retired & np.all([np.isfinite(values).all(axis=(1, 2)) for values in made.values()], axis=0)
+        """The results of a group of series at the newest tick; what was made of it is kept."""
+        grid, bundle = self._recent(kept, group), self.bundle
+        made, retired = kept.made(group, grid.series, bundle.made), grid.quiet[:, -1] >= bundle.preprocess.plan.lookback
+        there = {name: _all_there(values) for name, values in made.items()}
+        known = ~retired & np.all([there[name] for name in bundle.judged], axis=0)
+        ready = known & np.all(list(there.values()), axis=0) & self._unmoved(kept, metadata, group, grid)
         asked, out = self._asked_last(grid, metadata), []
-        if covered.any():
-            mine = np.flatnonzero(covered)
-            before = made if covered.all() else {name: _rows(values, mine) for name, values in made.items()}
-            out.append(_of(grid, mine, self._block(asked, mine, _ignore, before)))
-        new = [grid.series[i] for i in np.flatnonzero(~covered & ~retired)]
-        for one in self._anew(kept, metadata, group, new):
-            kept.keep_made_before(group, one.series, {name: v[:, :-1] for name, v in one.part.made.items()})
+        for mine, lanes in ((np.flatnonzero(ready), bundle.made), (np.flatnonzero(known & ~ready), bundle.judged)):
+            if mine.size:
+                out.append(_of(grid, mine, self._block(asked, mine, _ignore, _of_lanes(made, lanes, mine))))
+                self._keep_before(kept, group, out[-1], [name for name in bundle.made if name not in lanes])
+        for one in self._anew(kept, metadata, group, [grid.series[i] for i in np.flatnonzero(~known & ~retired)]):
+            self._keep_before(kept, group, one, list(bundle.made))
             out.append(one)
         newest = {
             name: np.concatenate([v[:0, 0], *(o.part.made[name][:, -1] for o in out)]) for name, v in made.items()
@@ -295,9 +318,23 @@ class Scorer:
         done(1)
         return [replace(one, part=replace(one.part, made=_NONE)) for one in out]  # or those of all series were held
 
+    def _keep_before(self, kept: Kept, group: int, one: _OfGroup, lanes: Sequence[str]) -> None:
+        """Keep what was made anew of the ticks before the newest."""
+        if lanes:
+            kept.keep_made_before(group, one.series, {name: one.part.made[name][:, :-1] for name in lanes})
+
+    def _unmoved(self, kept: Kept, metadata: Metadata, group: int, grid: Grid) -> NDArray[np.bool_]:
+        """Series of which what was kept of the network's layers is still what it makes of the ticks before."""
+        preprocess = self.bundle.preprocess
+        if self.bundle.stream is None or not begins_window(preprocess, grid.times):
+            return np.ones(len(grid.series), np.bool_)
+        whole = kept.grid(group, self.bundle.sight)
+        same = dict(zip(whole.series, unmoved(preprocess, preprocess.prepare(whole, metadata)).tolist(), strict=True))
+        return np.array([same[key] for key in grid.series], np.bool_)
+
     def _recent(self, kept: Kept, group: int) -> Grid:
         """What the newest tick of a group looks at where earlier errors are kept: seldom the whole of its window."""
-        if self.newest is not None:
+        if self.bundle.stream is not None:
             grid = kept.grid(group, self.bundle.recent)
             if not carries(self.bundle.preprocess, grid):
                 return grid
@@ -317,11 +354,13 @@ class Scorer:
         last = len(grid.times) - 1
         return _Asked(grid, metadata, last, last - self.bundle.calibration.reach, details=True, remember=True)
 
-    def _made(self, errors: NDArray[np.float32], course: Sequence[NDArray[np.float32]]) -> Made:
+    def _made(
+        self, errors: NDArray[np.float32], course: Sequence[NDArray[np.float32]], lanes: Sequence[NDArray[np.float32]]
+    ) -> Made:
         """What was made of the newest ticks, of as many as are kept (`Bundle.made`)."""
-        (_, before), *_ = self.bundle.made.values()
+        before = self.bundle.made[ERRORS].ticks
         flat = errors[:, -before - 1 :].reshape(len(errors), -1, errors.shape[2] * errors.shape[3])
-        return dict(zip(self.bundle.made, (flat, *course), strict=True))
+        return dict(zip(self.bundle.made, (flat, *course, *lanes), strict=True))
 
     def _each(self, judge: Callable[[_T], _U], blocks: Sequence[_T]) -> list[_U]:
         """What each block gives, in their order."""
@@ -381,8 +420,8 @@ class Scorer:
         preprocess, calibration, start = self.bundle.preprocess, self.bundle.calibration, asked.start
         low = asked.first if before is None else start
         prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
-        made = self._reconstruct(prepared, mine, low, done)
-        errors, course = (None, None) if before is None else (before[ERRORS], list(before.values())[1:])
+        made, lanes = self._reconstruct(prepared, low, before, asked.remember, done)
+        errors, course = (None, None) if before is None else self._split(before)
         seen = errors_of(prepared, mine, made, preprocess.states, errors, whole=calibration.signatures is None)
         judged = calibration.judge(seen, seen.z.shape[1] - (len(asked.grid.times) - start), course, asked.remember)
         reason = reasons(preprocess.plan, prepared, mine, start, made)
@@ -395,18 +434,28 @@ class Scorer:
         details = self._details(prepared, mine, start, made, weight, reason) if asked.details else ()
         kind = judged.log_ratios.argmax(axis=2) if calibration.kinds else np.full(reason.shape, -1)
         kind = np.where(reason == 0, kind, -1).astype(np.int8)
-        kept = self._made(seen.z, judged.course) if asked.remember else _NONE
+        kept = self._made(seen.z, judged.course, lanes) if asked.remember else _NONE
         return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details, kept)
 
+    def _split(self, before: Made) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """What was kept that a tick is judged by: errors, and what the signatures read."""
+        errors, *course = (before[name] for name in self.bundle.judged)
+        return errors, course
+
     def _reconstruct(
-        self, prepared: Prepared, series: NDArray[np.int64], low: int, done: Callable[[int], object]
-    ) -> Reconstruction:
-        """What was expected from position `low` on."""
-        if low < len(prepared.grid.times) - 1 or self.newest is None:
-            return reconstruct(self.model, self.bundle.preprocess, prepared, series, low, done)
-        made = reconstruct_newest(self.newest, self.bundle.preprocess, prepared, series)
+        self, prepared: Prepared, low: int, before: Made | None, remember: bool, done: Callable[[int], object]
+    ) -> tuple[Reconstruction, Sequence[NDArray[np.float32]]]:
+        """What was expected from position `low` on, and, where wanted, what the network's layers read."""
+        preprocess, stream, series = self.bundle.preprocess, self.bundle.stream, np.arange(len(prepared.series))
+        if before is None or stream is None:
+            made = reconstruct(self.model, preprocess, prepared, series, low, done)
+            wanted = remember and stream is not None
+            return made, reconstruct_newest(self.prime, preprocess, prepared, series)[1] if wanted else []
         done(1)
-        return made
+        if not stream.lanes.keys() <= before.keys():
+            return reconstruct_newest(self.prime, preprocess, prepared, series)
+        kept = {name: before[name] for name in stream.lanes}
+        return reconstruct_newest(self.step, preprocess, prepared, series, kept)
 
     def _unasked(self, asked: _Asked, series: NDArray[np.int64]) -> _Part:
         """Results of series that are retired in all ticks, for which the model is not run."""
@@ -557,9 +606,16 @@ def _of(grid: Grid, series: NDArray[np.int64], part: _Part) -> _OfGroup:
     return _OfGroup(tuple(grid.series[i] for i in series), grid.known[series, -1:], part)
 
 
-def _rows(values: NDArray[np.float32], series: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Of [N, T, W] those of some series; they stay tick by tick in memory, as they are going to be read."""
-    return values.swapaxes(0, 1)[:, series].swapaxes(0, 1)
+def _all_there(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Series of [N, T, W] without any NaN, [N]; what is kept is bounded, so that a sum has none of its own."""
+    return np.asarray(np.isfinite(values.sum(axis=1)).all(axis=1))
+
+
+def _of_lanes(made: Made, lanes: Iterable[str], series: NDArray[np.int64]) -> Made:
+    """Some lanes of some series; they stay tick by tick in memory, as they are going to be read."""
+    if all(len(made[name]) == len(series) for name in lanes):
+        return {name: made[name] for name in lanes}
+    return {name: made[name].swapaxes(0, 1)[:, series].swapaxes(0, 1) for name in lanes}
 
 
 def _ignore(_: int) -> None:

@@ -179,7 +179,7 @@ class Signatures:
 
     @property
     def course_ticks(self) -> tuple[int, ...]:
-        """Of what each convolution reads, how many ticks before a tick: what `follow` is given."""
+        """How many ticks before a tick each convolution reads."""
         return tuple(max(c.lags()) for c in self.course)
 
     def fits(self, states: Sequence[str], channels: Sequence[tuple[int, float]], longest: int) -> bool:
@@ -236,7 +236,7 @@ class Signatures:
         Args:
             evidence: of the tick, [N, 1, P, S'].
             states: names of its states.
-            course: for each convolution [N, ticks, D], `course_ticks` of them: what `follow` or `course_of` gave.
+            course: for each convolution what `follow` or `course_of` gave at its lags before the tick, [N, lags, D].
 
         Returns:
             As `read`, [N, 1, K] and [N, 1, S']; and for each convolution what it reads of this tick, [N, 1, D].
@@ -248,8 +248,8 @@ class Signatures:
             read.append(h)
             entered = h @ convolution.taps[-1]
             entered += convolution.bias
-            for lag, tap in zip(convolution.lags()[-2::-1], convolution.taps[-2::-1], strict=True):
-                entered += before[:, -lag, None] @ tap
+            for i, tap in reversed(list(enumerate(convolution.taps[:-1]))):
+                entered += before[:, i, None] @ tap
             added, gate = _silu(entered)
             h = h + added
             passed.append(_Passed(added, gate))

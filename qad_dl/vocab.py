@@ -33,7 +33,8 @@ class Vocabulary:
         return cls(field, tuple(sorted(v for v, n in counts.items() if v and n >= min_count)))
 
     @cached_property
-    def _ids(self) -> dict[str, int]:
+    def ids(self) -> dict[str, int]:
+        """Ids by value, for who encodes many; what is not there has `UNKNOWN`."""
         return {value: i for i, value in enumerate(self.values, start=1)}
 
     def __len__(self) -> int:
@@ -42,4 +43,4 @@ class Vocabulary:
 
     def encode(self, value: str) -> int:
         """Id of `value`, 0 when unknown; never negative, since onnxruntime wraps a negative id around silently."""
-        return self._ids.get(value, UNKNOWN)
+        return self.ids.get(value, UNKNOWN)

@@ -15,7 +15,7 @@ from qad_dl.bundle import write_bundle
 from qad_dl.calibration import Errors, find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
-from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_newest
+from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_stream
 from qad_dl.progress import counting
 from qad_dl.reconstruction import Model, reconstruct, window_starts
 from qad_dl.scorer import errors_of, reasons
@@ -56,7 +56,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         export_network(network, example, path)
         parity = check_parity(network, path, example)
         content = path.read_bytes()
-        newest = None if export_newest(network, example, path) is None else path.read_bytes()
+        stream, apart = export_stream(network, example, Path(folder))
     preprocess = period.preprocess
     signatures = _signatures(settings, preprocess)
     course = 0 if signatures is None else signatures.reach
@@ -91,8 +91,11 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     else:
         unseen = unseen_statistics(calibration, data, use, per_day, scratch)
         detection = fit_detection(_scores(calibration, unseen, scratch), use, per_day, scratch)
-    about = _about(settings, period, parity) | {"horizons": horizons, "statistics": sorted(calibration.survival)}
-    return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, newest)
+    about = _about(settings, period, max(parity, apart)) | {
+        "horizons": horizons,
+        "statistics": sorted(calibration.survival),
+    }
+    return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, stream)
 
 
 def exported_errors(

@@ -11,15 +11,18 @@ import onnx
 import onnxruntime as ort
 import torch
 
+from qad_dl.bundle import BEFORE, PRIME, STEP, Stream
 from qad_dl.errors import BundleError
-from qad_dl.nn.newest import NewestTick, readable_encoder
+from qad_dl.nn.modules import MaskedAutoencoder
+from qad_dl.nn.stream import Prime, Step, readable_encoder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from qad_dl.nn.modules import MaskedAutoencoder
+    from qad_dl.lanes import Lane
     from qad_dl.windows import Windows
 
 PARITY_BATCHES: Final = (1, 2, 7, 300)
@@ -40,18 +43,31 @@ DESCRIPTIONS: Final = {
     "reconstruction": "[batch, stride, horizons, states] expected standardised value with the newest ticks hidden",
     "spread": "[batch, stride, horizons, states] scale of the Student t of the observation about it",
 }
+LANE: Final = "[batch, ticks, width] what was made of ticks and is read again by later ones; oldest first"
 
 
-def export_network(network: MaskedAutoencoder | NewestTick, example: Windows, path: Path) -> None:
+def export_network(
+    network: MaskedAutoencoder | Prime | Step,
+    example: Windows,
+    path: Path,
+    before: Mapping[str, NDArray[np.float32]] | None = None,
+) -> None:
     """Write `path` as ONNX with a free batch axis and a fixed time axis.
 
     Args:
         network: on the CPU; is put into evaluation mode.
         example: real windows of the length that it reads, at least `EXAMPLE_BATCH` of them.
         path: file to write.
+        before: what `Step` reads of the ticks before, by name.
     """
-    feeds = {k: torch.from_numpy(v[:EXAMPLE_BATCH]) for k, v in example.feeds().items()}
+    feeds: dict[str, Any] = {k: torch.from_numpy(v[:EXAMPLE_BATCH]) for k, v in example.feeds().items()}
     batch = torch.export.Dim("batch", min=1)
+    shapes: dict[str, Any] = {name: {0: batch} for name in feeds}
+    names = [*feeds, *(f"{BEFORE}{lane}" for lane in before or ())]
+    if before is not None:
+        feeds["before"] = tuple(torch.from_numpy(v[:EXAMPLE_BATCH]) for v in before.values())
+        shapes["before"] = tuple({0: batch} for _ in before)
+    lanes = [] if isinstance(network, MaskedAutoencoder) else list(network.lanes)
     # It warns of every operator of torchvision that it cannot register; there are none in our networks.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -60,9 +76,9 @@ def export_network(network: MaskedAutoencoder | NewestTick, example: Windows, pa
             network.eval(),
             kwargs=feeds,
             dynamo=True,
-            input_names=list(feeds),
-            output_names=["reconstruction", "spread"],
-            dynamic_shapes={name: {0: batch} for name in feeds},
+            input_names=names,
+            output_names=["reconstruction", "spread", *lanes],
+            dynamic_shapes=shapes,
             verbose=False,
         )
     if program is None:
@@ -70,43 +86,75 @@ def export_network(network: MaskedAutoencoder | NewestTick, example: Windows, pa
         raise RuntimeError(msg)
     model = program.model_proto
     for value in (*model.graph.input, *model.graph.output):
-        value.doc_string = DESCRIPTIONS[value.name]
+        value.doc_string = DESCRIPTIONS.get(value.name, LANE)
     onnx.save(model, str(path))
 
 
-def export_newest(network: MaskedAutoencoder, example: Windows, path: Path) -> float | None:
-    """Write `path` as ONNX for one tick; None, and nothing is written, where the network cannot be cut down so.
+def export_stream(network: MaskedAutoencoder, example: Windows, folder: Path) -> tuple[Stream | None, float]:
+    """The network for one tick at a time, and its largest difference from the whole over the ticks of a window.
 
     Args:
         network: in evaluation mode, on the CPU.
         example: real windows of the length that is served, at least `EXAMPLE_BATCH` of them.
-        path: file to write.
+        folder: to write files into.
 
     Returns:
-        The largest difference between it and the network over ticks from the first to the last of a window.
+        None and 0 where the network cannot be cut down so.
 
     Raises:
         BundleError: they say different things.
     """
     if readable_encoder(network) is None:
-        return None
-    length = network.shape.context + 1
-    export_network(NewestTick(network), example.newest(length), path)
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return None, 0.0
+    prime, step, one = Prime(network), Step(network), network.shape.context + 1
+    files = folder / PRIME, folder / STEP
+    first = example.until(one).newest(one)
+    export_network(prime, first, files[0])
     with torch.no_grad():
-        expected = network.eval()(**{k: torch.from_numpy(v) for k, v in example.feeds().items()})
-    worst, stride = 0.0, example.values.shape[1] - network.shape.context
-    for tick in sorted({0, stride // 2, stride - 1}):
-        got = session.run(["reconstruction", "spread"], example.until(length + tick).newest(length).feeds())
-        worst = max(worst, *(_apart(e.numpy()[:, tick : tick + 1], g) for e, g in zip(expected, got, strict=True)))
+        _, _, *made = prime(**{k: torch.from_numpy(v) for k, v in first.feeds().items()})
+        expected = network(**{k: torch.from_numpy(v) for k, v in example.feeds().items()})
+    kept = {name: values.numpy() for name, values in zip(prime.lanes, made, strict=True)}
+    export_network(step, first, files[1], read_of(prime.lanes, kept))
+    stream = Stream(files[0].read_bytes(), files[1].read_bytes(), prime.lanes)
+    said = list(streamed(stream, example, example.values.shape[1] - network.shape.context))
+    worst = max(
+        _apart(e.numpy()[:, tick : tick + 1], g)
+        for tick, got in enumerate(said)
+        for e, g in zip(expected, got, strict=True)
+    )
     if not worst <= PARITY_TOLERANCE:
-        raise BundleError(_differs(path, worst))
-    return worst
+        raise BundleError(_differs(files[1], worst))
+    return stream, worst
+
+
+def streamed(stream: Stream, windows: Windows, ticks: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Reconstruction and spread [B, 1, H, S] of the first ticks of windows, one after the other, from what is kept.
+
+    Args:
+        stream: as it is exported.
+        windows: of at least `context + ticks` ticks.
+        ticks: how many.
+    """
+    prime, step = (_session(content) for content in (stream.prime, stream.step))
+    one = prime.get_inputs()[0].shape[1]
+    middle, spread, *made = prime.run(None, windows.until(one).newest(one).feeds())
+    yield middle, spread
+    kept = dict(zip(stream.lanes, made, strict=True))
+    for tick in range(1, ticks):
+        before = {f"{BEFORE}{name}": values for name, values in read_of(stream.lanes, kept).items()}
+        middle, spread, *made = step.run(None, windows.until(one + tick).newest(one).feeds() | before)
+        yield middle, spread
+        kept = {name: np.concatenate([kept[name][:, 1:], new], axis=1) for name, new in zip(kept, made, strict=True)}
+
+
+def read_of(lanes: Mapping[str, Lane], kept: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """What the tick after those that are kept reads of them, [B, lags, width], of the newest [B, ticks, width]."""
+    return {name: np.ascontiguousarray(kept[name][:, [-lag for lag in lane.lags]]) for name, lane in lanes.items()}
 
 
 def largest_difference(network: MaskedAutoencoder, path: Path, example: Windows) -> float:
     """Largest absolute difference between torch and onnxruntime over all of `PARITY_BATCHES`; infinite for NaN."""
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = _session(path.read_bytes())
     worst: list[float] = []
     for size in PARITY_BATCHES:
         feeds = {k: _tiled(v, size) for k, v in example.feeds().items()}
@@ -123,6 +171,10 @@ def check_parity(network: MaskedAutoencoder, path: Path, example: Windows) -> fl
     if not worst <= PARITY_TOLERANCE:
         raise BundleError(_differs(path, worst))
     return worst
+
+
+def _session(content: bytes) -> ort.InferenceSession:
+    return ort.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
 def _differs(path: Path, worst: float) -> str:

@@ -90,6 +90,12 @@ class Highway(nn.Module):
         out = [lag_features(values, h, self.shape) @ table[:, i] for i, h in enumerate(self.shape.horizons)]
         return torch.stack(out, dim=2).to(self.table.dtype), self.spread[series].unsqueeze(1)
 
+    def of_one(self, values: Tensor, series: Tensor) -> tuple[Tensor, Tensor]:
+        """As in evaluation `forward` does of windows with a single output, where most of `values` is not read."""
+        features = torch.stack([lag_features(values, h, self.shape) for h in self.shape.horizons], dim=1)
+        out = (features.double() @ self.table[series].double()).to(self.table.dtype)
+        return out.transpose(1, 2), self.spread[series].unsqueeze(1)
+
 
 def lag_features(values: Tensor, horizon: int, shape: Shape) -> Tensor:
     """All states at lags horizon .. horizon + lags - 1 and a day before, and 1: [B, M, features] of [B, L, S]."""

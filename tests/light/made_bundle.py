@@ -5,14 +5,16 @@ The ONNX file is written field by field (onnx.proto3), since the package that wr
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qad_dl.bundle import write_bundle
+from qad_dl.bundle import BEFORE, Stream, write_bundle
 from qad_dl.calibration import Errors, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection
 from qad_dl.grid import build_grid
+from qad_dl.lanes import Lane
 from qad_dl.metadata import Metadata
 from qad_dl.preprocess import Preprocess
 from qad_dl.scoring import Channel, Evidence
@@ -20,6 +22,7 @@ from qad_dl.store import Store
 from tests.light.made import START, TICK, history
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -58,8 +61,8 @@ def fitted(days: float = 2) -> Preprocess:
     return Preprocess.fit(grid, METADATA, np.ones((len(QUEUES), len(times)), bool), ("cloud",))
 
 
-def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
-    """Write a bundle around the persistence network; calibrated on noise."""
+def write_made_bundle(path: Path, seed: int = 1, network: tuple[bytes, Stream] | None = None, **about: Any) -> str:
+    """Write a bundle around the persistence network, or another one; calibrated on noise."""
     preprocess = fitted()
     rng = np.random.default_rng(seed)
     ids = np.arange(1, len(QUEUES) + 1)
@@ -72,13 +75,47 @@ def write_made_bundle(path: Path, seed: int = 1, **about: Any) -> str:
     calibration = fit_calibration(made, use, evidence, preprocess.states, n_ids, TICK.per_day)
     unseen = unseen_statistics(calibration, made, use, TICK.per_day)
     detection = fit_detection(calibration.score(unseen), use, TICK.per_day)
-    model, newest = persistence(preprocess, preprocess.plan.stride), persistence(preprocess, 1)
     about = {"horizons": list(HORIZONS), **about}
-    return write_bundle(path, model, preprocess, calibration, detection, about, newest)
+    whole = persistence(preprocess, preprocess.plan.stride)
+    model, stream = network or (whole, stream_of(preprocess))
+    return write_bundle(path, model, preprocess, calibration, detection, about, stream)
 
 
 def persistence(preprocess: Preprocess, outputs: int) -> bytes:
     """reconstruction[:, t, i] = values[:, context + t - HORIZONS[i]], spread = 1, for so many ticks t, as ONNX."""
+    context = preprocess.plan.context
+    cuts = [_cut(f"cut{h}", context - h, context + outputs - h) for h in HORIZONS]
+    return _network(preprocess, outputs, cuts, [f"cut{h}" for h in HORIZONS])
+
+
+def stream_of(preprocess: Preprocess) -> Stream:
+    """The same tick by tick: what the longer horizon shows is what was kept of the shorter one."""
+    context, width = preprocess.plan.context, len(preprocess.states)
+    short, long = HORIZONS
+    cuts = [_cut(f"cut{h}", context - h, context + 1 - h) for h in HORIZONS]
+    made = [_cut("latent", context - long, context)]
+    prime = _network(preprocess, 1, [*cuts, *made], [f"cut{h}" for h in HORIZONS], {"latent": long - short + 1})
+    newest = [_cut("latent", context - short, context + 1 - short)]
+    lane = Lane(width, (long - short,))
+    step = _network(preprocess, 1, newest, ["latent", f"{BEFORE}latent"], {"latent": 1}, {"latent": lane})
+    return Stream(prime, step, {"latent": lane})
+
+
+def _cut(name: str, begin: int, end: int) -> tuple[bytes, list[bytes]]:
+    """A node that cuts ticks out of the values, and its constants."""
+    node = _node("Slice", ["values", f"{name}_from", f"{name}_to", "one"], name)
+    return node, [_constant(f"{name}_from", [begin]), _constant(f"{name}_to", [end])]
+
+
+def _network(
+    preprocess: Preprocess,
+    outputs: int,
+    cuts: list[tuple[bytes, list[bytes]]],
+    said: list[str],
+    made: Mapping[str, int] = MappingProxyType({}),
+    before: Mapping[str, Lane] = MappingProxyType({}),
+) -> bytes:
+    """An ONNX file that says [B, ticks, S] each of horizon by horizon, and gives `made` of so many ticks too."""
     plan, s = preprocess.plan, len(preprocess.states)
     length = plan.context + outputs
     window = ["batch", length, s]
@@ -88,18 +125,18 @@ def persistence(preprocess: Preprocess, outputs: int) -> bytes:
         _value("calendar", FLOAT, ["batch", length, 6]),
         _value("static_cat", INT64, ["batch", len(preprocess.vocabularies)]),
         _value("static_num", FLOAT, ["batch", 2 * s]),
+        *(_value(f"{BEFORE}{n}", FLOAT, ["batch", len(lane.lags), lane.width]) for n, lane in before.items()),
     ]
-    outputs = [_value(n, FLOAT, ["batch", outputs, len(HORIZONS), s]) for n in ("reconstruction", "spread")]
+    given = [_value(n, FLOAT, ["batch", outputs, len(HORIZONS), s]) for n in ("reconstruction", "spread")]
+    given += [_value(name, FLOAT, ["batch", ticks, s]) for name, ticks in made.items()]
     constants = [_constant("one", [1]), _constant("two", [2]), _constant("f0", 0.0), _constant("f1", 1.0)]
-    nodes = []
-    for h in HORIZONS:
-        constants += [_constant(f"from{h}", [plan.context - h]), _constant(f"to{h}", [length - h])]
-        nodes.append(_node("Slice", ["values", f"from{h}", f"to{h}", "one"], f"cut{h}"))
-        nodes.append(_node("Unsqueeze", [f"cut{h}", "two"], f"deep{h}"))
+    constants += [constant for _, of in cuts for constant in of]
+    nodes = [node for node, _ in cuts]
+    nodes += [_node("Unsqueeze", [name, "two"], f"deep{i}") for i, name in enumerate(said)]
     axis = _text(1, "axis") + _number(3, 2) + _number(20, 2)
-    nodes.append(_node("Concat", [f"deep{h}" for h in HORIZONS], "reconstruction", _part(5, axis)))
+    nodes.append(_node("Concat", [f"deep{i}" for i in range(len(said))], "reconstruction", _part(5, axis)))
     nodes += [_node("Mul", ["reconstruction", "f0"], "nothing"), _node("Add", ["nothing", "f1"], "spread")]
-    graph = _all(1, nodes) + _text(2, "persistence") + _all(5, constants) + _all(11, inputs) + _all(12, outputs)
+    graph = _all(1, nodes) + _text(2, "persistence") + _all(5, constants) + _all(11, inputs) + _all(12, given)
     return _number(1, 8) + _part(7, graph) + _part(8, _text(1, "") + _number(2, 13))
 
 

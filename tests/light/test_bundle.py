@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qad_dl.bundle import FORMAT_VERSION, MANIFEST, MODEL, NEWEST, PARTS, SEAL, Bundle, read_bundle, write_bundle
+from qad_dl.bundle import FORMAT_VERSION, MANIFEST, MODEL, PARTS, PRIME, SEAL, STEP, Bundle, read_bundle, write_bundle
 from qad_dl.errors import BundleError
+from qad_dl.lanes import Lane
 from qad_dl.scorer import Scorer
 from tests.light.made_bundle import write_made_bundle
 
-FILES = (MODEL, NEWEST, *PARTS, MANIFEST, SEAL)
+FILES = (MODEL, PRIME, STEP, *PARTS, MANIFEST, SEAL)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def copy(made: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, bundle: Bundle, **changes) -> str:
-    parts = {name: getattr(bundle, name) for name in ("model", "preprocess", "calibration", "detection", "newest")}
+    parts = {name: getattr(bundle, name) for name in ("model", "preprocess", "calibration", "detection", "stream")}
     about = {k: v for k, v in bundle.manifest.items() if k not in {"files", "format_version"}}
     return write_bundle(path, **(parts | changes), about=about)
 
@@ -103,9 +105,20 @@ def test_a_model_that_is_no_model_is_refused(made: Path, tmp_path: Path) -> None
     scorer = Scorer.load(tmp_path / "odd")  # which starts no network before one is needed
     with pytest.raises(BundleError, match=MODEL):
         scorer.started()
-    rewrite(tmp_path / "odd", read_bundle(made), newest=b"not an ONNX file")
-    with pytest.raises(BundleError, match=NEWEST):
-        Scorer.load(tmp_path / "odd").started()
+    stream = read_bundle(made).stream
+    assert stream is not None
+    for name, changed in ((PRIME, {"prime": b"not an ONNX file"}), (STEP, {"step": b"not an ONNX file"})):
+        rewrite(tmp_path / "odd", read_bundle(made), stream=replace(stream, **changed))
+        with pytest.raises(BundleError, match=name):
+            Scorer.load(tmp_path / "odd").started()
+
+
+def test_what_is_kept_of_a_network_is_read_as_it_was_written(made: Path) -> None:
+    bundle = read_bundle(made)
+    assert bundle.stream is not None
+    assert bundle.stream.lanes == {"latent": Lane(4, (5,))}
+    assert list(bundle.made) == ["errors", "latent"]
+    assert list(bundle.judged) == ["errors"]
 
 
 def test_a_bundle_is_replaced_by_a_whole_one(copy: Path) -> None:

@@ -18,6 +18,7 @@ from qad_dl.downtimes import Downtime
 from qad_dl.gathering import ROW_FIELDS
 from qad_dl.grid import NEVER, Grid, times_of
 from qad_dl.history import normalise_jobs
+from qad_dl.lanes import Lane
 from qad_dl.rolling import forget, load, roll
 from qad_dl.rows import merge_rows
 from qad_dl.schema import STATUS_CARRIED_DAYS, Tick
@@ -72,7 +73,7 @@ class Calibrated(SimpleNamespace):
 
     sight, recent = 70, 61
     manifest = MappingProxyType({"horizons": (1, 6)})
-    made = MappingProxyType({"errors": (8, 30)})
+    made = MappingProxyType({"errors": Lane.of_all(8, 30), "layer": Lane(2, (5, 3))})
 
 
 def bundle_for(**changes: Any) -> Any:

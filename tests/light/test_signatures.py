@@ -171,6 +171,11 @@ def test_what_adds_to_the_statistic_is_told_where_it_is_odd(shipped: Signatures)
     assert np.array_equal(pull.any(axis=2), odd)
 
 
+def lagged(signatures: Signatures, course):
+    """What the next tick reads of the course."""
+    return [c[:, [-lag for lag in one.lags()[:-1]]] for c, one in zip(course, signatures.course, strict=True)]
+
+
 @pytest.mark.parametrize("states", [slice(None), slice(1, 10)])
 def test_a_tick_that_follows_is_what_a_course_read_at_once_ends_with(shipped: Signatures, states: slice) -> None:
     names, reach, ticks = shipped.states[states], shipped.reach, 100
@@ -179,10 +184,11 @@ def test_a_tick_that_follows_is_what_a_course_read_at_once_ends_with(shipped: Si
     course = shipped.course_of(f[:, ticks - 9 - reach : ticks - 8], names)
     assert [c.shape[1] for c in course] == [t + 1 for t in shipped.course_ticks]
     for now in range(ticks - 8, ticks):
-        ratios, pull, read = shipped.follow(f[:, now, None], names, [c[:, 1:] for c in course])
+        ratios, pull, read = shipped.follow(f[:, now, None], names, lagged(shipped, course))
         course = [np.concatenate([c[:, 1:], one], axis=1) for c, one in zip(course, read, strict=True)]
         wanted = shipped.read(f[:, now - reach : now + 1], names, reach)
         np.testing.assert_allclose(ratios, wanted[0], atol=2e-5)
         np.testing.assert_allclose(pull, wanted[1], atol=2e-4)
-    alone = [one[2:3] for one in (f[:, now, None], *(c[:, :-1] for c in course))]
+    before = lagged(shipped, [c[:, :-1] for c in course])
+    alone = [one[2:3] for one in (f[:, now, None], *before)]
     assert np.array_equal(shipped.follow(alone[0], names, alone[1:])[0], ratios[2:3])
