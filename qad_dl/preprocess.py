@@ -425,7 +425,8 @@ class Preprocess:
             for record in held:
                 if id(record) not in coded:
                     coded[id(record)] = [ids.get(record.get(field, ""), UNKNOWN) for field, ids in known]
-            codes[d] = [[own_id, *coded[id(record)]] for own_id, record in zip(series, held, strict=True)]
+            codes[d, :, 0] = series
+            codes[d, :, 1:] = np.array([coded[id(record)] for record in held], np.int64).reshape(len(held), len(fields))
         return codes
 
     def to_json(self) -> dict[str, Any]:

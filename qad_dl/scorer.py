@@ -328,7 +328,7 @@ class Scorer:
         preprocess = self.bundle.preprocess
         if self.bundle.stream is None or not begins_window(preprocess, grid.times):
             return np.ones(len(grid.series), np.bool_)
-        whole = kept.grid(group, self.bundle.sight)
+        whole = kept.grid(group, preprocess.plan.length + 1)
         same = dict(zip(whole.series, unmoved(preprocess, preprocess.prepare(whole, metadata)).tolist(), strict=True))
         return np.array([same[key] for key in grid.series], np.bool_)
 
