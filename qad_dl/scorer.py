@@ -299,7 +299,9 @@ class Scorer:
         made, retired = kept.made(group, grid.series, bundle.made), grid.quiet[:, -1] >= bundle.preprocess.plan.lookback
         there = {name: _all_there(values) for name, values in made.items()}
         known = ~retired & np.all([there[name] for name in bundle.judged], axis=0)
-        ready = known & np.all(list(there.values()), axis=0) & self._unmoved(kept, metadata, group, grid)
+        ready = known & np.all(list(there.values()), axis=0)
+        if ready.any():
+            ready &= self._unmoved(kept, metadata, group, grid)
         asked, out = self._asked_last(grid, metadata), []
         for mine, lanes in ((np.flatnonzero(ready), bundle.made), (np.flatnonzero(known & ~ready), bundle.judged)):
             if mine.size:
