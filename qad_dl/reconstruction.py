@@ -6,11 +6,12 @@ Windows go through onnxruntime in batches of one size, so that a reconstruction 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.bundle import BEFORE, MODEL
+from qad_dl.bundle import BEFORE, MODEL, PRIME, STEP
 from qad_dl.errors import BundleError
 from qad_dl.grid import NEVER
 from qad_dl.scaling import Quantity
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
     from numpy.typing import NDArray
 
+    from qad_dl.bundle import Bundle, Stream
     from qad_dl.grid import Grid
     from qad_dl.preprocess import Prepared, Preprocess
     from qad_dl.schema import Times
@@ -77,6 +79,60 @@ class Model:
     def _padded(self, array: NDArray[Any]) -> NDArray[Any]:
         missing = self.batch - len(array)
         return array if missing == 0 else np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
+
+
+class Networks:
+    """The networks of a bundle, each started when it is needed first.
+
+    Attributes:
+        whole: reconstructs the ticks of a window.
+        prime: the last tick of a window, and what later ticks read of its layers (`Bundle.stream`).
+        step: the same from what was kept of the ticks before.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Take a bundle."""
+        self.preprocess, self._bundle = bundle.preprocess, bundle
+
+    @cached_property
+    def whole(self) -> Model:
+        """See above; `BundleError` where onnxruntime cannot load it, as of the others."""
+        return Model(self._bundle.model, 1)
+
+    @cached_property
+    def prime(self) -> Model:
+        """See above."""
+        return Model(self._stream.prime, 1, PRIME)
+
+    @cached_property
+    def step(self) -> Model:
+        """See above."""
+        return Model(self._stream.step, 1, STEP, STEP_BATCH)
+
+    @property
+    def _stream(self) -> Stream:
+        if self._bundle.stream is None:
+            raise ValueError("this network does not go tick by tick")
+        return self._bundle.stream
+
+    def start(self) -> None:
+        """Start all of them: for who wants to know now whether they can be.
+
+        Raises:
+            BundleError: onnxruntime cannot load one.
+        """
+        _ = self.whole, self._bundle.stream and (self.prime, self.step)
+
+    def ticks(self, prepared: Prepared, first: int, done: Callable[[int], object] | None = None) -> Reconstruction:
+        """`reconstruct` of all series of a grid."""
+        return reconstruct(self.whole, self.preprocess, prepared, np.arange(len(prepared.series)), first, done)
+
+    def newest(
+        self, prepared: Prepared, before: Mapping[str, NDArray[np.float32]] | None = None
+    ) -> tuple[Reconstruction, list[NDArray[np.float32]]]:
+        """`reconstruct_newest` of all series of a grid, from what was kept where it is given."""
+        model, series = self.prime if before is None else self.step, np.arange(len(prepared.series))
+        return reconstruct_newest(model, self.preprocess, prepared, series, before)
 
 
 def window_starts(preprocess: Preprocess, times: Times, first: int) -> range:
@@ -174,8 +230,8 @@ def reconstruct_newest(
 
 def begins_window(preprocess: Preprocess, times: Times) -> bool:
     """Whether the last tick is the first output of its window."""
-    last = int(preprocess.tick.index(times[-1:])[0])
-    return preprocess.plan.first_output(last) == last
+    last = len(times) - 1
+    return window_starts(preprocess, times, last)[0] == last
 
 
 def unmoved(preprocess: Preprocess, prepared: Prepared) -> NDArray[np.bool_]:

@@ -9,33 +9,23 @@ in batches of one size, so that a score is the same number in every call.
 from __future__ import annotations
 
 import os
-from dataclasses import astuple, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from qad_dl.bundle import ERRORS, PRIME, STEP, Bundle, Stream, read_bundle
-from qad_dl.calibration import Errors
+from qad_dl.bundle import Bundle, read_bundle
 from qad_dl.detection import DEFAULT_BUDGET
+from qad_dl.judging import NOTHING, Asked, Judge
 from qad_dl.progress import counting
 from qad_dl.reconstruction import (
-    STEP_BATCH,
-    Model,
-    Reconstruction,
     begins_window,
     carries,
-    reconstruct,
-    reconstruct_newest,
     unmoved,
     window_starts,
 )
 from qad_dl.results import Details, Results
-from qad_dl.scaling import Quantity, to_values
-from qad_dl.schema import REASONS
-from qad_dl.scoring import errors, unexplained_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,27 +35,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qad_dl.grid import Grid
+    from qad_dl.judging import Made, Part
     from qad_dl.lanes import Lane
     from qad_dl.metadata import Metadata
-    from qad_dl.preprocess import Prepared
     from qad_dl.schema import Times
-    from qad_dl.windows import WindowPlan
 
 SERIES_BLOCK: Final = 32
 """Series scored together; bounds the memory, has no influence on any score."""
 
-MIN_TICKS: Final = 0.25
-"""A series is scored once it has this share of a day of observed ticks."""
-
-MIN_SHARE: Final = 0.5
-"""Share of ticks that must have arrived, of the context and of the `recent` ones; below it the reason is `gap`."""
-
 WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 """Episodes per series and day of the evidence that counts where queues with something in common show it together."""
-
-_NONE: Final[Mapping[str, NDArray[np.float32]]] = MappingProxyType({})
-
-CODE: Final = {reason: i for i, reason in enumerate(REASONS)}
 
 
 def _cores() -> int:
@@ -74,53 +53,17 @@ def _cores() -> int:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Results of some series, as in `Results`, and what was made of ticks; details and that only where wanted."""
-
-    score: NDArray[np.float64]
-    reason: NDArray[np.int8]
-    state: NDArray[np.int16]
-    direction: NDArray[np.int8]
-    kind: NDArray[np.int8]
-    expected: NDArray[np.bool_]
-    details: tuple[NDArray[np.float32], ...]
-    made: Made
-
-
-@dataclass(frozen=True)
 class _OfGroup:
     """Results of some series at the newest tick, with their keys and whether they are known, [n, 1]."""
 
     series: tuple[tuple[str, ...], ...]
     known: NDArray[np.bool_]
-    part: _Part
+    part: Part
 
 
-Made: TypeAlias = "Mapping[str, NDArray[np.float32]]"
-_Judged: TypeAlias = "tuple[NDArray[np.int64], _Part]"
+_Judged: TypeAlias = "tuple[NDArray[np.int64], Part]"
 _T = TypeVar("_T")
 _U = TypeVar("_U")
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a call wants to know.
-
-    Attributes:
-        grid: all series, cut to what the scores look at.
-        metadata: what held in it.
-        start: position of the first tick to score.
-        first: position of the first whose error has a say.
-        details: whether the per-state arrays are wanted.
-        remember: whether what is made of the ticks is wanted.
-    """
-
-    grid: Grid
-    metadata: Metadata
-    start: int
-    first: int
-    details: bool
-    remember: bool = False
 
 
 class Kept(Protocol):
@@ -152,34 +95,9 @@ class Scorer:
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
         """Take a bundle; `threads` of 0 is one per core."""
-        self.bundle = bundle
+        self.bundle, self.judge = bundle, Judge(bundle)
         # Threads of ours, each with some series: those of the runtime wait for each other in every layer of a batch.
         self.threads = threads or _cores()
-
-    @cached_property
-    def model(self) -> Model:
-        """The network, started when it is needed first.
-
-        Raises:
-            BundleError: onnxruntime cannot load it.
-        """
-        return Model(self.bundle.model, 1)
-
-    @cached_property
-    def prime(self) -> Model:
-        """The network for one tick that starts from its window (`Bundle.stream`), likewise."""
-        return Model(self._stream.prime, 1, PRIME)
-
-    @cached_property
-    def step(self) -> Model:
-        """The one that goes on from what was kept, likewise."""
-        return Model(self._stream.step, 1, STEP, STEP_BATCH)
-
-    @property
-    def _stream(self) -> Stream:
-        if self.bundle.stream is None:
-            raise ValueError("this network does not go tick by tick")
-        return self.bundle.stream
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 0) -> Scorer:
@@ -196,7 +114,7 @@ class Scorer:
         Raises:
             BundleError: onnxruntime cannot load one.
         """
-        _ = self.model, self.bundle.stream and (self.prime, self.step)
+        self.judge.networks.start()
         return self
 
     def score(
@@ -250,7 +168,7 @@ class Scorer:
         chosen = np.arange(len(grid.series)) if only is None else only
         asked = self._asked(grid, metadata, start, details)
         judged = self._judged(asked, chosen)
-        parts = [part for _, part in judged] or [self._unasked(asked, chosen)]  # nobody is asked for
+        parts = [part for _, part in judged] or [self.judge.unasked(asked, chosen)]  # nobody is asked for
         place = np.empty(len(grid.series), np.int64)
         place[np.concatenate([chosen[:0], *(series for series, _ in judged)])] = np.arange(len(chosen))
         keys, known = tuple(grid.series[i] for i in chosen), asked.grid.known[chosen, asked.start :]
@@ -276,22 +194,22 @@ class Scorer:
         times = np.array([kept.end])
         return self._results([one.part for one in judged], order, tuple(keys[i] for i in order), known, times, budget)
 
-    def _asked(self, grid: Grid, metadata: Metadata, start: int, details: bool) -> _Asked:
+    def _asked(self, grid: Grid, metadata: Metadata, start: int, details: bool) -> Asked:
         """What is asked of the ticks from position `start` of a grid on, and the part of it that this looks at."""
         seen = grid.newest(len(grid.times) - 1 - start + self.bundle.sight)
         start -= len(grid.times) - len(seen.times)
         first = max(0, start - self.bundle.calibration.reach)
-        return _Asked(replace(seen, rest=seen.at_rest()), metadata, start, first, details)  # at rest: once for all
+        return Asked(replace(seen, rest=seen.at_rest()), metadata, start, first, details)  # at rest: once for all
 
-    def _judged(self, asked: _Asked, chosen: NDArray[np.int64]) -> list[_Judged]:
+    def _judged(self, asked: Asked, chosen: NDArray[np.int64]) -> list[_Judged]:
         """The results of some series, some at a time; the model is not run for those that are retired in all ticks."""
         grid, preprocess = asked.grid, self.bundle.preprocess
         retired = (grid.quiet[chosen, asked.start :] >= preprocess.plan.lookback).all(axis=1)
         blocks, away = (_blocks(chosen[mine]) for mine in (~retired, retired))
         windows = len(blocks) * len(window_starts(preprocess, grid.times, asked.first))
         with counting(windows, "model", "window") as done:
-            parts = self._each(lambda block: self._block(asked, block, done), blocks)
-        return list(zip([*blocks, *away], [*parts, *(self._unasked(asked, of) for of in away)], strict=True))
+            parts = self._each(lambda block: self.judge.block(asked, block, done), blocks)
+        return list(zip([*blocks, *away], [*parts, *(self.judge.unasked(asked, of) for of in away)], strict=True))
 
     def _group(self, kept: Kept, metadata: Metadata, group: int, done: Callable[[int], object]) -> list[_OfGroup]:
         """The results of a group of series at the newest tick; what was made of it is kept."""
@@ -305,7 +223,7 @@ class Scorer:
         asked, out = self._asked_last(grid, metadata), []
         for mine, lanes in ((np.flatnonzero(ready), bundle.made), (np.flatnonzero(known & ~ready), bundle.judged)):
             if mine.size:
-                out.append(_of(grid, mine, self._block(asked, mine, _ignore, _of_lanes(made, lanes, mine))))
+                out.append(_of(grid, mine, self.judge.block(asked, mine, _ignore, _of_lanes(made, lanes, mine))))
                 self._keep_before(kept, group, out[-1], [name for name in bundle.made if name not in lanes])
         for one in self._anew(kept, metadata, group, [grid.series[i] for i in np.flatnonzero(~known & ~retired)]):
             self._keep_before(kept, group, one, list(bundle.made))
@@ -316,9 +234,9 @@ class Scorer:
         kept.keep_made(group, [key for one in out for key in one.series], newest)
         if retired.any() or not out:
             mine = np.flatnonzero(retired)
-            out.append(_of(grid, mine, self._unasked(asked, mine)))
+            out.append(_of(grid, mine, self.judge.unasked(asked, mine)))
         done(1)
-        return [replace(one, part=replace(one.part, made=_NONE)) for one in out]  # or those of all series were held
+        return [replace(one, part=replace(one.part, made=NOTHING)) for one in out]  # or those of all series were held
 
     def _keep_before(self, kept: Kept, group: int, one: _OfGroup, lanes: Sequence[str]) -> None:
         """Keep what was made anew of the ticks before the newest."""
@@ -349,20 +267,12 @@ class Scorer:
         grid = kept.grid(group, self.bundle.sight)
         place, asked = {key: i for i, key in enumerate(grid.series)}, self._asked_last(grid, metadata)
         blocks = _blocks(np.array([place[key] for key in series], np.int64))
-        return [_of(grid, block, self._block(asked, block, _ignore)) for block in blocks]
+        return [_of(grid, block, self.judge.block(asked, block, _ignore)) for block in blocks]
 
-    def _asked_last(self, grid: Grid, metadata: Metadata) -> _Asked:
+    def _asked_last(self, grid: Grid, metadata: Metadata) -> Asked:
         """The last tick of a grid is asked for."""
         last = len(grid.times) - 1
-        return _Asked(grid, metadata, last, last - self.bundle.calibration.reach, details=True, remember=True)
-
-    def _made(
-        self, errors: NDArray[np.float32], course: Sequence[NDArray[np.float32]], lanes: Sequence[NDArray[np.float32]]
-    ) -> Made:
-        """What was made of the newest ticks, of as many as are kept (`Bundle.made`)."""
-        before = self.bundle.made[ERRORS].ticks
-        flat = errors[:, -before - 1 :].reshape(len(errors), -1, errors.shape[2] * errors.shape[3])
-        return dict(zip(self.bundle.made, (flat, *course, *lanes), strict=True))
+        return Asked(grid, metadata, last, last - self.bundle.calibration.reach, details=True, remember=True)
 
     def _each(self, judge: Callable[[_T], _U], blocks: Sequence[_T]) -> list[_U]:
         """What each block gives, in their order."""
@@ -375,7 +285,7 @@ class Scorer:
 
     def _results(
         self,
-        parts: Sequence[_Part],
+        parts: Sequence[Part],
         order: NDArray[np.int64],
         series: tuple[tuple[str, ...], ...],
         known: NDArray[np.bool_],
@@ -411,200 +321,13 @@ class Scorer:
             details=_join_details(parts, order) if details else None,
         )
 
-    def _block(
-        self,
-        asked: _Asked,
-        series: NDArray[np.int64],
-        done: Callable[[int], object],
-        before: Made | None = None,
-    ) -> _Part:
-        """Results of some series; of the newest tick alone where what was made of those before it is given."""
-        preprocess, calibration, start = self.bundle.preprocess, self.bundle.calibration, asked.start
-        low = asked.first if before is None else start
-        prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
-        made, lanes = self._reconstruct(prepared, low, before, asked.remember, done)
-        errors, course = (None, None) if before is None else self._split(before)
-        seen = errors_of(prepared, mine, made, preprocess.states, errors, whole=calibration.signatures is None)
-        judged = calibration.judge(seen, seen.z.shape[1] - (len(asked.grid.times) - start), course, asked.remember)
-        reason = reasons(preprocess.plan, prepared, mine, start, made)
-        skip = start - low
-        said = np.isfinite(made.location[:, skip:]) & np.isfinite(made.spread[:, skip:])
-        score = np.where((reason == 0) & said.all(axis=(2, 3)), calibration.score(judged.statistics, seen.ids), np.nan)
-        reason = np.where((reason == 0) & ~np.isfinite(score), np.int8(CODE["invalid"]), reason)
-        weight, sign = calibration.leading(judged)
-        state, direction = _leader(weight, sign, reason)
-        details = self._details(prepared, mine, start, made, weight, reason) if asked.details else ()
-        kind = judged.log_ratios.argmax(axis=2) if calibration.kinds else np.full(reason.shape, -1)
-        kind = np.where(reason == 0, kind, -1).astype(np.int8)
-        kept = self._made(seen.z, judged.course, lanes) if asked.remember else _NONE
-        return _Part(score, reason, state, direction, kind, prepared.expected[:, start:], details, kept)
-
-    def _split(self, before: Made) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """What was kept that a tick is judged by: errors, and what the signatures read."""
-        errors, *course = (before[name] for name in self.bundle.judged)
-        return errors, course
-
-    def _reconstruct(
-        self, prepared: Prepared, low: int, before: Made | None, remember: bool, done: Callable[[int], object]
-    ) -> tuple[Reconstruction, Sequence[NDArray[np.float32]]]:
-        """What was expected from position `low` on, and, where wanted, what the network's layers read."""
-        preprocess, stream, series = self.bundle.preprocess, self.bundle.stream, np.arange(len(prepared.series))
-        if before is None or stream is None:
-            made = reconstruct(self.model, preprocess, prepared, series, low, done)
-            wanted = remember and stream is not None
-            return made, reconstruct_newest(self.prime, preprocess, prepared, series)[1] if wanted else []
-        done(1)
-        if not stream.lanes.keys() <= before.keys():
-            return reconstruct_newest(self.prime, preprocess, prepared, series)
-        kept = {name: before[name] for name in stream.lanes}
-        return reconstruct_newest(self.step, preprocess, prepared, series, kept)
-
-    def _unasked(self, asked: _Asked, series: NDArray[np.int64]) -> _Part:
-        """Results of series that are retired in all ticks, for which the model is not run."""
-        preprocess, start = self.bundle.preprocess, asked.start
-        prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
-        shape, states = (len(series), len(asked.grid.times) - start), len(preprocess.states)
-        nothing, absent = np.zeros((*shape, 1, states), np.float32), np.full((*shape, states), np.nan, np.float32)
-        none = Reconstruction(start, nothing, nothing, np.zeros(shape, np.int32), np.zeros(shape, np.bool_))
-        return _Part(
-            score=np.full(shape, np.nan),
-            reason=reasons(preprocess.plan, prepared, mine, start, none),
-            state=np.full(shape, -1, np.int16),
-            direction=np.zeros(shape, np.int8),
-            kind=np.full(shape, -1, np.int8),
-            expected=prepared.expected[:, start:],
-            details=(absent,) * 5 if asked.details else (),
-            made=_NONE,
-        )
-
-    def _details(
-        self,
-        prepared: Prepared,
-        series: NDArray[np.int64],
-        start: int,
-        made: Reconstruction,
-        share: NDArray[np.float32],
-        reason: NDArray[np.int8],
-    ) -> tuple[NDArray[np.float32], ...]:
-        """observed, reconstruction, lower, upper in the history's unit, and contribution; NaN where unscored."""
-        h, skip = self.bundle.display_horizon, start - made.start
-        held = prepared.segment[start:]
-        loc = prepared.scale.loc[held][:, series].swapaxes(0, 1)
-        scale = prepared.scale.scale[held][:, series].swapaxes(0, 1)
-        middle, spread = made.location[:, skip:, h], made.spread[:, skip:, h]
-        half = spread * self.bundle.calibration.band[prepared.static_cat[-1, series, 0], h][:, None]
-        total = share.sum(axis=2, keepdims=True)
-        # No evidence at all in any state: none contributes more than another.
-        share = np.where(total > 0, share / np.where(total > 0, total, 1), np.float32(1 / share.shape[2]))
-        jobs = [to_values((middle + k * half) * scale + loc, prepared.quantity) for k in (0, -1, 1)]
-        arrays = (to_values(prepared.x[series, start:], prepared.quantity), *jobs, share)
-        return tuple(np.where((reason == 0)[:, :, None], a, np.float32(np.nan)).astype(np.float32) for a in arrays)
-
-
-def reasons(
-    plan: WindowPlan, prepared: Prepared, series: NDArray[np.int64], start: int, made: Reconstruction
-) -> NDArray[np.int8]:
-    """Why a tick is not scored, [N, T] from grid position `start`; 0 where it is.
-
-    The first that applies of: the tick did not arrive, the source was frozen, the series is retired, too many ticks
-    are missing, the series (or the history) is too new.
-    """
-    grid, skip = prepared.grid, start - made.start
-    quiet = grid.quiet[series, start:]
-    out = np.zeros(quiet.shape, np.int8)
-    out[~made.counted[:, skip:] | (made.seen[:, skip:] < MIN_TICKS * plan.day)] = CODE["too_short"]
-    out[:, _gaps(plan, np.concatenate([grid.before, grid.arrived]), len(grid.before) + start)] = CODE["gap"]
-    out[quiet >= plan.lookback] = CODE["retired"]
-    out[:, grid.frozen[start:]] = CODE["frozen"]
-    out[:, ~grid.arrived[start:]] = CODE["missing_tick"]
-    return out
-
-
-def _gaps(plan: WindowPlan, arrived: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
-    """Whether too few of the newest ticks arrived although the history reaches further back, [T] from `start`."""
-    total = np.cumsum(np.pad(arrived, (1, 0)))
-    end = np.arange(start, len(arrived)) + 1
-
-    def arrivals(newest: int, oldest: int) -> NDArray[np.int64]:
-        return np.asarray(total[np.maximum(end - newest, 0)] - total[np.maximum(end - oldest, 0)], np.int64)
-
-    few = (arrivals(0, plan.context) < MIN_SHARE * plan.context) | (arrivals(0, plan.recent) < MIN_SHARE * plan.recent)
-    return np.asarray(few & (arrivals(plan.context, plan.lookback) > 0))
-
-
-def errors_of(
-    prepared: Prepared,
-    series: NDArray[np.int64],
-    made: Reconstruction,
-    states: Sequence[str],
-    before: NDArray[np.float32] | None = None,
-    whole: bool = True,
-) -> Errors:
-    """Observed against expected, over the reconstructed range; 0 where a tick was not counted.
-
-    Args:
-        prepared: a grid.
-        series: [N] positions.
-        made: of these series.
-        states: names of the states.
-        before: [N, B, H S] errors of the ticks before the range, where they are known: what is given then begins
-            with them, but for the volume, which is 0 there.
-        whole: also what only histories without signatures are judged by, the stop and the volume; else they are 0.
-    """
-    values = np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
-    z, first = errors(values, made.location, made.spread), made.start
-    if before is not None:
-        # Tick by tick, as they were kept and as they are going to be averaged.
-        known = before.reshape(*before.shape[:2], *z.shape[2:]).swapaxes(0, 1)
-        z = np.concatenate([known, z.swapaxes(0, 1)]).swapaxes(0, 1)
-        first = made.start - before.shape[1]
-    stop = apart = np.broadcast_to(np.float32(0), z.shape[:2])
-    if whole:
-        apart = np.pad(_volume(prepared, series, made), ((0, 0), (made.start - first, 0)))
-        since = max(0, first - 1)  # a stop is a fall from the tick before
-        x = np.where(prepared.usable[series, since:, None], prepared.x[series, since:], np.float32(np.nan))
-        stop = unexplained_stop(x, states)[:, first - since :]
-    return Errors(
-        z=z,
-        stop=stop,
-        volume=apart,
-        expected=prepared.expected[series, first:],
-        recovering=prepared.recovering[series, first:],
-        ids=prepared.static_cat[-1, series, 0],
-    )
-
-
-def _volume(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction) -> NDArray[np.float32]:
-    """Jobs by which a count is off what is expected with the most ticks hidden, the most of any state, [N, R].
-
-    Infinite for measurements: they have no unit in which one could be too small to matter.
-    """
-    if prepared.quantity is Quantity.MEASUREMENTS:
-        return np.full(made.counted.shape, np.inf, np.float32)
-    loc, scale = (a[prepared.segment[made.start :]][:, series].swapaxes(0, 1) for a in astuple(prepared.scale))
-    expected = to_values(made.location[:, :, -1] * scale + loc, prepared.quantity)
-    apart = np.abs(to_values(prepared.x[series, made.start :], prepared.quantity) - expected).max(axis=2)
-    return np.where(made.counted & np.isfinite(apart), apart, np.float32(0))
-
-
-def _leader(
-    weight: NDArray[np.float32], sign: NDArray[np.int8], reason: NDArray[np.int8]
-) -> tuple[NDArray[np.int16], NDArray[np.int8]]:
-    """The state that adds most and its sign; -1 and 0 where unscored."""
-    state = weight.argmax(axis=2)
-    scored = reason == 0
-    return (
-        np.where(scored, state, -1).astype(np.int16),
-        np.where(scored, np.take_along_axis(sign, state[:, :, None], axis=2)[:, :, 0], 0).astype(np.int8),
-    )
-
 
 def _blocks(series: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Series that go from counts to scores together."""
     return [series[i : i + SERIES_BLOCK] for i in range(0, len(series), SERIES_BLOCK)]
 
 
-def _of(grid: Grid, series: NDArray[np.int64], part: _Part) -> _OfGroup:
+def _of(grid: Grid, series: NDArray[np.int64], part: Part) -> _OfGroup:
     return _OfGroup(tuple(grid.series[i] for i in series), grid.known[series, -1:], part)
 
 
@@ -624,5 +347,5 @@ def _ignore(_: int) -> None:
     """Who is told how far a block is, where groups are counted."""
 
 
-def _join_details(parts: Sequence[_Part], back: NDArray[np.int64]) -> Details:
+def _join_details(parts: Sequence[Part], back: NDArray[np.int64]) -> Details:
     return Details(*(np.concatenate([part.details[i] for part in parts])[back] for i in range(5)))

@@ -16,9 +16,9 @@ from qad_dl.calibration import Errors, find_usual, fit_calibration, unseen_stati
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_stream
+from qad_dl.observed import errors_of, reasons
 from qad_dl.progress import counting
 from qad_dl.reconstruction import Model, reconstruct, window_starts
-from qad_dl.scorer import errors_of, reasons
 from qad_dl.scoring import Channel, Evidence
 from qad_dl.scratch import Scratch
 from qad_dl.signatures import Signatures, shipped_signatures

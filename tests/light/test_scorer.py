@@ -141,14 +141,14 @@ def test_the_model_always_runs_batches_of_one_size(
     store: Store, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    session = scorer.model.session
+    session = scorer.judge.networks.whole.session
 
     class Watched:
         def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
             sizes.extend({len(array) for array in feeds.values()})
             return list(session.run(names, feeds))
 
-    monkeypatch.setattr(scorer.model, "session", Watched())
+    monkeypatch.setattr(scorer.judge.networks.whole, "session", Watched())
     score_tick(store, scorer, FIRST)
     score_tick(store, scorer, FIRST, queues=["Q2"])
     assert set(sizes) == {BATCH}
@@ -193,7 +193,7 @@ def test_a_model_that_gives_nan_is_invalid_and_never_flagged(store: Store, score
     odd = Scorer(scorer.bundle)
 
     def run(feeds: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        middle, spread = scorer.model.run(feeds)
+        middle, spread = scorer.judge.networks.whole.run(feeds)
         return np.full_like(middle, np.nan), spread
 
     odd.model = SimpleNamespace(run=run)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from qad_dl import scorer as scorer_module
+from qad_dl import reconstruction as reconstruction_module
 from qad_dl.arrow import from_numpy
 from qad_dl.backtest import read_grid
 from qad_dl.grid import build_grid, times_of
@@ -65,18 +65,21 @@ class Counted:
         self.ticks: list[dict[str, int]] = []
 
     def __call__(self, model: Any, preprocess: Any, prepared: Any, series: Any, before: Any = None) -> Any:
-        which = "step" if model is self.scorer.step else "prime"
+        which = "step" if model is self.scorer.judge.networks.step else "prime"
         self.ticks[-1][which] = self.ticks[-1].get(which, 0) + len(series)
         return reconstruct_newest(model, preprocess, prepared, series, before)
 
 
-@pytest.mark.parametrize("happens", ["nothing", "other metadata", "a gap where the window begins", "a missed tick"])
+HAPPENS = "nothing", "other metadata", "a gap where the window begins", "a missed tick", "every tick is killed once"
+
+
+@pytest.mark.parametrize("happens", HAPPENS)
 def test_over_the_end_of_a_window(
     scorer: Scorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happens: str
 ) -> None:
     midnight = 4 * TICK.per_day
     counted = Counted(scorer)
-    monkeypatch.setattr(scorer_module, "reconstruct_newest", counted)
+    monkeypatch.setattr(reconstruction_module, "reconstruct_newest", counted)
     rows, store = made_history(4.1), Store.create(tmp_path / "store")
     position = (times_of(rows) - START) // TICK.delta
     gap = midnight - PLAN.context + np.arange(-2, 3) if happens.startswith("a gap") else []
@@ -93,6 +96,12 @@ def test_over_the_end_of_a_window(
         store.append(rows.filter(from_numpy(position == tick, pa.bool_())))
         if happens == "a missed tick" and tick == midnight - 2:
             continue
+        if happens == "every tick is killed once":
+            counted.ticks.append({})
+            kept, metadata = roll(tmp_path / "kept", store, scorer.bundle, now)
+            with closing(kept):
+                scorer.score_last(kept, metadata)
+            counted.ticks.pop()
         counted.ticks.append({})
         kept, metadata = roll(tmp_path / "kept", store, scorer.bundle, now)
         with closing(kept):
@@ -104,12 +113,11 @@ def test_over_the_end_of_a_window(
         np.testing.assert_allclose(results.score, wanted.score, atol=1e-5)
         np.testing.assert_allclose(results.details.reconstruction, wanted.details.reconstruction, rtol=1e-5)
     every, steps = {"prime": len(QUEUES)}, {"step": len(QUEUES)}
-    assert (
-        counted.ticks
-        == {
-            "nothing": [every, *[steps] * 6],
-            "other metadata": [every, *[steps] * 3, {"step": len(QUEUES) - 1, "prime": 1}, *[steps] * 2],
-            "a gap where the window begins": [every, *[steps] * 3, every, *[steps] * 2],
-            "a missed tick": [every, steps, every, *[steps] * 3],
-        }[happens]
-    )
+    expected = {
+        "nothing": [every, *[steps] * 6],
+        "other metadata": [every, *[steps] * 3, {"step": len(QUEUES) - 1, "prime": 1}, *[steps] * 2],
+        "a gap where the window begins": [every, *[steps] * 3, every, *[steps] * 2],
+        "every tick is killed once": [every, *[steps] * 6],
+        "a missed tick": [every, steps, every, *[steps] * 3],
+    }
+    assert counted.ticks == expected[happens]

@@ -17,8 +17,8 @@ TICK: Final[Hooks] = (
     ("qad_dl.preprocess:Preprocess.prepare", "prepare"),
     ("qad_dl.preprocess:Preprocess.cut", "windows"),
     ("qad_dl.reconstruction:Model.run", "network"),
-    ("qad_dl.scorer:errors_of", "calibration"),
-    ("qad_dl.scorer:reasons", "calibration"),
+    ("qad_dl.judging:errors_of", "calibration"),
+    ("qad_dl.judging:reasons", "calibration"),
     ("qad_dl.calibration:Calibration.judge", "calibration"),
     ("qad_dl.calibration:Calibration.score", "calibration"),
     ("qad_dl.calibration:Calibration.leading", "calibration"),
@@ -42,8 +42,8 @@ KEPT: Final[Hooks] = (
     ("qad_dl.preprocess:Preprocess.prepare", "prepare"),
     ("qad_dl.preprocess:Preprocess.cut", "windows"),
     ("qad_dl.reconstruction:Model.run", "network"),
-    ("qad_dl.scorer:errors_of", "calibration"),
-    ("qad_dl.scorer:reasons", "calibration"),
+    ("qad_dl.judging:errors_of", "calibration"),
+    ("qad_dl.judging:reasons", "calibration"),
     ("qad_dl.calibration:Calibration.judge", "calibration"),
     ("qad_dl.calibration:Calibration.score", "calibration"),
     ("qad_dl.calibration:Calibration.leading", "calibration"),
@@ -58,7 +58,7 @@ RANGE: Final[Hooks] = (
     ("qad_dl.reconstruction:Model.run", "network"),
     ("qad_dl.calibration:Calibration.judge", "calibration"),
     ("qad_dl.calibration:Calibration.leading", "calibration"),
-    ("qad_dl.scorer:Scorer._details", "details"),
+    ("qad_dl.judging:Judge._details", "details"),
 )
 """Of a grid that is scored."""
 
