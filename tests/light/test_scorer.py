@@ -196,7 +196,7 @@ def test_a_model_that_gives_nan_is_invalid_and_never_flagged(store: Store, score
         middle, spread = scorer.judge.networks.whole.run(feeds)
         return np.full_like(middle, np.nan), spread
 
-    odd.model = SimpleNamespace(run=run)
+    odd.judge.networks.whole = SimpleNamespace(run=run)
     results = score_tick(store, odd, at(7 * DAY + 120))
     assert {REASONS[c] for c in results.reason[:, 0]} == {"invalid", "retired"}
     assert np.isnan(results.score).all()
