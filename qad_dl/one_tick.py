@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qad_dl.backtest import check_range
+from qad_dl.carrying import roll
 from qad_dl.errors import ConfigError
 from qad_dl.novel import Novel, novel_in
-from qad_dl.rolling import forget_unused, roll
+from qad_dl.rolling import forget_unused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,48 +4,34 @@
 PATH.json   what is kept: series, the newest tick, and what it was made from
 PATH.ring   counts, status and errors of the newest ticks by group of series (see `ring`)
 ```
-What is kept names what it was made from: the entries of the store, the metadata and the downtimes that it saw. Where
-anything else has changed since than rows after its end, it is made again from the store, so that the scores of a
-tick are those of a backtest whatever happened in between.
-
 Nothing is held for all series at once but their names and a tick's column. A tick that is killed before `save` leaves
-what was kept before it.
+what was kept before it. `carrying` says when it is carried on, and when it is made anew.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
-from qad_dl.arrow import codes_of, from_numpy, one_chunk
 from qad_dl.atomic import replace_file
-from qad_dl.backtest import read_history
-from qad_dl.gathering import UNSAID
-from qad_dl.grid import NEVER, Grid, Stocks, grid_of, said_of, start_gathering, stocks_of, times_of
+from qad_dl.grid import NEVER, Grid, Stocks
 from qad_dl.ring import GROUP, Field, Ring
-from qad_dl.rows import merge_rows, seconds_of, series_of
 from qad_dl.schema import Tick, is_flow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from qad_dl.bundle import Bundle
-    from qad_dl.downtimes import Downtime
     from qad_dl.gathering import Triple
     from qad_dl.lanes import Lane
-    from qad_dl.metadata import Metadata
-    from qad_dl.schema import Times
-    from qad_dl.store import Store
 
 UNUSED_S: Final = 7 * 86400.0
 """What was not saved for so long is too old to be carried on."""
@@ -204,6 +190,45 @@ class Rolling:
             columns[rows] = values
             self.ring.write(name, group, self._number - 1, columns)
 
+    def add(self, grid: Grid) -> tuple[tuple[str, ...], ...]:
+        """Write what a grid of one tick, the one after the end, says; of series that it does not name nothing.
+
+        Returns:
+            The series, those that are new last; they get blank groups where there is no place for them.
+        """
+        series, at = self._with_new(grid.series), self._number + 1
+        place = {key: i for i, key in enumerate(series)}
+        rows = np.array([place[key] for key in grid.series], np.int64)
+        groups = _groups_of(len(series))
+        before = np.concatenate([self.ring.read("quiet", g, at - 1, 1)[:, 0, 0] for g in range(groups)])
+        quiet = np.where(before == NEVER, before, before + 1)
+        quiet[rows] = np.where(grid.quiet[:, 0] == NEVER, quiet[rows], grid.quiet[:, 0])
+        flags = np.full(len(quiet), _ONLINE, np.uint8)
+        flags[rows] = _flags(grid)[:, 0]
+        counts = np.zeros((len(quiet), len(self.states)), np.float32)
+        found = grid.counts[:, 0]
+        channels = np.array([self.states.index(state) for state in grid.states], np.int64)
+        counts[np.ix_(rows, channels)] = np.where(np.isnan(found), 0, found)
+        unmade = {f.name: np.full((GROUP, 1, f.width), np.nan, np.float32) for f in _made_of_ticks(self.ring)}
+        for group in range(groups):
+            mine = slice(group * GROUP, (group + 1) * GROUP)
+            for name, nothing in unmade.items():
+                self.ring.write(name, group, at, nothing)  # or what a tick long ago had were taken for its own
+            for name, values in (("quiet", quiet[mine, None]), ("flags", flags[mine, None]), ("counts", counts[mine])):
+                self.ring.write(name, group, at, values[:, None])
+        return series
+
+    def _with_new(self, series: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+        before = set(self.series)
+        every = (*self.series, *(key for key in series if key not in before))
+        for group in range(len(self.groups), _groups_of(len(every))):
+            self.ring.add_group(group)
+        return every
+
+    def unsay(self) -> None:
+        """Forget which tick is the newest: what is on the disk is being written over."""
+        _about(self.path).unlink(missing_ok=True)
+
     @cached_property
     def _number(self) -> int:
         """Of the newest tick, since the epoch."""
@@ -319,197 +344,6 @@ def _forget_rings(path: Path, but: Path | None = None) -> None:
             ring.unlink(missing_ok=True)
 
 
-def roll(path: Path, store: Store, bundle: Bundle, at: np.datetime64) -> tuple[Rolling, Metadata]:
-    """What is kept at `path` as of the tick `at`: carried on where that is the truth, else made anew.
-
-    Nothing is said to be kept until it is saved.
-
-    Returns:
-        The newest ticks, and the metadata of one lookback before `at` and of that.
-
-    Raises:
-        StoreError: a file of the store is damaged.
-        ConfigError: an entity or selection field of the bundle that is in no metadata.
-    """
-    start = at - bundle.preprocess.plan.lookback * store.tick.delta
-    metadata, downtimes = store.metadata(start), store.downtimes()
-    source, kept = _source(store, bundle, start, at, downtimes), load(path)
-    if kept is not None and kept.end == at and kept.source == source:
-        return kept, metadata
-    rows = None if kept is None else _fresh_rows(kept, store, bundle, at, source, downtimes)
-    carried = None if kept is None or rows is None else _through(kept, rows, bundle, at, metadata, downtimes)
-    if carried is not None:
-        return replace(carried, source=source), metadata
-    if kept is not None:
-        kept.ring.close()
-    return _made(path, store, bundle, at, source, metadata, downtimes), metadata
-
-
-def _source(
-    store: Store, bundle: Bundle, start: np.datetime64, at: np.datetime64, downtimes: Sequence[Downtime]
-) -> Source:
-    """What is made of [start, at] is made from this."""
-    end = at + store.tick.delta
-    return Source(bundle.name, store.versions(start, end), store.metadata_versions(start, end), _begun(downtimes, end))
-
-
-def _begun(downtimes: Collection[Downtime], end: np.datetime64) -> str:
-    """A hash of what the downtimes say of the time before `end`: one that is announced or prolonged changes nothing."""
-    rows = sorted({f"{d.panda_queue}\x1f{d.start}\x1f{min(d.end, end)}" for d in downtimes if d.start < end})
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
-def _fresh_rows(
-    kept: Rolling,
-    store: Store,
-    bundle: Bundle,
-    at: np.datetime64,
-    source: Source,
-    downtimes: Collection[Downtime],
-) -> pa.Table | None:
-    """The rows since the end of `kept`; None where it cannot be carried on."""
-    old, end = kept.source, kept.end + kept.tick.delta
-    ahead = int((at - kept.end) // kept.tick.delta)
-    held = source.metadata[:1] + tuple(said for said in source.metadata[1:] if _time_of(said) < end)
-    if (
-        old.bundle != bundle.name
-        or not 0 < ahead < bundle.sight
-        or kept.stocks is None
-        or not old.versions
-        or old.downtimes != _begun(downtimes, end)
-        or old.metadata[len(old.metadata) - len(held) :] != held
-    ):
-        return None
-    first = min(source.versions, default="")
-    if any(day not in source.versions for day in old.versions if day >= first):
-        return None
-    rows = store.added(old.versions, source.versions)
-    if rows is None or rows.num_rows == 0:
-        return rows
-    times = times_of(rows)
-    return None if times.min() < end or times.max() > at else merge_rows([rows])
-
-
-def _time_of(said: str) -> np.datetime64:
-    """From when a dump holds, of an element of `Source.metadata`."""
-    return np.datetime64(said.partition(" ")[0], "s")
-
-
-def _through(
-    kept: Rolling,
-    rows: pa.Table,
-    bundle: Bundle,
-    at: np.datetime64,
-    metadata: Metadata,
-    downtimes: Collection[Downtime],
-) -> Rolling | None:
-    """`kept` carried on tick by tick to `at`; None where a state comes up that it has no place for."""
-    seconds = seconds_of(rows)
-    if kept.end + kept.tick.delta < at:
-        _about(kept.path).unlink(missing_ok=True)  # the file has a slot for one tick: with two the old end is no more
-    while kept.end < at:
-        now = kept.end + kept.tick.delta
-        mine = seconds == now.astype("datetime64[s]").astype(np.int64)
-        part = rows if mine.all() else rows.filter(from_numpy(mine, pa.bool_()))
-        carried = _carried_on(kept, part, bundle, metadata, downtimes)
-        if carried is None:
-            return None
-        kept = carried
-    return kept
-
-
-def _carried_on(
-    kept: Rolling, rows: pa.Table, bundle: Bundle, metadata: Metadata, downtimes: Collection[Downtime]
-) -> Rolling | None:
-    """`kept` with one tick more."""
-    preprocess, now = bundle.preprocess, kept.end + kept.tick.delta
-    gathering = start_gathering(np.array([now]), kept.tick, metadata, preprocess.entity, preprocess.select)
-    gathering.add(rows)
-    stocks = stocks_of(gathering)
-    grid = grid_of(gathering, downtimes, kept.known, kept.said, kept.stocks)
-    if not set(grid.states) <= set(kept.states):
-        return None
-    ended = not grid.at_rest()[0] and bool(grid.arrived[0])
-    flows = any(map(is_flow, grid.states))
-    series = _with_new(kept, grid.series)
-    _add_column(kept, grid, series)
-    return replace(
-        kept,
-        series=series,
-        end=now,
-        ticks=kept.ticks.and_then(bool(grid.arrived[0]), bool(grid.frozen[0]), ended and flows),
-        known=kept.known | series_of(rows),
-        said=_said(rows, kept.said),
-        stocks=stocks or kept.stocks,
-    )
-
-
-def _with_new(kept: Rolling, series: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-    """The series of `kept` and those that are new, which get blank groups where there is no place for them."""
-    before = set(kept.series)
-    every = (*kept.series, *(key for key in series if key not in before))
-    for group in range(len(kept.groups), _groups_of(len(every))):
-        kept.ring.add_group(group)
-    return every
-
-
-def _add_column(kept: Rolling, grid: Grid, series: Sequence[tuple[str, ...]]) -> None:
-    """Write what a grid of one tick, the one after the end of `kept`, says; of series that it does not name nothing."""
-    at = int(kept.tick.index(grid.times)[0])
-    place = {key: i for i, key in enumerate(series)}
-    rows = np.array([place[key] for key in grid.series], np.int64)
-    groups = _groups_of(len(series))
-    before = np.concatenate([kept.ring.read("quiet", g, at - 1, 1)[:, 0, 0] for g in range(groups)])
-    quiet = np.where(before == NEVER, before, before + 1)
-    quiet[rows] = np.where(grid.quiet[:, 0] == NEVER, quiet[rows], grid.quiet[:, 0])
-    flags = np.full(len(quiet), _ONLINE, np.uint8)
-    flags[rows] = _flags(grid)[:, 0]
-    counts = np.zeros((len(quiet), len(kept.states)), np.float32)
-    found = grid.counts[:, 0]
-    channels = np.array([kept.states.index(state) for state in grid.states], np.int64)
-    counts[np.ix_(rows, channels)] = np.where(np.isnan(found), 0, found)
-    unmade = {f.name: np.full((GROUP, 1, f.width), np.nan, np.float32) for f in _made_of_ticks(kept.ring)}
-    for group in range(groups):
-        mine = slice(group * GROUP, (group + 1) * GROUP)
-        for name, nothing in unmade.items():
-            kept.ring.write(name, group, at, nothing)  # or what a tick long ago had were taken for its own
-        for name, values in (("quiet", quiet[mine, None]), ("flags", flags[mine, None]), ("counts", counts[mine])):
-            kept.ring.write(name, group, at, values[:, None])
-
-
-def _flags(grid: Grid) -> NDArray[np.uint8]:
-    return (grid.known * np.uint8(_KNOWN) + grid.online * np.uint8(_ONLINE)).astype(np.uint8)
-
-
-def _made(
-    path: Path,
-    store: Store,
-    bundle: Bundle,
-    at: np.datetime64,
-    source: Source,
-    metadata: Metadata,
-    downtimes: Collection[Downtime],
-) -> Rolling:
-    """From the store."""
-    preprocess = bundle.preprocess
-    start = at - preprocess.plan.lookback * store.tick.delta
-    pieces, known = read_history(store, start, at + store.tick.delta)
-    times = store.tick.range(start, at + store.tick.delta)
-    gathering = start_gathering(times, store.tick, metadata, preprocess.entity, preprocess.select)
-    for rows in pieces:
-        gathering.add(rows)
-        del rows  # or it was held while the next is read
-    queues, having = list(gathering.queues.place), known | set(gathering.triples.place)
-    said, stocks = said_of(gathering, queues), stocks_of(gathering)
-    grid = grid_of(gathering, downtimes, known)
-    span = store.span()
-    if span is not None and span[1] > at:
-        # What these entries hold of later ticks is not in the grid: it must not pass for known when they are due.
-        source = replace(source, versions={})
-    kept = keep(path, grid, bundle, source)
-    return replace(kept, known=frozenset(having), said=_last_said(said, queues, times), stocks=stocks)
-
-
 def keep(path: Path, grid: Grid, bundle: Bundle, source: Source) -> Rolling:
     """What is to be kept of a grid that reaches back one lookback or more, but for what its rows told besides.
 
@@ -534,6 +368,10 @@ def keep(path: Path, grid: Grid, bundle: Bundle, source: Source) -> Rolling:
         stocks=None,
         ring=_written(path, grid, bundle),
     )
+
+
+def _flags(grid: Grid) -> NDArray[np.uint8]:
+    return (grid.known * np.uint8(_KNOWN) + grid.online * np.uint8(_ONLINE)).astype(np.uint8)
 
 
 def _written(path: Path, grid: Grid, bundle: Bundle) -> Ring:
@@ -563,30 +401,3 @@ def _fields(bundle: Bundle, states: int) -> list[Field]:
         Field("counts", "<f4", states, slots, 0.0),
         *made,
     ]
-
-
-def _last_said(said: NDArray[np.int8], queues: Sequence[str], times: Times) -> dict[str, tuple[np.datetime64, bool]]:
-    """`Rolling.said` of the status by queue and tick."""
-    place = np.where(said != UNSAID, np.arange(len(times)), -1).max(axis=1, initial=-1)
-    return {
-        q: (times[at], bool(said[i, at] == 1)) for i, (q, at) in enumerate(zip(queues, place, strict=True)) if at >= 0
-    }
-
-
-def _said(rows: pa.Table, before: Mapping[str, tuple[np.datetime64, bool]]) -> dict[str, tuple[np.datetime64, bool]]:
-    """Per queue the last row that says its status; of several in a tick the last in the order of the rows."""
-    said = dict(before)
-    if rows.num_rows == 0:
-        return said
-    states, queues = one_chunk(rows.column("site_state")), one_chunk(rows.column("panda_queue"))
-    state, queue = codes_of(states), codes_of(queues)
-    names, words = queues.dictionary.to_pylist(), states.dictionary.to_pylist()
-    carried = np.flatnonzero(state >= 0)
-    times = times_of(rows)[carried]
-    order = carried[np.argsort(times, kind="stable")]
-    last = np.full(len(names), -1, np.int64)
-    np.maximum.at(last, queue[order], np.arange(len(order)))
-    when = np.sort(times, kind="stable")
-    for i in np.flatnonzero(last >= 0).tolist():
-        said[names[i]] = (when[last[i]], words[state[order[last[i]]]] == "online")
-    return said

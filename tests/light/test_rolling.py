@@ -14,12 +14,13 @@ import pytest
 
 from qad_dl.arrow import from_numpy
 from qad_dl.backtest import read_grid
+from qad_dl.carrying import roll
 from qad_dl.downtimes import Downtime
 from qad_dl.gathering import ROW_FIELDS
 from qad_dl.grid import NEVER, Grid, times_of
 from qad_dl.history import normalise_jobs
 from qad_dl.lanes import Lane
-from qad_dl.rolling import forget, load, roll
+from qad_dl.rolling import forget, load
 from qad_dl.rows import merge_rows
 from qad_dl.schema import STATUS_CARRIED_DAYS, Tick
 from qad_dl.scorer import Scorer

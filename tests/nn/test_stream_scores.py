@@ -13,11 +13,11 @@ import torch
 from qad_dl import reconstruction as reconstruction_module
 from qad_dl.arrow import from_numpy
 from qad_dl.backtest import read_grid
+from qad_dl.carrying import roll
 from qad_dl.grid import build_grid, times_of
 from qad_dl.nn.export import export_network, export_stream
 from qad_dl.nn.modules import MaskedAutoencoder, Shape
 from qad_dl.reconstruction import reconstruct_newest
-from qad_dl.rolling import roll
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
 from tests.light.made import START, TICK
