@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.bundle import write_bundle
-from qad_dl.calibration import Errors, find_usual, fit_calibration, unseen_statistics
+from qad_dl.calibration import Errors
+from qad_dl.calibration_fit import find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_stream

@@ -149,7 +149,8 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    from qad_dl.calibration import PRIOR_DAYS, healthy_spread, scaled_evidence
+    from qad_dl.calibration import scaled_evidence
+    from qad_dl.calibration_fit import PRIOR_DAYS, healthy_spread
     from qad_dl.nn.export import export_network
     from qad_dl.reconstruction import Model
     from qad_dl.scoring import Channel, Evidence, accumulate

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qad_dl.bundle import BEFORE, Stream, write_bundle
-from qad_dl.calibration import Errors, fit_calibration, unseen_statistics
+from qad_dl.calibration import Errors
+from qad_dl.calibration_fit import fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection
 from qad_dl.grid import build_grid
 from qad_dl.lanes import Lane

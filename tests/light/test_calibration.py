@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qad_dl.calibration import (
+from qad_dl.calibration import Calibration, Errors
+from qad_dl.calibration_fit import (
     SHRINKAGE,
-    Calibration,
-    Errors,
     find_usual,
     fit_calibration,
     fit_whitening,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qad_dl import calibration as module
-from qad_dl.calibration import fit_calibration, unseen_statistics
+from qad_dl.calibration_fit import fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection
 from qad_dl.errors import ShardError
 from qad_dl.metrics import episodes

@@ -1,0 +1,440 @@
+"""What a `Calibration` is learned from: the errors of held-out time, some series at a time.
+
+What a series has too little of it borrows from all series together (partial pooling).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from qad_dl.calibration import (
+    STRETCH_OFFSET,
+    Calibration,
+    Errors,
+    Usual,
+    evidence_size,
+    known_survival,
+    scaled_evidence,
+)
+from qad_dl.metrics.episodes import Counts, count_episodes
+from qad_dl.scoring import Evidence, accumulate
+from qad_dl.scratch import IN_MEMORY, Scratch
+from qad_dl.signatures import EPISODE_RATES, Healthy, Signatures
+from qad_dl.survival import AS_IT_IS, survival_curve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+SERIES_BLOCK: Final = 64
+"""Series that are calibrated at a time: bounds what is needed beside the errors themselves."""
+
+ROWS_BLOCK: Final = 1 << 20
+"""Ticks whose probabilities are looked up at a time."""
+
+PRIOR_DAYS: Final = 1.0
+"""The pooled value counts as much as this many days of the series' own healthy time."""
+
+LEVEL_QUANTILE: Final = 0.99
+"""The quantile of a series' statistic that makes series comparable."""
+
+BAND_QUANTILE: Final = 0.95
+"""Share of healthy ticks inside the band that people are shown."""
+
+SPREAD_LEAST: Final = 0.5
+"""No spread is below this share of the pooled one: errors come in units of the model's own spread, so a state that was
+quieter than elsewhere in the calibration time has only not yet done what it does elsewhere, and must not alarm then."""
+
+LEVEL_LEAST: Final = 0.5
+"""Likewise for the level."""
+
+NEW_QUANTILE: Final = 0.7
+"""Of the spreads that known series would have if they were new, the one that all new series get."""
+
+UNSEEN_PARTS: Final = 4
+"""Parts of the calibration time: what is learned on the others says how each will look once it is over."""
+
+SHRINKAGE: Final = 0.2
+"""Share of the identity in the correlations between states that evidence is whitened by: states that always went
+together may drift apart by half of their spread before it counts as more than that."""
+
+STRETCH_RATE: Final = 0.3
+"""Episodes per series and day at which a history's own statistic is compared with that of known normal life: often
+enough to be counted in days, and not yet what incidents alone reach."""
+
+PLATEAU_RATE: Final = 0.003
+"""What still stands out where known normal life has so few episodes are incidents: they are taken off the count."""
+
+STRETCH_RANGE: Final = (0.6, 1.6)
+
+STRETCH_EPISODES: Final = 30
+"""With fewer episodes than this at `STRETCH_RATE` in all the calibration time, nothing is stretched."""
+
+
+def fit_calibration(
+    data: Errors,
+    use: NDArray[np.bool_],
+    evidence: Evidence,
+    states: Sequence[str],
+    n_ids: int,
+    per_day: int,
+    signatures: Signatures | None = None,
+    whiten: bool = False,
+    combine: str = "max",
+    as_new: tuple[Errors, NDArray[np.bool_]] | None = None,
+    expected: NDArray[np.bool_] | None = None,
+    scratch: Scratch = IN_MEMORY,
+) -> Calibration:
+    """Learn spreads, levels and survival curves on held-out time, some series at a time.
+
+    Args:
+        data: errors of the exported model.
+        use: [N, T] healthy as far as is known: scored, not expected to fall, inside the calibration time.
+        evidence: how they are accumulated.
+        states: names of the states, [S].
+        n_ids: rows of the tables: number of known series, and one for the unknown.
+        per_day: ticks in a day.
+        signatures: what incidents look like; None to do without.
+        whiten: judge what states do together: how they usually go with each other is no news.
+        combine: `max` or `mean` of the channels is the deviation of a tick.
+        as_new: the same errors and ticks had the series been new (`Preprocess.as_if_new`): what unknown ones are
+            measured by. None: by the median of the known ones.
+        expected: [N, T] ticks that reviewers call expected: what stands out there is no incident.
+        scratch: room for what is known of every tick.
+    """
+    prior = PRIOR_DAYS * per_day
+    band = _pooled_rows(_bands(data, use), _counted(use), data.ids, n_ids, prior)
+    shape = (n_ids, len(evidence.channels), len(states))
+    blank = Calibration(
+        evidence=evidence,
+        states=tuple(states),
+        spread=np.ones(shape, np.float32),
+        level=np.ones(shape[:2], np.float32),
+        band=band.reshape(n_ids, *data.z.shape[2:]),
+        signatures=signatures,
+        survival={},
+        total=AS_IT_IS,
+        whitening=np.ones((*shape, len(states)), np.float32) if whiten else None,
+        combine=combine,
+    )
+    draft = _learned(blank, data, use, prior)
+    if as_new is not None:
+        draft = _with_new(draft, *as_new)
+    statistics = unseen_statistics(draft, data, use, per_day, scratch)
+    if signatures is not None:
+        doubtful = use if expected is None else _without(use, expected, scratch)
+        stretch = _stretch(statistics["signature"], use, doubtful, signatures.healthy, per_day, scratch)
+        return replace(draft, survival={"signature": known_survival(signatures.healthy, stretch)})
+    used = {name: _used(values, use, scratch) for name, values in statistics.items()}
+    useful = {name: values for name, values in used.items() if np.ptp(values) > 0}
+    with_curves = replace(draft, survival={name: survival_curve(values, scratch) for name, values in useful.items()})
+    top = scratch.empty(next(iter(used.values())).shape, np.float64)
+    for i in range(0, len(top), ROWS_BLOCK):
+        parts = with_curves.parts({name: values[i : i + ROWS_BLOCK] for name, values in useful.items()})
+        top[i : i + ROWS_BLOCK] = np.max(list(parts.values()), axis=0)
+    return replace(with_curves, total=survival_curve(top, scratch))
+
+
+def _without(use: NDArray[np.bool_], expected: NDArray[np.bool_], scratch: Scratch) -> NDArray[np.bool_]:
+    out: NDArray[np.bool_] = scratch.empty(use.shape, np.bool_)
+    np.greater(use, expected, out=out)
+    return out
+
+
+def _blocks(data: Errors, use: NDArray[np.bool_]) -> Iterator[tuple[slice, Errors, NDArray[np.bool_]]]:
+    """The series, some at a time."""
+    for low in range(0, len(data.ids), SERIES_BLOCK):
+        series = slice(low, low + SERIES_BLOCK)
+        yield series, data.of(series), use[series]
+
+
+def _counted(use: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Ticks in use of each series, [N]."""
+    return np.asarray(use.sum(axis=1))
+
+
+def _bands(data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The `BAND_QUANTILE` of the size of each series' errors, [N, H S]."""
+    found = []
+    for _, errors, mine in _blocks(data, use):
+        found.append(_quantiles(np.abs(errors.z).reshape(*errors.z.shape[:2], -1), mine, BAND_QUANTILE))
+    return np.concatenate(found)
+
+
+def _used(values: NDArray[np.float32], use: NDArray[np.bool_], scratch: Scratch) -> NDArray[np.float32]:
+    """The values [N, T] of the ticks in use, one after the other."""
+    used, at = scratch.empty((int(use.sum()),), values.dtype), 0
+    for row, mine in zip(values, use, strict=True):
+        picked = row[mine]
+        used[at : at + len(picked)] = picked
+        at += len(picked)
+    return used
+
+
+def _with_new(draft: Calibration, data: Errors, use: NDArray[np.bool_]) -> Calibration:
+    """Row 0 of the tables from the errors of series as if they were new.
+
+    A new series is expected to be as large as its group, and is not: some are far off. One row has to do for all of
+    them, and it must not be the median one, or every larger one would be odd for as long as it lives.
+    """
+    spread = _first_row(draft.spread, _own_spreads(draft, data, use))
+    with_spread = replace(draft, spread=spread)
+    level = _first_row(draft.level, _own_levels(with_spread, data, use))
+    return replace(draft, spread=spread, level=level, band=_first_row(draft.band, _bands(data, use)))
+
+
+def _first_row(table: NDArray[np.float32], own: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The table with the `NEW_QUANTILE` over series of their values in row 0; a new one is no surer than known ones."""
+    row = np.nanquantile(own, NEW_QUANTILE, axis=0).reshape(table.shape[1:])
+    return np.concatenate([np.maximum(row, table[0])[None].astype(np.float32), table[1:]])
+
+
+def healthy_spread(
+    evidence: NDArray[np.float32], use: NDArray[np.bool_], ids: NDArray[np.int64], n_ids: int, prior: float
+) -> NDArray[np.float32]:
+    """Root mean square of evidence on healthy ticks by id, [ids, P, S]; row 0 is the pooled one."""
+    return _pooled_rows(_root_mean_square(evidence, use), _counted(use), ids, n_ids, prior, SPREAD_LEAST)
+
+
+def fit_whitening(
+    scaled: NDArray[np.float32], use: NDArray[np.bool_], ids: NDArray[np.int64], n_ids: int, prior: float
+) -> NDArray[np.float32]:
+    """Factors L of the inverse correlation L L' of healthy evidence by id, [ids, P, S, S]; row 0 is the pooled one.
+
+    The size |e L| / sqrt(S) of evidence is then its Mahalanobis distance: of states that go together it is news when
+    one does not, and less news that all of them do the same.
+
+    Args:
+        scaled: [N, T, P, S] evidence over its own healthy spread.
+        use: [N, T] healthy ticks.
+        ids: [N].
+        n_ids: rows of the table.
+        prior: ticks that the pooled correlation counts as.
+    """
+    total, count = _no_products(n_ids, *scaled.shape[2:])
+    _add_products(total, count, scaled, use, ids)
+    return _factors(total, count, prior)
+
+
+def _no_products(n_ids: int, p: int, s: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.zeros((n_ids, p, s, s)), np.zeros(n_ids)
+
+
+def _add_products(
+    total: NDArray[np.float64],
+    count: NDArray[np.float64],
+    scaled: NDArray[np.float32],
+    use: NDArray[np.bool_],
+    ids: NDArray[np.int64],
+) -> None:
+    """Add by id what the products of states sum up to, [ids, P, S, S], and of how many ticks."""
+    for n, i in enumerate(ids):
+        own = scaled[n, use[n]].swapaxes(0, 1).astype(np.float64)
+        total[i] += own.swapaxes(1, 2) @ own
+        count[i] += own.shape[1]
+
+
+def _factors(total: NDArray[np.float64], count: NDArray[np.float64], prior: float) -> NDArray[np.float32]:
+    """The factors of `fit_whitening`."""
+    s = total.shape[-1]
+    pooled = total.sum(axis=0) / max(count.sum(), 1.0)
+    total[0], count[0] = pooled * prior, prior
+    mixed = (total + prior * pooled) / (count + prior)[:, None, None, None]
+    width = np.sqrt(np.maximum(np.diagonal(mixed, axis1=2, axis2=3), 1e-12))
+    correlation = (1 - SHRINKAGE) * mixed / (width[..., :, None] * width[..., None, :])
+    correlation[..., np.arange(s), np.arange(s)] = 1.0  # of a state that never moved too
+    factors: NDArray[np.float32] = np.linalg.cholesky(np.linalg.inv(correlation)).astype(np.float32)
+    return factors
+
+
+def unseen_statistics(
+    calibration: Calibration, data: Errors, use: NDArray[np.bool_], per_day: int, scratch: Scratch = IN_MEMORY
+) -> dict[str, NDArray[np.float32]]:
+    """The statistics on each quarter of the calibration time with the tables of the others, [N, T] each.
+
+    With the tables of the same ticks they would be tamer than they are going to be on ticks that have not been seen.
+
+    Args:
+        calibration: says how; its own tables are not used.
+        data: errors of the calibration time.
+        use: as in `fit_calibration`.
+        per_day: ticks in a day.
+        scratch: room for what is given.
+    """
+    out: dict[str, NDArray[np.float32]] = {}
+    for part, ticks in enumerate(np.array_split(np.flatnonzero(use.any(axis=0)), UNSEEN_PARTS)):
+        others = scratch.empty(use.shape, np.bool_)
+        others[:] = use
+        others[:, ticks] = False
+        rest = _learned(calibration, data, others, PRIOR_DAYS * per_day)
+        for series, errors, _ in _blocks(data, use):
+            for name, values in rest.judge(errors).statistics.items():
+                if name not in out:
+                    out[name] = scratch.empty(use.shape, values.dtype)
+                if part == 0:  # ticks that are not used have a value, too
+                    out[name][series] = values
+                out[name][series, ticks] = values[:, ticks]
+    return out
+
+
+def _learned(calibration: Calibration, data: Errors, use: NDArray[np.bool_], prior: float) -> Calibration:
+    """With the spreads, the whitening if there is one, and the levels of some ticks."""
+    n_ids, ids, counted = len(calibration.spread), data.ids, _counted(use)
+    spread = _pooled_rows(_own_spreads(calibration, data, use), counted, ids, n_ids, prior, SPREAD_LEAST)
+    learned = replace(calibration, spread=spread)
+    if calibration.whitening is not None:
+        learned = replace(learned, whitening=_own_whitening(learned, data, use, prior))
+    level = _pooled_rows(_own_levels(learned, data, use), counted, ids, n_ids, prior, LEVEL_LEAST)
+    return replace(learned, level=level)
+
+
+def _own_spreads(calibration: Calibration, data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Root mean square of the evidence of each series, [N, P, S]."""
+    blocks = _blocks(data, use)
+    return np.concatenate(
+        [_root_mean_square(accumulate(errors.z, calibration.evidence), mine) for _, errors, mine in blocks]
+    )
+
+
+def _own_whitening(calibration: Calibration, data: Errors, use: NDArray[np.bool_], prior: float) -> NDArray[np.float32]:
+    """`fit_whitening` of evidence over the spreads of a calibration."""
+    total, count = _no_products(*calibration.spread.shape)
+    for _, errors, mine in _blocks(data, use):
+        _add_products(total, count, _scaled(calibration, errors), mine, errors.ids)
+    return _factors(total, count, prior)
+
+
+def _own_levels(calibration: Calibration, data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The `LEVEL_QUANTILE` of the size of each series' evidence by the spreads of a calibration, [N, P]."""
+    found, factors = [], calibration.whitening
+    for _, errors, mine in _blocks(data, use):
+        own = None if factors is None else factors[errors.ids]
+        size = evidence_size(_scaled(calibration, errors), calibration.states, own)
+        found.append(_quantiles(size, mine, LEVEL_QUANTILE))
+    return np.concatenate(found)
+
+
+def _scaled(calibration: Calibration, errors: Errors) -> NDArray[np.float32]:
+    evidence = accumulate(errors.z, calibration.evidence)
+    return scaled_evidence(evidence, calibration.spread[errors.ids], errors.expected, calibration.states)
+
+
+def _stretch(
+    statistic_: NDArray[np.float32],
+    use: NDArray[np.bool_],
+    doubtful: NDArray[np.bool_],
+    healthy: Healthy,
+    per_day: int,
+    scratch: Scratch,
+) -> float:
+    """How much wider than in known normal life the bulk of the statistic is in the calibration time.
+
+    Args:
+        statistic_: [N, T].
+        use: [N, T] healthy as far as is known.
+        doubtful: [N, T] those where an incident may be that nobody has told of.
+        healthy: known normal life.
+        per_day: ticks in a day.
+        scratch: room for what is counted.
+    """
+    days = use.sum() / per_day
+    if days * STRETCH_RATE < STRETCH_EPISODES:
+        return 1.0
+    reference = {rate: healthy.thresholds[EPISODE_RATES.index(rate)] for rate in (STRETCH_RATE, PLATEAU_RATE)}
+    counts = _episodes(statistic_, use, per_day, scratch)
+    incidents = counts if doubtful is use else _episodes(statistic_, doubtful, per_day, scratch)
+    of = days if doubtful is use else doubtful.sum() / per_day
+    plateau = incidents.episodes[max(incidents.above(reference[PLATEAU_RATE]) - 1, 0)] / of
+    # At low thresholds episodes run into each other and become fewer: only down to where they are most.
+    last = counts.lowest_rate(days, STRETCH_RATE + plateau)
+    if last is None:
+        return 1.0
+    own = counts.threshold[last]
+    return float(np.clip((own + STRETCH_OFFSET) / (reference[STRETCH_RATE] + STRETCH_OFFSET), *STRETCH_RANGE))
+
+
+def _episodes(statistic_: NDArray[np.float32], use: NDArray[np.bool_], per_day: int, scratch: Scratch) -> Counts:
+    """How many episodes of the statistic there are above each threshold."""
+    lowest = float(statistic_.min()) - 1  # episodes are counted of positive scores
+    positive = scratch.empty(statistic_.shape, statistic_.dtype)
+    for low in range(0, len(positive), SERIES_BLOCK):
+        rows = slice(low, low + SERIES_BLOCK)
+        positive[rows] = np.where(use[rows], statistic_[rows] - lowest, 0)
+    return count_episodes(positive, use, per_day, scratch).moved(lowest)
+
+
+def find_usual(
+    calibration: Calibration, data: Errors, use: NDArray[np.bool_], expected: NDArray[np.bool_], since: int
+) -> dict[int, Usual]:
+    """What known series do at times and reviewers call expected, by id.
+
+    Args:
+        calibration: fitted.
+        data: errors of the exported model over the training period, and before it for the evidence.
+        use: [N, T] ticks that count.
+        expected: [N, T] those that reviewers call expected.
+        since: first tick that is looked at.
+
+    Returns:
+        Nothing of a series whose expected times look no odder than they are rare.
+    """
+    scores = calibration.score(calibration.judge(data, since).statistics)
+    found: dict[int, Usual] = {}
+    for i, score, counted, said in zip(data.ids.tolist(), scores, use[:, since:], expected[:, since:], strict=True):
+        if i == 0 or not (counted & said).any():
+            continue
+        odd = float(score[counted & said].max())
+        rare = float(np.log10(counted.sum() / (counted & said & (score >= odd / 2)).sum()))
+        if odd > rare:
+            found[i] = Usual(odd, rare)
+    return found
+
+
+def _root_mean_square(evidence: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[N, P, S] over the ticks in use; NaN where there are none."""
+    total = np.einsum("nt,ntps->nps", use.astype(np.float32), evidence**2, optimize=True).astype(np.float64)
+    count = use.sum(axis=1)[:, None, None]
+    return np.sqrt(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def _quantiles(values: NDArray[np.float32], use: NDArray[np.bool_], q: float) -> NDArray[np.float64]:
+    """The q-quantile of [N, T, C] over the ticks in use, [N, C]; NaN where there are none."""
+    out = np.full((values.shape[0], values.shape[2]), np.nan)
+    for n in np.flatnonzero(use.any(axis=1)):
+        out[n] = np.quantile(values[n, use[n]], q, axis=0)
+    return out
+
+
+def _pooled_rows(
+    own: NDArray[np.float64],
+    counted: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    n_ids: int,
+    prior: float,
+    least: float = 0.0,
+) -> NDArray[np.float32]:
+    """Table by id: each series' own value drawn towards the median of all, on the logarithm; row 0 is that median.
+
+    Args:
+        own: [N, ...] values, NaN where a series has none.
+        counted: [N] how many ticks the values are of.
+        ids: [N].
+        n_ids: rows of the table.
+        prior: ticks that the median counts as.
+        least: share of the median that no value is below.
+    """
+    count = counted.astype(np.float64)
+    logs = np.log(np.maximum(own, 1e-4))
+    enough = count >= min(prior, count.max(initial=0.0))
+    pooled = np.nanmedian(logs[enough], axis=0)
+    table = np.broadcast_to(pooled, (n_ids, *pooled.shape)).copy()
+    share = (count / (count + prior)).reshape(-1, *([1] * pooled.ndim))
+    mixed = np.where(np.isfinite(logs), share * logs + (1 - share) * pooled, pooled)
+    known = ids > 0
+    table[ids[known]] = mixed[known]
+    rows: NDArray[np.float32] = np.maximum(np.exp(table), least * np.exp(pooled)).astype(np.float32)
+    return rows
