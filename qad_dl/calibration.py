@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.scoring import Evidence, accumulate, allow_expected, bad_news, statistic, whitened
-from qad_dl.signatures import SURVIVAL_SCORES, Healthy, Signatures, any_kind
+from qad_dl.signatures import Signatures, any_kind
 from qad_dl.survival import Survival
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ SCALED_CLIP: Final = 8.0
 
 SHARES: Final = {"signature": 1.0, "deviation": 0.5, "stop": 0.5}
 """Shares of the false alarms; signatures are used alone, and what a history has no use for leaves its share."""
-
-STRETCH_OFFSET: Final = 1.5
-"""The statistic is stretched about minus this: its bulk lies there and below."""
 
 
 @dataclass(frozen=True)
@@ -296,10 +293,3 @@ def evidence_size(
 def _shares(names: Mapping[str, Any]) -> dict[str, float]:
     total = sum(SHARES[name] for name in names)
     return {name: SHARES[name] / total for name in names}
-
-
-def known_survival(healthy: Healthy, stretch: float = 1.0) -> Survival:
-    """The survival curve of known normal life, its values stretched about -`STRETCH_OFFSET`."""
-    values = (healthy.values + STRETCH_OFFSET) * stretch - STRETCH_OFFSET
-    decade = np.searchsorted(SURVIVAL_SCORES, SURVIVAL_SCORES[-1] - 1)
-    return Survival(values, SURVIVAL_SCORES.copy(), float(1 / (values[-1] - values[decade])))

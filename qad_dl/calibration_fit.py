@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from qad_dl.calibration import (
-    STRETCH_OFFSET,
     Calibration,
     Errors,
     Usual,
     evidence_size,
-    known_survival,
     scaled_evidence,
 )
-from qad_dl.metrics.episodes import Counts, count_episodes
 from qad_dl.scoring import Evidence, accumulate
 from qad_dl.scratch import IN_MEMORY, Scratch
-from qad_dl.signatures import EPISODE_RATES, Healthy, Signatures
+from qad_dl.stretch import known_survival, stretch_of
 from qad_dl.survival import AS_IT_IS, survival_curve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from qad_dl.signatures import Signatures
 
 SERIES_BLOCK: Final = 64
 """Series that are calibrated at a time: bounds what is needed beside the errors themselves."""
@@ -61,18 +60,6 @@ UNSEEN_PARTS: Final = 4
 SHRINKAGE: Final = 0.2
 """Share of the identity in the correlations between states that evidence is whitened by: states that always went
 together may drift apart by half of their spread before it counts as more than that."""
-
-STRETCH_RATE: Final = 0.3
-"""Episodes per series and day at which a history's own statistic is compared with that of known normal life: often
-enough to be counted in days, and not yet what incidents alone reach."""
-
-PLATEAU_RATE: Final = 0.003
-"""What still stands out where known normal life has so few episodes are incidents: they are taken off the count."""
-
-STRETCH_RANGE: Final = (0.6, 1.6)
-
-STRETCH_EPISODES: Final = 30
-"""With fewer episodes than this at `STRETCH_RATE` in all the calibration time, nothing is stretched."""
 
 
 def fit_calibration(
@@ -127,7 +114,7 @@ def fit_calibration(
     statistics = unseen_statistics(draft, data, use, per_day, scratch)
     if signatures is not None:
         doubtful = use if expected is None else _without(use, expected, scratch)
-        stretch = _stretch(statistics["signature"], use, doubtful, signatures.healthy, per_day, scratch)
+        stretch = stretch_of(statistics["signature"], use, doubtful, signatures.healthy, per_day, scratch)
         return replace(draft, survival={"signature": known_survival(signatures.healthy, stretch)})
     used = {name: _used(values, use, scratch) for name, values in statistics.items()}
     useful = {name: values for name, values in used.items() if np.ptp(values) > 0}
@@ -321,50 +308,6 @@ def _own_levels(calibration: Calibration, data: Errors, use: NDArray[np.bool_]) 
 def _scaled(calibration: Calibration, errors: Errors) -> NDArray[np.float32]:
     evidence = accumulate(errors.z, calibration.evidence)
     return scaled_evidence(evidence, calibration.spread[errors.ids], errors.expected, calibration.states)
-
-
-def _stretch(
-    statistic_: NDArray[np.float32],
-    use: NDArray[np.bool_],
-    doubtful: NDArray[np.bool_],
-    healthy: Healthy,
-    per_day: int,
-    scratch: Scratch,
-) -> float:
-    """How much wider than in known normal life the bulk of the statistic is in the calibration time.
-
-    Args:
-        statistic_: [N, T].
-        use: [N, T] healthy as far as is known.
-        doubtful: [N, T] those where an incident may be that nobody has told of.
-        healthy: known normal life.
-        per_day: ticks in a day.
-        scratch: room for what is counted.
-    """
-    days = use.sum() / per_day
-    if days * STRETCH_RATE < STRETCH_EPISODES:
-        return 1.0
-    reference = {rate: healthy.thresholds[EPISODE_RATES.index(rate)] for rate in (STRETCH_RATE, PLATEAU_RATE)}
-    counts = _episodes(statistic_, use, per_day, scratch)
-    incidents = counts if doubtful is use else _episodes(statistic_, doubtful, per_day, scratch)
-    of = days if doubtful is use else doubtful.sum() / per_day
-    plateau = incidents.episodes[max(incidents.above(reference[PLATEAU_RATE]) - 1, 0)] / of
-    # At low thresholds episodes run into each other and become fewer: only down to where they are most.
-    last = counts.lowest_rate(days, STRETCH_RATE + plateau)
-    if last is None:
-        return 1.0
-    own = counts.threshold[last]
-    return float(np.clip((own + STRETCH_OFFSET) / (reference[STRETCH_RATE] + STRETCH_OFFSET), *STRETCH_RANGE))
-
-
-def _episodes(statistic_: NDArray[np.float32], use: NDArray[np.bool_], per_day: int, scratch: Scratch) -> Counts:
-    """How many episodes of the statistic there are above each threshold."""
-    lowest = float(statistic_.min()) - 1  # episodes are counted of positive scores
-    positive = scratch.empty(statistic_.shape, statistic_.dtype)
-    for low in range(0, len(positive), SERIES_BLOCK):
-        rows = slice(low, low + SERIES_BLOCK)
-        positive[rows] = np.where(use[rows], statistic_[rows] - lowest, 0)
-    return count_episodes(positive, use, per_day, scratch).moved(lowest)
 
 
 def find_usual(

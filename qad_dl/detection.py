@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.calibration import known_survival
 from qad_dl.errors import ConfigError
 from qad_dl.metrics.episodes import count_episodes
 from qad_dl.scratch import IN_MEMORY, Scratch
 from qad_dl.signatures import EPISODE_RATES
+from qad_dl.stretch import known_survival
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qad_dl.calibration import Errors, known_survival
+from qad_dl.calibration import Errors
 from qad_dl.calibration_fit import fit_calibration
 from qad_dl.detection import known_detection
 from qad_dl.scoring import Channel, Evidence
 from qad_dl.signatures import EPISODE_RATES, Convolution, Signatures, any_kind, shipped_signatures
+from qad_dl.stretch import known_survival
 
 HORIZONS = (1, 6, 18)
 
