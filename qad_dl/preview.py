@@ -25,8 +25,10 @@ import numpy as np
 from qad_dl.backtest import newest_tick, run_backtest
 from qad_dl.errors import ConfigError
 from qad_dl.evidence import plain
-from qad_dl.incident_log import KEPT_TICKS, OPENED, REOPENED, UPDATED, Transition, follow, joined, series_names
+from qad_dl.followed import OPENED, REOPENED, UPDATED, Transition
+from qad_dl.incident_log import KEPT_TICKS, follow, series_names
 from qad_dl.incidents import find_incidents, values_among
+from qad_dl.joined import joined
 from qad_dl.metrics.budget import GRACE
 from qad_dl.metrics.hits import incident_windows
 from qad_dl.progress import progress
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.followed import Followed
     from qad_dl.histories import History
-    from qad_dl.incident_log import Followed
     from qad_dl.incidents import Found, Values
     from qad_dl.incidents_file import Incident
     from qad_dl.metadata import Metadata

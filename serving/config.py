@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from qad_dl.bundles import label_of
 from qad_dl.errors import ConfigError
-from qad_dl.incident_log import Rules
+from qad_dl.followed import Rules
 from qad_dl.objects import is_address
 from qad_dl.sections import OTHERS_MAY, Reader, Secret, bad, one_of, others_may, read_document
 from qad_dl.sinks.policy import (

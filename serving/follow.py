@@ -21,19 +21,10 @@ import numpy as np
 from qad_dl.atomic import replace_file
 from qad_dl.errors import QadError, StoreError
 from qad_dl.evidence import plain
-from qad_dl.incident_log import (
-    CLOSED,
-    KEPT_TICKS,
-    OPENED,
-    REOPENED,
-    Followed,
-    Rules,
-    Transition,
-    follow,
-    joined,
-    until,
-)
+from qad_dl.followed import CLOSED, OPENED, REOPENED, Followed, Rules, Transition
+from qad_dl.incident_log import KEPT_TICKS, follow
 from qad_dl.incidents import values_among
+from qad_dl.joined import joined, until
 from qad_dl.results import Results
 from qad_dl.schema import TICK_MINUTES
 from qad_dl.sinks.news import MONITOR, News, records_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from qad_dl.incident_log import UPDATED, Transition
+from qad_dl.followed import UPDATED, Transition
 from qad_dl.sinks.alertmanager import AlertmanagerSink
 from qad_dl.sinks.apprise import AppriseSink
 from qad_dl.sinks.jsonl import JsonlSink

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
 
+    from qad_dl.followed import Rules
     from qad_dl.histories import History
-    from qad_dl.incident_log import Rules
     from qad_dl.incidents_file import Incident
     from qad_dl.preview import Heard, Preview, Sent, Side
     from qad_dl.scorer import Scorer

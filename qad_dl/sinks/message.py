@@ -24,7 +24,7 @@ from qad_dl.timeparse import format_time
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from qad_dl.incident_log import Figure, Followed
+    from qad_dl.followed import Figure, Followed
     from qad_dl.sinks.news import News
 
 LONGEST: Final = 200

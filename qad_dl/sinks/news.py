@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from qad_dl.incident_log import Followed, Transition, series_names
+from qad_dl.followed import Followed, Transition
+from qad_dl.incident_log import series_names
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.timeparse import format_time, parse_time
 from qad_dl.tuning.order import Placing

@@ -13,7 +13,7 @@ from qad_dl.tuning.order import placings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qad_dl.incident_log import Followed
+    from qad_dl.followed import Followed
     from qad_dl.results import Results
     from qad_dl.tuning.file import Tune
     from qad_dl.tuning.order import Placing

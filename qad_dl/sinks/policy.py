@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.errors import ConfigError
-from qad_dl.incident_log import Rules
+from qad_dl.followed import Rules
 from qad_dl.sections import Reader, bad, one_of, read_document
 from qad_dl.sinks.routing import Channel, Quiet, Route, channels_of
 

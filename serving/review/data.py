@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.incident_log import Followed
+    from qad_dl.followed import Followed
     from qad_dl.results import Results
     from qad_dl.review.page import Content
     from serving.config import Config

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qad_dl.incident_log import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Figure, Followed, Transition
+from qad_dl.followed import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Figure, Followed, Transition
 from qad_dl.sinks.news import MONITOR, News
 
 T0 = np.datetime64("2026-01-05T03:40:00", "s")

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qad_dl.incident_log import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Followed, Rules, follow, joined, until
+from qad_dl.followed import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Followed, Rules
+from qad_dl.incident_log import follow
 from qad_dl.incidents import Values, find_incidents, to_incidents
+from qad_dl.joined import joined, until
 from qad_dl.results import Details, Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from qad_dl.incident_log import Transition
+    from qad_dl.followed import Transition
 
 N, T = 60, 200
 TEN = np.timedelta64(600, "s")

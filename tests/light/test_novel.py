@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from qad_dl.backtest import read_grid, score_tick
-from qad_dl.incident_log import OPENED, Followed, follow
+from qad_dl.followed import OPENED, Followed
+from qad_dl.incident_log import follow
 from qad_dl.incidents import values_of
 from qad_dl.novel import Novel, novel, novel_in
 from qad_dl.review.data import build_index, ranking

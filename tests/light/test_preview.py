@@ -13,8 +13,8 @@ import pytest
 import qad_dl.preview
 from qad_dl.cli import main
 from qad_dl.errors import ConfigError
+from qad_dl.followed import Rules
 from qad_dl.grid import times_of
-from qad_dl.incident_log import Rules
 from qad_dl.incidents_file import Incident, write_incidents
 from qad_dl.preview import Setting, preview, restricted
 from qad_dl.rows import merge_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qad_dl.errors import ConfigError
-from qad_dl.incident_log import Rules
+from qad_dl.followed import Rules
 from qad_dl.sections import Secret
 from qad_dl.sinks.policy import read_policy
 from serving.config import Config, read_config

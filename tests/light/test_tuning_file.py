@@ -10,8 +10,8 @@ import pytest
 
 from qad_dl.errors import ConfigError
 from qad_dl.evidence import Tuned, evidence, plain, with_offset
-from qad_dl.incident_log import joined, until
 from qad_dl.incidents import find_incidents
+from qad_dl.joined import joined, until
 from qad_dl.metadata import Metadata
 from qad_dl.tuning.features import WORDS, Sight, describe
 from qad_dl.tuning.file import Thresholds, Tune, read_tune, tune_of, tune_path, tuned, write_tune
