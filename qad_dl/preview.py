@@ -26,19 +26,16 @@ from qad_dl.backtest import newest_tick, run_backtest
 from qad_dl.errors import ConfigError
 from qad_dl.evidence import plain
 from qad_dl.followed import OPENED, REOPENED, UPDATED, Transition
-from qad_dl.incident_log import KEPT_TICKS, follow, series_names
+from qad_dl.incident_log import KEPT_TICKS, follow
 from qad_dl.incidents import find_incidents, values_among
 from qad_dl.joined import joined
-from qad_dl.metrics.budget import GRACE
-from qad_dl.metrics.hits import incident_windows
+from qad_dl.preview_hits import Heard, Hit, hits_of
+from qad_dl.preview_tape import PEOPLE, Sent, Tape, keeping
 from qad_dl.progress import progress
-from qad_dl.sinks.alertmanager import AlertmanagerSink
-from qad_dl.sinks.jsonl import JsonlSink
 from qad_dl.sinks.news import News, records_of
-from qad_dl.sinks.outbox import Outbox, Sink
+from qad_dl.sinks.outbox import Outbox
 from qad_dl.sinks.places import places_of
 from qad_dl.sinks.plan import Gates
-from qad_dl.sinks.post import Poster
 from qad_dl.tuning.file import tuned
 
 if TYPE_CHECKING:
@@ -53,19 +50,9 @@ if TYPE_CHECKING:
     from qad_dl.metadata import Metadata
     from qad_dl.results import Results
     from qad_dl.scorer import Scorer
-    from qad_dl.sinks.message import Message
     from qad_dl.sinks.policy import Policy
     from qad_dl.sinks.routing import Channel
     from qad_dl.tuning.file import Tune
-
-PEOPLE: Final = frozenset({"mail", "mattermost", "apprise", "everybody"})
-"""Sinks whose messages somebody reads; what others are given is counted apart."""
-
-EARLY: Final = np.timedelta64(2, "h").astype("timedelta64[s]")
-"""Evidence of a group that begins so long before a known incident may be told with it."""
-
-AFTER: Final = np.timedelta64(24, "h").astype("timedelta64[s]")
-"""What begins so soon after a known incident is no false alarm, as in the measures."""
 
 PIECE_BYTES: Final = 1 << 28
 """Details of so many bytes are held at once; how long a piece is has no influence on what is told."""
@@ -85,51 +72,6 @@ class Setting:
 
     policy: Policy
     tunes: Mapping[str, Tune] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One message.
-
-    Attributes:
-        at: the tick at which it would have gone out, `datetime64[s]`.
-        to: name of the channel.
-        sink: its sink.
-        subject: one line.
-        news: all that it tells, oldest first.
-    """
-
-    at: np.datetime64
-    to: str
-    sink: str
-    subject: str
-    news: tuple[News, ...]
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A known incident, and who would have heard of it.
-
-    Attributes:
-        incident: the row of the incidents file.
-        queues: how many queues it hits.
-        first: by channel, the first message that tells it.
-    """
-
-    incident: Incident
-    queues: int
-    first: Mapping[str, Sent]
-
-    @property
-    def message(self) -> Sent | None:
-        """The first one to anybody; None where nobody is told."""
-        return min(self.first.values(), key=lambda sent: (sent.at, sent.to), default=None)
-
-    @property
-    def delay_min(self) -> float | None:
-        """Minutes from its start to that message."""
-        first = self.message
-        return None if first is None else float((first.at - self.incident.start) / np.timedelta64(60, "s"))
 
 
 @dataclass(frozen=True)
@@ -214,7 +156,8 @@ def preview(
         made = [side.side(times[0]) for side in sides]
     if incidents:
         until = times[-1] + tick.delta
-        made = [_against(side, _hits(incidents, courses, store, (times[0], until)), times[0], until) for side in made]
+        hits = hits_of(incidents, [course.span().past for course in courses], store, (times[0], until))
+        made = [_against(side, hits, times[0], until) for side in made]
     return Preview(times[0], times[-1] + tick.delta, tuple(made))
 
 
@@ -338,8 +281,8 @@ class _Replay:
             label: Level(policy.budget, s.bundle.detection.threshold(policy.budget), setting.tunes.get(label))
             for label, s in scorers.items()
         }
-        self.tape = _Tape()
-        self.sinks = [(channel, _sink(channel, self.tape)) for channel in policy.channels]
+        self.tape = Tape()
+        self.sinks = [(channel, keeping(channel, self.tape)) for channel in policy.channels]
         self.incidents: dict[str, tuple[Followed, ...]] = {}
         self.held = False
 
@@ -385,80 +328,6 @@ class _Replay:
 
 
 _BEGINS: Final = (OPENED, REOPENED)
-
-
-@dataclass
-class _Tape:
-    """What the channels were given."""
-
-    at: np.datetime64 = field(default_factory=lambda: np.datetime64(0, "s"))
-    news: dict[str, News] = field(default_factory=dict)
-    sent: list[Sent] = field(default_factory=list)
-
-    def begin(self, at: np.datetime64, news: Sequence[News]) -> None:
-        """A tick."""
-        self.at = at
-        self.news.update({n.key: n for n in news})
-
-    def keep(self, channel: Channel, subject: str, news: Sequence[News]) -> None:
-        """Something that went out."""
-        self.sent.append(Sent(self.at, channel.name, channel.sink, subject, tuple(news)))
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Somebody who reads messages."""
-
-    channel: Channel
-    tape: _Tape
-
-    def send(self, message: Message) -> str:
-        """Keep it."""
-        told = [news for key, news in self.tape.news.items() if f" {key} " in f" {message.key} "]
-        self.tape.keep(self.channel, message.title, told)
-        return ""
-
-    def check(self) -> None:
-        """There is nothing to see."""
-
-
-@dataclass(frozen=True)
-class _Lines(JsonlSink):
-    """Lines that are counted."""
-
-    channel: Channel
-    tape: _Tape
-
-    def write(self, news: Sequence[News]) -> None:
-        """Keep a line for each."""
-        for item in news:
-            self.tape.keep(self.channel, f"{item.transition.action} {item.name}", [item])
-
-
-@dataclass(frozen=True)
-class _Alerts(AlertmanagerSink):
-    """Alerts that are counted when they begin and when they end, not at each tick in between."""
-
-    channel: Channel = field(kw_only=True)
-    tape: _Tape = field(kw_only=True)
-    firing: dict[str, bool] = field(default_factory=dict)
-
-    def post(self, alerts: Sequence[tuple[News, Mapping[str, str]]], now: datetime) -> None:
-        """Keep those that change."""
-        for news, _ in alerts:
-            if self.firing.get(news.name, False) != news.incident.open:
-                self.firing[news.name] = news.incident.open
-                word = "firing" if news.incident.open else "resolved"
-                self.tape.keep(self.channel, f"{word} {news.name}", [news])
-
-
-def _sink(channel: Channel, tape: _Tape) -> Sink:
-    """A sink in place of the real one; the outbox knows JSON lines and Alertmanager by their type."""
-    if channel.sink == "jsonl":
-        return _Lines(Path(os.devnull), channel, tape)
-    if channel.sink == "alertmanager":
-        return _Alerts(Poster("preview", ""), channel=channel, tape=tape)
-    return _Reader(channel, tape)
 
 
 def _pieces(
@@ -530,46 +399,7 @@ class _Worker:
         return [cls.span.found(at, cls.levels) for at in times]
 
 
-@dataclass(frozen=True)
-class _Hit:
-    """A known incident that begins in the range, and the names of the queues that it hits."""
-
-    incident: Incident
-    queues: frozenset[str]
-
-    def told_by(self, news: News) -> bool:
-        """Whether news is of it: of its queues, and begun inside it or within an hour after (a group a bit before)."""
-        followed = news.incident
-        began = news.tick if news.transition.action == REOPENED else followed.start
-        early = EARLY if followed.group else np.timedelta64(0, "s")
-        inside = self.incident.start - early <= began < self.incident.end + GRACE
-        return bool(inside and news.tick >= self.incident.start and self.queues.intersection(followed.queues))
-
-    def excuses(self, news: News) -> bool:
-        """Whether what began is no false alarm because of it, or of what comes back within a day after it."""
-        followed = news.incident
-        inside = self.incident.start - EARLY <= news.tick < self.incident.end + AFTER
-        return bool(inside and self.queues.intersection(followed.queues))
-
-
-def _hits(
-    incidents: Sequence[Incident], courses: Sequence[_Course], store: History, span: tuple[np.datetime64, np.datetime64]
-) -> list[_Hit]:
-    """The known incidents with the queues that they hit, of those that any bundle scores."""
-    metadata = store.metadata()
-    queues = {key[0] for key in store.known_series(span[1] + np.timedelta64(1, "D"))}
-    queues |= {name for dump in metadata.dumps for name in dump}
-    hit: dict[str, set[str]] = {}
-    for course in courses:
-        past = course.span().past
-        names = series_names(past)
-        windows = incident_windows(incidents, past.entity, past.series, metadata, queues, span)
-        for window in windows:
-            hit.setdefault(window.name, set()).update(names[row] for row in window.rows)
-    return [_Hit(i, frozenset(hit[i.incident])) for i in incidents if i.incident in hit]
-
-
-def _against(side: Side, hits: Sequence[_Hit], start: np.datetime64, end: np.datetime64) -> Side:
+def _against(side: Side, hits: Sequence[Hit], start: np.datetime64, end: np.datetime64) -> Side:
     """A side beside the incidents that are known."""
     heard = []
     for hit in hits:

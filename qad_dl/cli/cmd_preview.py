@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from qad_dl.followed import Rules
     from qad_dl.histories import History
     from qad_dl.incidents_file import Incident
-    from qad_dl.preview import Heard, Preview, Sent, Side
+    from qad_dl.preview import Preview, Side
+    from qad_dl.preview_hits import Heard
+    from qad_dl.preview_tape import Sent
     from qad_dl.scorer import Scorer
     from qad_dl.sinks.policy import Policy
     from qad_dl.tuning.file import Tune
@@ -250,7 +252,7 @@ def _heading(done: Preview) -> str:
 
 
 def _figures(done: Preview) -> str:
-    from qad_dl.preview import PEOPLE
+    from qad_dl.preview_tape import PEOPLE
 
     sides = done.sides
     labels = sides[0].thresholds
