@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qad_dl.grid import Grid
     from qad_dl.histories import History
     from qad_dl.metadata import Metadata
-    from qad_dl.preprocess import Prepared
+    from qad_dl.prepared import Prepared
     from qad_dl.results import Results
     from qad_dl.scorer import Scorer
 

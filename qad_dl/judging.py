@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qad_dl.bundle import Bundle
     from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata
-    from qad_dl.preprocess import Prepared
+    from qad_dl.prepared import Prepared
 
 Made: TypeAlias = "Mapping[str, NDArray[np.float32]]"
 """What is made of ticks by lane (`Bundle.made`), [n, ticks, width] each."""

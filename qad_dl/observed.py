@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.preprocess import Prepared
+    from qad_dl.prepared import Prepared
     from qad_dl.reconstruction import Reconstruction
     from qad_dl.windows import WindowPlan
 

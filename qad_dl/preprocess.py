@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from qad_dl.errors import BundleError, InputError
 from qad_dl.gathering import ROW_FIELDS
 from qad_dl.grid import NEVER
-from qad_dl.scaling import CLIP, Quantity, Scale, fit_scale, to_x
+from qad_dl.prepared import NO_ROW, Prepared
+from qad_dl.scaling import CLIP, Quantity, Scale, to_x
 from qad_dl.schema import Tick, Times
+from qad_dl.tally import frequent_states, joined_scale, median_scale, same_ticks, scale_of, tally_of
 from qad_dl.vocab import UNKNOWN, Vocabulary
 from qad_dl.windows import WindowPlan, Windows, carry_forward
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata, Record
+    from qad_dl.prepared import Windowed
 
 METADATA_DEFAULT: Final = (
     "cloud",
@@ -43,116 +46,6 @@ GROUP_FIELDS: Final = ("type", "resource_type", "capability")
 """Fields whose common values make the group that a series without history borrows its scale from."""
 
 CALENDAR_CHANNELS: Final = 6
-
-NO_ROW: Final = -int(NEVER)
-"""In `Prepared.last_row`: far before any grid."""
-
-MIN_STATE_SHARE: Final = 2e-4
-"""A state seen in a smaller share of the observed ticks of the training data is no channel of the model."""
-
-
-class Rows(Protocol):
-    """An array [N, T, ...], or what is read like one: rows of series first, then ticks."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: Any, /) -> NDArray[Any]: ...
-
-
-class Windowed(Protocol):
-    """What windows are cut from: `Prepared`, or what is read like one."""
-
-    @property
-    def times(self) -> Times:
-        """Every tick, [T]."""
-
-    @property
-    def series(self) -> tuple[tuple[str, ...], ...]:
-        """Keys of the series, [N]."""
-
-    @property
-    def segment(self) -> NDArray[np.int64]:
-        """As in `Prepared`."""
-
-    @property
-    def values(self) -> Rows:
-        """As in `Prepared`."""
-
-    @property
-    def usable(self) -> Rows:
-        """As in `Prepared`."""
-
-    @property
-    def last_row(self) -> Rows:
-        """As in `Prepared`, of any integer type."""
-
-    def level(self, segment: NDArray[np.int64], series: NDArray[np.int64]) -> Scale:
-        """Loc and scale of series in segments, [B, S] for [B] each."""
-
-    def ids(self, segment: NDArray[np.int64], series: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ids of series in segments, [B, F] for [B] each."""
-
-    def of(self, series: NDArray[np.int64]) -> Prepared:
-        """Some series, in memory."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A grid made ready for windows: what `Preprocess.prepare` gives.
-
-    Attributes:
-        grid: where it came from.
-        x: [N, T, S] float32 ln(1 + jobs), or measurements, of the model's states, NaN where not counted.
-        values: [N, T, S] float32 standardised x, NaN where not counted.
-        usable: [N, T] the tick arrived, is not frozen (unless all stood still), and the series has had a row.
-        last_row: [N, T] int64 position of the last row that proves that the series has begun, below 0 where that is
-            before the grid, `NO_ROW` where none does.
-        expected: [N, T] a fall is expected: not online, in a downtime, or ramping up after one.
-        recovering: [N, T] so, or within a day after it was offline or had no row for a day: not yet as it was.
-        calendar: [T, K] float32.
-        segment: [T] which of the metadata's segments holds at the tick.
-        static_cat: [D, N, F] int64 ids per segment.
-        scale: loc and scale per segment and series, [D, N, S].
-        quantity: what the values of the grid are.
-    """
-
-    grid: Grid
-    x: NDArray[np.float32]
-    values: NDArray[np.float32]
-    usable: NDArray[np.bool_]
-    last_row: NDArray[np.int64]
-    expected: NDArray[np.bool_]
-    recovering: NDArray[np.bool_]
-    calendar: NDArray[np.float32]
-    segment: NDArray[np.int64]
-    static_cat: NDArray[np.int64]
-    scale: Scale
-    quantity: Quantity
-
-    @property
-    def times(self) -> Times:
-        """Every tick, [T]."""
-        return self.grid.times
-
-    @property
-    def series(self) -> tuple[tuple[str, ...], ...]:
-        """Keys of the series, [N]."""
-        return self.grid.series
-
-    def level(self, segment: NDArray[np.int64], series: NDArray[np.int64]) -> Scale:
-        """Loc and scale of series in segments, [B, S] for [B] each."""
-        return Scale(self.scale.loc[segment, series], self.scale.scale[segment, series])
-
-    def ids(self, segment: NDArray[np.int64], series: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ids of series in segments, [B, F] for [B] each."""
-        return self.static_cat[segment, series]
-
-    def of(self, series: NDArray[np.int64]) -> Prepared:
-        """Some series, copied."""
-        names = ("x", "values", "usable", "last_row", "expected", "recovering")
-        parts: dict[str, Any] = {name: getattr(self, name)[series] for name in names}
-        scale = Scale(self.scale.loc[:, series], self.scale.scale[:, series])
-        return replace(self, grid=self.grid.of(series), scale=scale, static_cat=self.static_cat[:, series], **parts)
 
 
 @dataclass(frozen=True)
@@ -233,24 +126,24 @@ class Preprocess:
             select: the selection.
             quantity: what the values are.
         """
-        tallies = [_tally(grid, use) for grid, use in parts()]
-        grid, enough = _same_ticks(tallies), np.concatenate([t.enough for t in tallies]).nonzero()[0]
+        tallies = [tally_of(grid, use) for grid, use in parts()]
+        grid, enough = same_ticks(tallies), np.concatenate([t.enough for t in tallies]).nonzero()[0]
         if not enough.size:
             msg = (
                 f"no series has a day of usable ticks between {grid.times[0]} and {grid.times[-1]}: "
                 "import more history, or widen data.start and data.end"
             )
             raise InputError(msg)
-        states = _frequent_states(tallies) if quantity is Quantity.COUNTS else grid.states
+        states = frequent_states(tallies) if quantity is Quantity.COUNTS else grid.states
         if not states:
             msg = f"all counts between {grid.times[0]} and {grid.times[-1]} are 0: there is nothing to learn from"
             raise InputError(msg)
-        scale = _joined([_scale_of(part, use, states, quantity) for part, use in parts()])
+        scale = joined_scale([scale_of(part, use, states, quantity) for part, use in parts()])
         series = [key for tally in tallies for key in tally.series]
         records = _records(grid.entity, series, metadata.at(grid.times[-1]))
         groups = [_group(records[i]) for i in enough]
         names = tuple(sorted(set(groups)))
-        by_group = [_median(scale, enough[[g == name for g in groups]]) for name in names]
+        by_group = [median_scale(scale, enough[[g == name for g in groups]]) for name in names]
         vocabularies = (
             Vocabulary("series", tuple(_join(series[i]) for i in enough)),
             *(Vocabulary.fit(f, [r.get(f, "") for r in records]) for f in fields),
@@ -264,7 +157,7 @@ class Preprocess:
             series_scale=Scale(scale.loc[enough], scale.scale[enough]),
             groups=names,
             group_scale=Scale(np.stack([s.loc for s in by_group]), np.stack([s.scale for s in by_group])),
-            global_scale=_median(scale, enough),
+            global_scale=median_scale(scale, enough),
             quantity=quantity,
         )
 
@@ -474,77 +367,11 @@ def calendar(times: Times) -> NDArray[np.float32]:
     return np.stack(waves, axis=-1).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Tally:
-    """What some series have to learn from.
-
-    Attributes:
-        ticks: their grid, without what it says of series.
-        series: their keys.
-        enough: [n] whether a series has a day of usable ticks.
-        used: usable ticks of all of them.
-        seen: of each state the usable ticks that have jobs in it.
-    """
-
-    ticks: _Ticks
-    series: tuple[tuple[str, ...], ...]
-    enough: NDArray[np.bool_]
-    used: int
-    seen: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Ticks:
-    """What the grids of all parts share."""
-
-    tick: Tick
-    times: Times
-    entity: tuple[str, ...]
-    states: tuple[str, ...]
-
-
-def _usable(grid: Grid, use: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return use & np.isfinite(grid.counts).any(axis=2)
-
-
-def _tally(grid: Grid, use: NDArray[np.bool_]) -> _Tally:
-    use = _usable(grid, use)
-    return _Tally(
-        ticks=_Ticks(grid.tick, grid.times, grid.entity, grid.states),
-        series=grid.series,
-        enough=use.sum(axis=1) >= grid.tick.per_day,
-        used=int(use.sum()),
-        seen=tuple(int(((grid.counts[:, :, s] > 0) & use).sum()) for s in range(len(grid.states))),
-    )
-
-
-def _same_ticks(tallies: Sequence[_Tally]) -> _Ticks:
-    first = tallies[0].ticks
-    if any(t.ticks.states != first.states or len(t.ticks.times) != len(first.times) for t in tallies):
-        raise ValueError("the parts of a grid have different ticks or states")
-    return first
-
-
 def _standardised(x: NDArray[np.float32], scale: Scale, segment: NDArray[np.int64]) -> NDArray[np.float32]:
     values, ends = np.empty_like(x), np.searchsorted(segment, np.arange(len(scale.loc) + 1))
     for d, (low, high) in enumerate(pairwise(ends.tolist())):
         Scale(scale.loc[d], scale.scale[d]).apply(x[:, low:high], out=values[:, low:high])
     return values
-
-
-def _frequent_states(tallies: Sequence[_Tally]) -> tuple[str, ...]:
-    total = max(1, sum(t.used for t in tallies))
-    seen = np.sum([t.seen for t in tallies], axis=0)
-    return tuple(s for s, n in zip(tallies[0].ticks.states, seen.tolist(), strict=True) if n / total >= MIN_STATE_SHARE)
-
-
-def _scale_of(grid: Grid, use: NDArray[np.bool_], states: Sequence[str], quantity: Quantity) -> Scale:
-    x = to_x(grid.counts[:, :, [grid.states.index(s) for s in states]], quantity)
-    return fit_scale(x, _usable(grid, use), quantity)
-
-
-def _joined(scales: Sequence[Scale]) -> Scale:
-    return Scale(np.concatenate([s.loc for s in scales]), np.concatenate([s.scale for s in scales]))
 
 
 def _records(entity: Sequence[str], series: Sequence[tuple[str, ...]], held: Mapping[str, Record]) -> list[Record]:
@@ -571,10 +398,6 @@ def _group(record: Record) -> str:
 def _join(key: Sequence[str]) -> str:
     """One string for a key; the separator is a control character that no name has."""
     return "\x1f".join(key)
-
-
-def _median(scale: Scale, of: NDArray[np.int64]) -> Scale:
-    return Scale(np.median(scale.loc[of], axis=0), np.median(scale.scale[of], axis=0))
 
 
 def _recovering(grid: Grid, day: int) -> NDArray[np.bool_]:

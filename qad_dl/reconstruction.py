@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from qad_dl.bundle import Bundle, Stream
     from qad_dl.grid import Grid
-    from qad_dl.preprocess import Prepared, Preprocess
+    from qad_dl.prepared import Prepared
+    from qad_dl.preprocess import Preprocess
     from qad_dl.schema import Times
 
 BATCH: Final = 32

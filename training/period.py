@@ -11,7 +11,7 @@ from qad_dl.backtest import newest_tick
 from qad_dl.errors import InputError
 from qad_dl.grid import build_grid
 from qad_dl.histories import open_history
-from qad_dl.preprocess import Prepared, Preprocess, lasting
+from qad_dl.preprocess import Preprocess, lasting
 from qad_dl.scaling import Quantity
 from qad_dl.timeparse import format_time
 from qad_dl.windows import WindowPlan
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qad_dl.grid import Grid
     from qad_dl.histories import History
     from qad_dl.metadata import Metadata
-    from qad_dl.preprocess import Rows, Windowed
+    from qad_dl.prepared import Prepared, Rows, Windowed
     from qad_dl.schema import Tick, Times
     from training.reviewed import Marks, Reviewed
     from training.settings import Settings

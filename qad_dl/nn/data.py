@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.preprocess import Preprocess, Rows, Windowed
+    from qad_dl.prepared import Rows, Windowed
+    from qad_dl.preprocess import Preprocess
 
 Batch: TypeAlias = dict[str, Tensor]
 """The inputs of the network by name, and `target` and `weight`, both [B, M, S]."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.preprocess import Preprocess, Rows, Windowed
+    from qad_dl.prepared import Rows, Windowed
+    from qad_dl.preprocess import Preprocess
 
 RIDGE = 30.0
 """The ridge of the peer (interfaces, section 8), here towards the pooled weights."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,16 @@ from qad_dl.downtimes import Downtime
 from qad_dl.errors import BundleError, InputError
 from qad_dl.grid import build_grid, times_of
 from qad_dl.metadata import Metadata
-from qad_dl.preprocess import MIN_STATE_SHARE, Prepared, Preprocess, calendar
+from qad_dl.preprocess import Preprocess, calendar
 from qad_dl.rows import merge_rows
 from qad_dl.scaling import Quantity
 from qad_dl.schema import Tick
+from qad_dl.tally import MIN_STATE_SHARE
 from tests.light.made import START, TICK, at, history, ticks
 from tests.light.made_bundle import METADATA, QUEUES, STATES, fitted, made_history
+
+if TYPE_CHECKING:
+    from qad_dl.prepared import Prepared
 
 DAY = TICK.per_day
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,11 @@ from qad_dl.grid import NEVER, Grid
 from qad_dl.metadata import Metadata
 from qad_dl.nn.highway import RIDGE, SPREAD_PRIOR, solve_highway
 from qad_dl.nn.modules import Shape
-from qad_dl.preprocess import Prepared, Preprocess
+from qad_dl.preprocess import Preprocess
 from qad_dl.schema import Tick
+
+if TYPE_CHECKING:
+    from qad_dl.prepared import Prepared
 
 TICK = Tick()
 T, STATES = 3000, ("activated", "running")

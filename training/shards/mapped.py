@@ -11,7 +11,8 @@ import numpy as np
 
 from qad_dl.errors import ConfigError
 from qad_dl.grid import NEVER, Grid
-from qad_dl.preprocess import NO_ROW, Prepared, calendar
+from qad_dl.prepared import NO_ROW, Prepared
+from qad_dl.preprocess import calendar
 from qad_dl.scaling import Quantity, Scale
 from training.shards.files import map_array
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.preprocess import Rows
+    from qad_dl.prepared import Rows
     from qad_dl.schema import Tick, Times
 
 ARRAYS: Final = ("values", "x", "last_row", "flags", "ids", "level")
