@@ -97,7 +97,7 @@ def _bytes(
         f"are {kept:,.0f} GB and {money:,.0f} EUR a month. A tick brings {rows / 1e6:,.1f} million rows, which is "
         f"{rows * ROW_BYTES / 1e9:,.2f} GB in memory before they are a grid."
         + (
-            f" What is kept from tick to tick is {state * n / 1e9:,.0f} GB, of which each reads what its score looks at."
+            f" What is kept from tick to tick is {state * n / 1e9:,.0f} GB, of which each reads a part."
             if state
             else ""
         )
