@@ -108,7 +108,7 @@ def export_stream(network: MaskedAutoencoder, example: Windows, folder: Path) ->
         return None, 0.0
     prime, step, one = Prime(network), Step(network), network.shape.context + 1
     files = folder / PRIME, folder / STEP
-    first = example.until(one).newest(one)
+    first = example.until(one)
     export_network(prime, first, files[0])
     with torch.no_grad():
         _, _, *made = prime(**{k: torch.from_numpy(v) for k, v in first.feeds().items()})
@@ -137,7 +137,7 @@ def streamed(stream: Stream, windows: Windows, ticks: int) -> Iterator[tuple[NDA
     """
     prime, step = (_session(content) for content in (stream.prime, stream.step))
     one = prime.get_inputs()[0].shape[1]
-    middle, spread, *made = prime.run(None, windows.until(one).newest(one).feeds())
+    middle, spread, *made = prime.run(None, windows.until(one).feeds())
     yield middle, spread
     kept = dict(zip(stream.lanes, made, strict=True))
     for tick in range(1, ticks):
