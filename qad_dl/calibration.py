@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.decimals import decimals
 from qad_dl.scoring import Evidence, accumulate, allow_expected, bad_news, statistic, whitened
 from qad_dl.signatures import Signatures, any_kind
 from qad_dl.survival import Survival
@@ -246,13 +247,13 @@ class Calibration:
         return {
             "evidence": self.evidence.to_json(),
             "states": list(self.states),
-            "spread": self.spread.tolist(),
-            "level": self.level.tolist(),
-            "band": self.band.tolist(),
+            "spread": decimals(self.spread),
+            "level": decimals(self.level),
+            "band": decimals(self.band),
             "signatures": None if self.signatures is None else self.signatures.to_json(),
             "survival": {name: s.to_json() for name, s in self.survival.items()},
             "total": self.total.to_json(),
-            "whitening": None if self.whitening is None else self.whitening.tolist(),
+            "whitening": None if self.whitening is None else decimals(self.whitening),
             "combine": self.combine,
         } | ({"usual": {str(i): [u.odd, u.rare] for i, u in self.usual.items()}} if self.usual else {})
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("panda_queue", "start", "end", "status")
 
+DOWN: Final = "OUTAGE"
+"""The one severity of CRIC's downtimes that is down; the others are at risk."""
+
 
 @dataclass(frozen=True, order=True)
 class Downtime:

@@ -48,7 +48,7 @@ def joined(past: Results | None, new: Results, ticks: int) -> Results:
     """
     if past is None or (past.entity, past.states, past.kinds) != (new.entity, new.states, new.kinds):
         return replace(new, details=None)
-    step = step_of(np.unique(np.concatenate([past.times, new.times])))
+    step = step_of(np.concatenate([past.times, new.times]))
     start = max(min(past.times[0], new.times[0]), new.times[-1] - (ticks - 1) * step)
     times = np.arange(start, new.times[-1] + step, step)
     series = tuple(sorted({*past.series, *new.series}))
@@ -66,8 +66,10 @@ def joined(past: Results | None, new: Results, ticks: int) -> Results:
 
 
 def step_of(times: Times) -> np.timedelta64:
-    """Length of a tick; that of PanDA's where there is one tick only."""
-    return np.diff(times).min() if len(times) > 1 else np.timedelta64(TICK_MINUTES * 60, "s")
+    """Length of a tick, of times in any order, some of them twice; that of PanDA's where there is one tick only."""
+    steps = np.diff(np.sort(times))
+    steps = steps[steps > np.timedelta64(0, "s")]
+    return steps.min() if len(steps) else np.timedelta64(TICK_MINUTES * 60, "s")
 
 
 def until(results: Results, tick: np.datetime64) -> Results:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.decimals import decimals
 from qad_dl.errors import BundleError, InputError
 from qad_dl.gathering import ROW_FIELDS
 from qad_dl.grid import NEVER
@@ -416,7 +417,7 @@ def lasting(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:
 
 
 def _scale_json(scale: Scale) -> dict[str, Any]:
-    return {"loc": scale.loc.tolist(), "scale": scale.scale.tolist()}
+    return {"loc": decimals(scale.loc), "scale": decimals(scale.scale)}
 
 
 def _scale_from(data: Mapping[str, Any]) -> Scale:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, TypeVar
-
-from tqdm import tqdm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,12 @@ DELAY_S = 2.0
 @contextlib.contextmanager
 def counting(total: int, what: str, unit: str = "") -> Iterator[Callable[[int], object]]:
     """Give a function to call with how many more are done, of `total`; drawn as by `progress`."""
-    with tqdm(total=total, desc=what, unit=unit or "it", delay=DELAY_S, disable=None, leave=False) as bar:
+    if not _watched():
+        yield lambda _more: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, unit=unit or "it", delay=DELAY_S, leave=False) as bar:
         yield bar.update
 
 
@@ -32,4 +36,14 @@ def progress(items: Iterable[T], what: str, total: int | None = None, unit: str 
         total: number of items, where `items` has no length.
         unit: the name of one item.
     """
-    yield from tqdm(items, desc=what, total=total, unit=unit or "it", delay=DELAY_S, disable=None, leave=False)
+    if not _watched():
+        yield from items
+        return
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=what, total=total, unit=unit or "it", delay=DELAY_S, leave=False)
+
+
+def _watched() -> bool:
+    """Whether somebody sees it: what draws is loaded for them alone, and is part of no tick of a collector."""
+    return sys.stderr.isatty()

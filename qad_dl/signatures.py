@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.decimals import decimals
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -120,7 +122,7 @@ class Convolution:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` is the inverse."""
-        return {"taps": self.taps.tolist(), "bias": self.bias.tolist(), "dilation": self.dilation}
+        return {"taps": decimals(self.taps), "bias": decimals(self.bias), "dilation": self.dilation}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Convolution:
@@ -342,7 +344,7 @@ class Signatures:
             "channels": [list(c) for c in self.channels],
             "kinds": list(self.kinds),
             "clip": self.clip,
-            **{name: getattr(self, name).tolist() for name in ("enter", "enter_bias", "leave", "leave_bias")},
+            **{name: decimals(getattr(self, name)) for name in ("enter", "enter_bias", "leave", "leave_bias")},
             "course": [c.to_json() for c in self.course],
             "healthy": self.healthy.to_json(),
         }

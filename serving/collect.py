@@ -1,4 +1,7 @@
-"""Fetch what a tick needs, and judge it before it counts."""
+"""Fetch what a tick needs, and judge it before it counts.
+
+A source is loaded when it is asked: an HTTP client alone takes a tenth of a tick.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,10 @@ import pyarrow as pa
 from qad_dl.arrow import codes_of, dictionary, from_numpy, one_chunk
 from qad_dl.errors import SourceError
 from qad_dl.rows import JOBS_SCHEMA, concat_rows, empty_rows, seconds_of
-from qad_dl.sources.cric import Cache
 from qad_dl.sources.files import read_dropped
-from qad_dl.sources.http import Client, open_session
-from qad_dl.sources.panda import fetch_jobs, window
 from qad_dl.sources.snapshot import FAILED, MISSING, OK, Verdict, judge_snapshot
 from qad_dl.timeparse import format_time
 from serving.config import PANDA_URL
-from serving.cric import Cric, cric_session
-from serving.influx import fetch_influx, influx_source
 from serving.state import Collected
 
 if TYPE_CHECKING:
@@ -80,6 +78,9 @@ def collect(request: Request) -> Collected:
 
 
 def _from_panda(request: Request, until: float) -> Collected:
+    from qad_dl.sources.http import Client, open_session
+    from qad_dl.sources.panda import fetch_jobs, window
+
     source, passed = request.config.source, request.passed_s
     token = source.token.reveal() if source.token else ""
     counts = fetch_jobs(Client(open_session(source.ca_file), until), source.url or PANDA_URL, window(passed), token)
@@ -101,6 +102,10 @@ def _with_metadata(request: Request, collected: Collected, until: float) -> Coll
     config = request.config.cric
     if config is None:
         return collected
+    from qad_dl.sources.cric import Cache
+    from qad_dl.sources.http import Client
+    from serving.cric import Cric, cric_session
+
     client, cache = Client(cric_session(config), until), Cache(request.folder / "cric", request.clocks.wall)
     said = Cric(config, request.config.downtimes, client, cache).ask(request.tick)
     troubles = {**collected.troubles, **said.troubles}
@@ -148,6 +153,8 @@ def _from_files(request: Request, until: float) -> Collected:
 
 
 def _from_influxdb(request: Request, until: float) -> Collected:
+    from serving.influx import fetch_influx, influx_source
+
     config = request.config
     fetched = fetch_influx(
         influx_source(config.source).before(until),

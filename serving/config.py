@@ -31,6 +31,7 @@ from qad_dl.sinks.policy import (
     check_mail_address,
     check_policy,
 )
+from qad_dl.store.retention import Keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,6 +148,11 @@ class RetentionConfig:
     influxdb_ticks: int = 7
     influxdb_hours: int = 730
     influxdb_days: int = 0
+
+    @property
+    def keep(self) -> Keep:
+        """What it says of the store."""
+        return Keep(self.ticks, self.hours, self.days)
 
 
 @dataclass(frozen=True)

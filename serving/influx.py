@@ -14,7 +14,6 @@ from qad_dl.influx.history import new_rows, next_start, read_history, take_in
 from qad_dl.influx.policies import Policies
 from qad_dl.influx.sink import EVERYTHING, InfluxSink
 from qad_dl.rows import empty_rows
-from qad_dl.store.retention import Keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,11 +91,6 @@ def policies(config: configs.Config) -> Policies:
     """What `[retention]` says of InfluxDB."""
     kept = config.retention
     return Policies(kept.influxdb_ticks, kept.influxdb_hours, kept.influxdb_days)
-
-
-def keep(config: configs.Config) -> Keep:
-    """What `[retention]` says of the store."""
-    return Keep(config.retention.ticks, config.retention.hours, config.retention.days)
 
 
 def _connect(section: configs.SourceConfig | configs.InfluxSink, session: requests.Session | None) -> Influx:

@@ -8,16 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from qad_dl.followed import UPDATED, Transition
-from qad_dl.sinks.alertmanager import AlertmanagerSink
-from qad_dl.sinks.apprise import AppriseSink
-from qad_dl.sinks.jsonl import JsonlSink
 from qad_dl.sinks.ledger import Ledger
-from qad_dl.sinks.mail import MailSink
-from qad_dl.sinks.mattermost import MattermostSink
 from qad_dl.sinks.news import News
 from qad_dl.sinks.outbox import Delivered, Outbox
 from qad_dl.sinks.plan import Gates, cases_for, plan, to_message
-from qad_dl.sinks.post import Poster
 from qad_dl.sinks.silences import Silences
 
 if TYPE_CHECKING:
@@ -96,15 +90,23 @@ class Telling:
         return Gates(self.now, Silences(self.state.silences).read(), policy.quiet, policy.per_hour)
 
     def _sink(self, channel: Channel) -> Sink:
+        """A sink, of which only what it needs itself is loaded: an HTTP client takes a tenth of a tick."""
         sinks = self.config.sink
         match channel.sink:
             case "jsonl" if sinks.jsonl:
+                from qad_dl.sinks.jsonl import JsonlSink
+
                 return JsonlSink(sinks.jsonl.path)
             case "alertmanager" if a := sinks.alertmanager:
+                from qad_dl.sinks.alertmanager import AlertmanagerSink
+                from qad_dl.sinks.post import Poster
+
                 url = f"{a.url.rstrip('/')}/api/v2/alerts"
                 poster = Poster("Alertmanager", url, a.user, _revealed(a.password), a.ca_file)
                 return AlertmanagerSink(poster, self.config.message.review_url)
             case "mail" if m := sinks.mail:
+                from qad_dl.sinks.mail import MailSink
+
                 return MailSink(
                     m.host,
                     m.port,
@@ -117,8 +119,13 @@ class Telling:
                     m.ca_file,
                 )
             case "mattermost" if w := sinks.mattermost:
+                from qad_dl.sinks.mattermost import MattermostSink
+                from qad_dl.sinks.post import Poster
+
                 return MattermostSink(Poster("Mattermost", w.url.reveal(), ca_file=w.ca_file), channel.to)
             case "apprise" if sinks.apprise:
+                from qad_dl.sinks.apprise import AppriseSink
+
                 return AppriseSink(tuple(sinks.apprise.urls.reveal().split()))
         msg = f"no sink {channel.sink!r}"
         raise ValueError(msg)

@@ -20,9 +20,9 @@ import numpy as np
 from qad_dl.arrow import save_memory
 from qad_dl.bundles import label_of
 from qad_dl.cli import guarded
+from qad_dl.downtimes import DOWN
 from qad_dl.errors import ConfigError, InfluxError
 from qad_dl.rows import seconds_of
-from qad_dl.sources.cric import DOWN
 from qad_dl.sources.files import DONE, REFUSED, put_away
 from qad_dl.sources.snapshot import FAILED, OK
 from qad_dl.store import Store
@@ -33,7 +33,6 @@ from serving.config import read_config
 from serving.deadline import DeadlineError, deadline
 from serving.evaluate import evaluate
 from serving.follow import Book, follow_all, follow_troubles, stopped_news
-from serving.influx import influx_sink, keep
 from serving.lock import Holder, boot_id, locked, since_boot
 from serving.metrics import push, write_textfile
 from serving.report import Report
@@ -155,9 +154,10 @@ def _work(config: Config, store: Store, state: State, clocks: Clocks, report: Re
 
 def _keep(store: Store, collected: Collected, sink: InfluxSink | None) -> None:
     """Store what was fetched; storing it twice changes nothing."""
-    times = np.unique(seconds_of(collected.rows)).view("datetime64[s]")
-    if sink is not None and len(times) and times[0] < collected.tick:
-        sink.late(times[times < collected.tick])  # before they are stored: a kill between the two loses nothing
+    if sink is not None:
+        times = np.unique(seconds_of(collected.rows)).view("datetime64[s]")
+        if len(times) and times[0] < collected.tick:
+            sink.late(times[times < collected.tick])  # before they are stored: a kill between the two loses nothing
     if collected.queues is not None and _differ(store.metadata(collected.tick).at(collected.tick), collected.queues):
         store.add_metadata(collected.queues, collected.tick)
     if collected.downtimes is not None and collected.queues is not None:
@@ -231,7 +231,7 @@ def _deliver(config: Config, store: Store, state: State, report: Report) -> None
         _tell(config, state, report, Book.read(state.incidents))
     until = time.monotonic() + config.deadline.seconds / 4
     with report.step("retention"):  # before InfluxDB: hours, days and averages that are written come from it
-        keep_up(store, report.tick, keep(config), until)
+        keep_up(store, report.tick, config.retention.keep, until)
     sink = _influx_sink(config, store, state)
     if sink is not None:
         with report.step("influxdb"):
@@ -240,6 +240,10 @@ def _deliver(config: Config, store: Store, state: State, report: Report) -> None
 
 def _influx_sink(config: Config, store: Store, state: State) -> InfluxSink | None:
     """The sink of the config, with its folder in this state: a dry run has another."""
+    if config.sink.influxdb is None:
+        return None
+    from serving.influx import influx_sink  # loaded where there is one: an HTTP client takes a tenth of a tick
+
     sink = influx_sink(config, store)
     return None if sink is None else replace(sink, folder=state.influxdb)
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from qad_dl.atomic import replace_file
-from qad_dl.downtimes import Downtime
+from qad_dl.downtimes import DOWN, Downtime
 from qad_dl.errors import ConfigError, InputError, SourceError
 from qad_dl.metadata import parse_cric, spelling
 from qad_dl.sources.http import TryAgainError, read_json
@@ -47,9 +47,6 @@ LEAST_OUTAGES: Final = 0.25
 
 DOUBTED_S: Final = 86400.0
 """... until the last one is older than this."""
-
-DOWN: Final = "OUTAGE"
-"""The one severity that is down; the others are at risk."""
 
 ASIDE: Final = ("perfsonar", "bdii", "apel", "accounting")
 """Services without which jobs run all the same: an outage of these alone takes no queue down."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qad_dl import calibration as module
+from qad_dl import calibration_fit, stretch
 from qad_dl.calibration_fit import fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection
 from qad_dl.errors import ShardError
@@ -74,8 +74,8 @@ def test_a_calibration_is_the_one_in_memory_however_many_series_at_a_time(
     use[2, :200] = use[:, 300:310] = False
     memory = fit_calibration(data, use, EVIDENCE, STATES, 9, DAY, None, whiten, as_new=(new, use))
     plain = memory.score(unseen_statistics(memory, data, use, DAY))
-    monkeypatch.setattr(module, "SERIES_BLOCK", block)
-    monkeypatch.setattr(module, "ROWS_BLOCK", 1000)
+    monkeypatch.setattr(calibration_fit, "SERIES_BLOCK", block)
+    monkeypatch.setattr(calibration_fit, "ROWS_BLOCK", 1000)
     room = Scratch(tmp_path)
     disk = fit_calibration(data, use, EVIDENCE, STATES, 9, DAY, None, whiten, as_new=(new, use), scratch=room)
     assert disk.to_json() == memory.to_json()
@@ -91,9 +91,9 @@ def test_signatures_are_stretched_as_in_memory(tmp_path: Path, monkeypatch) -> N
     statistic = rng.normal(-3, 2, (40, 12 * DAY)).astype(np.float32)
     use, doubtful = np.ones(statistic.shape, np.bool_), rng.random(statistic.shape) < 0.9
     for said in (use, doubtful):
-        memory = module._stretch(statistic, use, said, shipped.healthy, DAY, IN_MEMORY)
+        memory = stretch.stretch_of(statistic, use, said, shipped.healthy, DAY, IN_MEMORY)
         with monkeypatch.context() as patch:
-            patch.setattr(module, "SERIES_BLOCK", 7)
+            patch.setattr(stretch, "SERIES_BLOCK", 7)
             patch.setattr(episodes, "CHUNK", 1000)
-            assert module._stretch(statistic, use, said, shipped.healthy, DAY, Scratch(tmp_path)) == memory
+            assert stretch.stretch_of(statistic, use, said, shipped.healthy, DAY, Scratch(tmp_path)) == memory
         assert memory != 1.0
