@@ -167,8 +167,13 @@ class Gathering:
         return self._member
 
     def _series_of(self, triples: Sequence[Triple], queues: Mapping[str, Record]) -> list[int]:
-        keys = [_key(triple, queues.get(triple[0], {}), self.entity, self.select) for triple in triples]
         place = self.series.place
+        if not self.select and set(self.entity) <= set(ROW_FIELDS):  # whatever the metadata say
+            own = [ROW_FIELDS.index(field) for field in self.entity]
+            return [
+                place.setdefault(key, len(place)) for key in zip(*([t[i] for t in triples] for i in own), strict=True)
+            ]
+        keys = [_key(triple, queues.get(triple[0], {}), self.entity, self.select) for triple in triples]
         return [-1 if key is None else place.setdefault(key, len(place)) for key in keys]
 
     def _inside(self, rows: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:

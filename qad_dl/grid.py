@@ -366,10 +366,11 @@ def _queue_online(
     for (start, end), (_, _, records) in zip(gathering.spans, gathering.segments, strict=True):
         listed = np.array([records.get(q, {}).get("status", "online") == "online" for q in queues], np.bool_)
         online[:, start:end] = listed[:, None]
-    for i, name in enumerate(queues):
-        if name in before:
-            age, was_online = before[name]
-            online[i, : max(0, longest - age)] = was_online
+    had = np.array([i for i, name in enumerate(queues) if name in before], np.int64)
+    if had.size:
+        ages, was_online = map(np.array, zip(*(before[queues[i]] for i in had.tolist()), strict=True))
+        carried = np.arange(n_ticks) < (longest - ages)[:, None]
+        online[had] = np.where(carried, was_online[:, None], online[had])
     if not gathering.said:
         return online
     said = said_of(gathering, queues)
@@ -395,7 +396,10 @@ def _ages(
     carried: Mapping[str, tuple[np.datetime64, bool]], first: np.datetime64, tick: Tick
 ) -> dict[str, tuple[int, bool]]:
     """Per queue the ticks from the row that said its status to the first of the grid, and whether it was online."""
-    return {queue: (int((first - time) // tick.delta), online) for queue, (time, online) in carried.items()}
+    times = np.array([time for time, _ in carried.values()], "datetime64[s]")
+    ages = (first - times).astype("timedelta64[s]").astype(np.int64) // tick.seconds
+    online = (was_online for _, was_online in carried.values())
+    return dict(zip(carried, zip(ages.tolist(), online, strict=True), strict=True))
 
 
 def _declared(queues: Sequence[str], downtimes: Collection[Downtime], times: Times) -> NDArray[np.bool_]:

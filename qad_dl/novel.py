@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -37,7 +38,7 @@ class Novel:
     keys: tuple[tuple[str, ...], ...] = ()
     having: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def series(self) -> tuple[str, ...]:
         """The series by name."""
         return tuple("/".join(key) for key in self.keys)

@@ -78,7 +78,6 @@ class Prepared:
             before the grid, `NO_ROW` where none does.
         expected: [N, T] a fall is expected: not online, in a downtime, or ramping up after one.
         recovering: [N, T] so, or within a day after it was offline or had no row for a day: not yet as it was.
-        calendar: [T, K] float32.
         segment: [T] which of the metadata's segments holds at the tick.
         static_cat: [D, N, F] int64 ids per segment.
         scale: loc and scale per segment and series, [D, N, S].
@@ -92,7 +91,6 @@ class Prepared:
     last_row: NDArray[np.int64]
     expected: NDArray[np.bool_]
     recovering: NDArray[np.bool_]
-    calendar: NDArray[np.float32]
     segment: NDArray[np.int64]
     static_cat: NDArray[np.int64]
     scale: Scale

@@ -201,11 +201,10 @@ class Preprocess:
             grid=grid,
             x=x,
             values=_standardised(x, scale, segment),
-            usable=(grid.arrived & (~grid.frozen | grid.at_rest())) & np.isfinite(x).all(axis=2),
+            usable=(grid.arrived & (~grid.frozen | grid.at_rest())) & _whole(x, self.quantity),
             last_row=last_row,
             expected=lasting(~grid.online, self.plan.grace),
             recovering=_recovering(grid, self.plan.day),
-            calendar=calendar(grid.times),
             segment=segment,
             static_cat=static_cat,
             scale=scale,
@@ -243,15 +242,11 @@ class Preprocess:
         """
         plan = self.plan
         offsets = np.arange(skip - plan.context, outputs)
-        at = first_output[:, None] + offsets[None, :]
-        inside = (at >= 0) & (at < len(prepared.times))
-        at = np.clip(at, 0, len(prepared.times) - 1)
-        begun = prepared.last_row[series[:, None], at] >= first_output[:, None] - plan.memory
-        seen = inside & prepared.usable[series[:, None], at] & begun
-        observed = np.repeat(seen[:, :, None], len(self.states), axis=2)
-        if hidden is not None:
-            observed &= ~hidden
-        values, mask = carry_forward(prepared.values[series[:, None], at], observed)
+        key, inside = _places(prepared, series, first_output, offsets)
+        begun = prepared.last_row[key] >= first_output[:, None] - plan.memory
+        seen = inside & prepared.usable[key] & begun
+        observed = seen[:, :, None] if hidden is None else seen[:, :, None] & ~hidden
+        values, mask = carry_forward(prepared.values[key], observed)
         held = prepared.segment[np.clip(first_output, 0, len(prepared.segment) - 1)]
         level = prepared.level(held, series)
         return Windows(
@@ -368,6 +363,26 @@ def calendar(times: Times) -> NDArray[np.float32]:
     return np.stack(waves, axis=-1).astype(np.float32)
 
 
+def _places(
+    prepared: Windowed, series: NDArray[np.int64], first_output: NDArray[np.int64], offsets: NDArray[np.int64]
+) -> tuple[Any, NDArray[np.bool_] | np.bool_]:
+    """What of [N, T, ...] the ticks of windows are, and which of them are on the grid."""
+    if len(series) and np.array_equal(series, np.arange(len(prepared.series))):
+        low, high = int(first_output.min() + offsets[0]), int(first_output.max() + offsets[-1]) + 1
+        if low >= 0 and high <= len(prepared.times) and high - low == len(offsets):
+            return (slice(None), slice(low, high)), np.True_  # as in serving: nothing is copied
+    at = first_output[:, None] + offsets[None, :]
+    inside = (at >= 0) & (at < len(prepared.times))
+    return (series[:, None], np.clip(at, 0, len(prepared.times) - 1)), inside
+
+
+def _whole(x: NDArray[np.float32], quantity: Quantity) -> NDArray[np.bool_]:
+    """Whether every state of [N, T, S] is known; of logarithms of counts, which are small, their sum says so."""
+    if quantity is Quantity.COUNTS:
+        return np.asarray(np.isfinite(x @ np.ones(x.shape[2], x.dtype)))
+    return np.asarray(np.isfinite(x).all(axis=2))
+
+
 def _standardised(x: NDArray[np.float32], scale: Scale, segment: NDArray[np.int64]) -> NDArray[np.float32]:
     values, ends = np.empty_like(x), np.searchsorted(segment, np.arange(len(scale.loc) + 1))
     for d, (low, high) in enumerate(pairwise(ends.tolist())):
@@ -412,8 +427,10 @@ def _recovering(grid: Grid, day: int) -> NDArray[np.bool_]:
 
 def lasting(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:
     """Each True of [N, T] carried on for `ticks` more ticks."""
-    at = np.where(flags, np.arange(flags.shape[1]), -ticks - 1)
-    return (np.arange(flags.shape[1]) - np.maximum.accumulate(at, axis=1)) <= ticks
+    out, some = np.zeros(flags.shape, np.bool_), np.flatnonzero(flags.any(axis=1))
+    at = np.where(flags[some], np.arange(flags.shape[1]), -ticks - 1)
+    out[some] = (np.arange(flags.shape[1]) - np.maximum.accumulate(at, axis=1)) <= ticks
+    return out
 
 
 def _scale_json(scale: Scale) -> dict[str, Any]:

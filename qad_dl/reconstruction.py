@@ -173,7 +173,7 @@ def reconstruct(
         here, there = slice(low - first, high - first), slice(low - at, high - at)
         location[:, here] = _least_none(middle[:, there], prepared, series, slice(low, high))
         spread[:, here] = wide[:, there]
-        observed = np.asarray(windows.observed.all(axis=2))
+        observed = windows.whole
         total = np.cumsum(np.pad(observed, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
         seen[:, here] = (total[:, plan.context + 1 :] - total[:, : -plan.context - 1])[:, there]
         counted[:, here] = observed[:, plan.context :][:, there]
@@ -223,7 +223,7 @@ def reconstruct_newest(
     windows = windows.newest(plan.context + 1)
     kept = {f"{BEFORE}{name}": values for name, values in (before or {}).items()}
     middle, wide, *lanes = model.run(windows.feeds() | kept)
-    observed = np.asarray(windows.observed.all(axis=2))
+    observed = windows.whole
     location = _least_none(middle, prepared, series, slice(last, last + 1))
     seen = observed.sum(axis=1, dtype=np.int32)[:, None]
     return Reconstruction(last, location, wide, seen, observed[:, -1:]), lanes

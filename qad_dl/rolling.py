@@ -137,7 +137,9 @@ class Rolling:
         here = np.flatnonzero(known.any(axis=1))
         arrived, quiet = self.ticks.arrived[before:], quiet[here]
         counts = np.ascontiguousarray(counts[here])
-        counts[(quiet == NEVER) | ~arrived] = np.nan
+        nothing = (quiet == NEVER) | ~arrived
+        if nothing.any():
+            counts[nothing] = np.nan
         return Grid(
             tick=self.tick,
             times=self.end + (np.arange(ticks) - ticks + 1) * self.tick.delta,
@@ -245,6 +247,8 @@ class Rolling:
     def save(self) -> None:
         """Say that all up to its newest tick is there; what was kept in other files is removed."""
         self.ring.flush()
+        seconds = np.array([time for time, _ in self.said.values()], "datetime64[s]").astype(np.int64)
+        online = [was_online for _, was_online in self.said.values()]
         content = {
             "format": [FORMAT, GROUP],
             "ring": self.ring.path.name,
@@ -257,7 +261,7 @@ class Rolling:
             "ticks": {name: flags.astype(np.int8).tolist() for name, flags in vars(self.ticks).items()},
             "source": vars(self.source),
             "known": None if self.known == set(self.series) else sorted(self.known),
-            "said": {queue: [int(time.astype(np.int64)), online] for queue, (time, online) in self.said.items()},
+            "said": dict(zip(self.said, zip(seconds.tolist(), online, strict=True), strict=True)),
             "stocks": None if self.stocks is None else self.stocks.to_json(),
         }
         replace_file(_about(self.path), json.dumps(content).encode())
@@ -290,6 +294,8 @@ def _read(path: Path, found: Mapping[str, Any]) -> Rolling | None:
     ring = Ring.open(path.with_name(found["ring"]), fields, _groups_of(len(series)))
     if ring is None:
         return None
+    times = np.array([seconds for seconds, _ in found["said"].values()], "datetime64[s]")
+    online = (bool(was_online) for _, was_online in found["said"].values())
     return Rolling(
         path=path,
         tick=Tick(found["tick"]),
@@ -300,7 +306,7 @@ def _read(path: Path, found: Mapping[str, Any]) -> Rolling | None:
         ticks=Ticks(**{name: np.array(flags, np.bool_) for name, flags in found["ticks"].items()}),
         source=Source(source["bundle"], source["versions"], tuple(source["metadata"]), source["downtimes"]),
         known=frozenset((q, s, r) for q, s, r in (series if found["known"] is None else found["known"])),
-        said={queue: (np.datetime64(time, "s"), bool(online)) for queue, (time, online) in found["said"].items()},
+        said=dict(zip(found["said"], zip(times, online, strict=True), strict=True)),
         stocks=None if found["stocks"] is None else Stocks.from_json(found["stocks"]),
         ring=ring,
     )

@@ -12,6 +12,7 @@ stop        the fall of ln(1 + running) in one tick that jobs which finished do 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -133,6 +134,7 @@ def _averaged(
         yield averages, slice(low - since, high - since)
 
 
+@cache
 def _weights(weight: float, ticks: int) -> NDArray[np.float64]:
     """Of `ticks - 1` errors and `TOGETHER` more in the averages of the latter, in units of the last digit."""
     age = np.arange(TOGETHER)[:, None] + ticks - 1 - np.arange(TOGETHER + ticks - 1)

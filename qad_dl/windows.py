@@ -93,6 +93,12 @@ class Windows:
     static_cat: NDArray[np.int64]
     static_num: NDArray[np.float32]
 
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Whether every state was counted, [B, L]."""
+        states = self.observed.shape[2]
+        return np.asarray(self.observed @ np.ones(states, np.float32) == states)
+
     def newest(self, length: int) -> Windows:
         """The last ticks of each, carried forward as in the whole window."""
         values, observed, calendar = (a[:, -length:] for a in (self.values, self.observed, self.calendar))
@@ -124,15 +130,16 @@ def carry_forward(
 
     Args:
         values: [B, L, S] standardised, NaN or anything where not observed.
-        observed: [B, L, S].
+        observed: [B, L, S], or [B, L, 1] where it holds for all states.
 
     Returns:
         The values, finite everywhere, and the mask as float32.
     """
-    observed = observed & np.isfinite(values)
+    finite = np.isfinite(values)
+    if observed.all() and finite.all():
+        return values, np.ones(values.shape, np.float32)
+    observed = observed & finite
     some = np.flatnonzero(~observed.all(axis=(1, 2)))
-    if not some.size:
-        return values, np.ones_like(values, np.float32)
     if len(some) < len(values):
         out = values.astype(np.float32)  # a copy
         out[some], _ = carry_forward(values[some], observed[some])

@@ -243,7 +243,7 @@ class TestCut:
         own = prepared.values[3, first - PLAN.context : first + PLAN.stride]
         assert np.array_equal(seen, np.isfinite(own))
         assert np.array_equal(window.values[0][seen], own[seen])
-        assert np.array_equal(window.calendar[0], prepared.calendar[first - PLAN.context : first + PLAN.stride])
+        assert np.array_equal(window.calendar[0], calendar(prepared.times)[first - PLAN.context : first + PLAN.stride])
         assert np.isfinite(window.values).all()
 
     def test_ticks_off_the_grid_are_not_observed(self, preprocess: Preprocess, prepared) -> None:

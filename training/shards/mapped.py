@@ -12,7 +12,6 @@ import numpy as np
 from qad_dl.errors import ConfigError
 from qad_dl.grid import NEVER, Grid
 from qad_dl.prepared import NO_ROW, Prepared
-from qad_dl.preprocess import calendar
 from qad_dl.scaling import Quantity, Scale
 from training.shards.files import map_array
 
@@ -174,7 +173,6 @@ class MappedPrepared:
             last_row=last_row,
             expected=self.flag("expected")[series],
             recovering=self.flag("recovering")[series],
-            calendar=calendar(self.times),
             segment=self.segment,
             static_cat=np.ascontiguousarray(self.arrays["ids"][series].transpose(1, 0, 2), np.int64),
             scale=Scale(*map(np.ascontiguousarray, level)),
