@@ -400,8 +400,9 @@ def _ticks(h: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float32]
 
 def _silu(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """silu(x), and sigmoid(x)."""
-    gate = x * np.float32(0.5)  # sigmoid(x) = (1 + tanh(x / 2)) / 2; tanh does not overflow
-    np.tanh(gate, out=gate)
+    gate = np.negative(x)
+    with np.errstate(over="ignore"):  # 1 / (1 + inf) is the 0 that is meant
+        np.exp(gate, out=gate)  # two thirds of what a tanh takes
     gate += 1
-    gate *= np.float32(0.5)
+    np.reciprocal(gate, out=gate)
     return x * gate, gate

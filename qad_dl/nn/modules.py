@@ -101,8 +101,9 @@ def lag_features(values: Tensor, horizon: int, shape: Shape) -> Tensor:
     """All states at lags horizon .. horizon + lags - 1 and a day before, and 1: [B, M, features] of [B, L, S]."""
     outputs = values.shape[1] - shape.context
     lags = [*range(horizon, horizon + shape.lags), shape.day]
-    pieces = [values[:, shape.context - lag : shape.context - lag + outputs] for lag in lags]
-    return torch.cat([*pieces, torch.ones_like(pieces[0][:, :, :1])], dim=2)
+    # `narrow` is one operator for the exporter, where a[:, low:high] is two, each of a dozen nodes.
+    pieces = [values.narrow(1, shape.context - lag, outputs) for lag in lags]
+    return torch.cat([*pieces, torch.ones_like(pieces[0].narrow(2, 0, 1))], dim=2)
 
 
 class CausalBlock(nn.Module):
@@ -250,8 +251,9 @@ class MaskedAutoencoder(nn.Module):
 
     def _decode(self, i: int, latent: Tensor, calendar: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
         c, h = self.shape.context, self.shape.horizons[i]
-        before = latent[:, c - h : latent.shape[1] - h]
-        out: tuple[Tensor, Tensor] = self.decoders[i](torch.cat([before, calendar[:, c:]], dim=2), static)
+        outputs = latent.shape[1] - c
+        before, now = latent.narrow(1, c - h, outputs), calendar.narrow(1, c, outputs)
+        out: tuple[Tensor, Tensor] = self.decoders[i](torch.cat([before, now], dim=2), static)
         return out
 
 
