@@ -146,7 +146,7 @@ def _trainer(settings: Settings, checkpoints: list[ModelCheckpoint], strategy: S
     config = settings.trainer
     stop = EarlyStopping("val_loss", patience=int(config["patience"]))
     # No kernel of ours reads what nobody wrote; filled all the same, as `deterministic` would, it is 6 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     bar: list[Any] = [TQDMProgressBar(refresh_rate=5)] if sys.stderr.isatty() else []
     try:
         return pl.Trainer(
