@@ -62,11 +62,12 @@ def _steps(results: Results) -> str:
     if result is None:
         return ""
     rows = [[name, number(seconds), "", ""] for name, seconds in result["steps"].items()]
+    rows.append(["retention where an hour is over", number(result["hour_over_s"]), "", ""])
     cost = result["whole"]
     rows.append(["**a tick, whole process**", *(number(cost[n]) for n in ("wall_s", "cpu_s", "peak_mb"))])
     words = (
         "`python -m serving.tick` with a file of the tick's rows, a store with 7 days, one bundle and no sink. "
-        "The steps are of the last tick; what is missing to the whole is the start of Python and its modules."
+        "Steps are medians of several ticks; what is missing to the whole is the start of Python and its modules."
     )
     return _section(
         "Where the time of the collector's tick goes", words, ["step", "s", "processor s", "MB"], rows, "row=1"
