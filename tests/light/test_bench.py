@@ -160,7 +160,7 @@ def test_a_grown_store_has_as_many_series_and_the_same_counts(tmp_path: Path, fi
 class TestVerdicts:
     def results(self) -> dict[str, Any]:
         return {
-            "row/1/collector": {**sized(600, 0.9, 250.0), "first": COST, "steps": {"score": 0.5}},
+            "row/1/collector": {**sized(600, 0.9, 250.0), "first": COST, "steps": {"score": 0.5}, "hour_over_s": 0.2},
             "row/3/1000": sized(1000, 2.0, 300.0),
             "row/3/10000": sized(10_000, 11.0, 1200.0),
         }
