@@ -10,9 +10,10 @@ is higher:
 
 the binomial log-likelihood ratio (Kulldorff 1997, a spatial scan statistic without space); e^-LLR bounds the chance of
 as many by accident (Chernoff 1952). The value with the highest explains best: a value that is too wide has a low q1,
-one that is too narrow leaves events outside. Weak evidence in many queues of one value is told though no queue of it
-is flagged, where values and ticks together give `GROUP_ALARMS` such accidents a day. Beside a queue that is flagged
-less is needed. What no value explains is an incident of its queue alone, if it is flagged.
+one that is too narrow leaves events outside. A value that cannot cause what is seen (a storage where jobs fail before
+they write) is told only where no other explains enough. Weak evidence in many queues of one value is told though no
+queue of it is flagged, where values and ticks together give `GROUP_ALARMS` such accidents a day. Beside a queue that is
+flagged less is needed. What no value explains is an incident of its queue alone, if it is flagged.
 """
 
 from __future__ import annotations
@@ -219,7 +220,7 @@ class _Search:
         self.free = np.ones(len(self.events.start), np.bool_)
         self.living = (results.reason == 0).any(axis=1)
         windows = 1 / (_tick_days(results) * TOGETHER_TICKS)
-        tried = max(1, len(values.names))  # with nothing that two queues share there is nothing to try
+        tried = max(1, _different(values.member))  # with nothing that two queues share there is nothing to try
         self.accidental = np.log(tried * len(self.events.rates) * windows / GROUP_ALARMS)
 
     def groups(self) -> list[Found]:
@@ -249,7 +250,7 @@ class _Search:
             return self._best(narrow, start - TOGETHER_TICKS + 1, start + TOGETHER_TICKS // 2, shared.llr) or shared
         if not self.events.flagged[e]:
             return None
-        enough = np.log(len(tried) * len(self.events.rates) / CHANCE)
+        enough = np.log(_different(self.values.member[tried]) * len(self.events.rates) / CHANCE)
         return self._best(tried, start - TOGETHER_TICKS, start + TOGETHER_TICKS, enough)
 
     def _best(self, tried: NDArray[np.int64], begin: int, end: int, enough: float) -> _Shared | None:
@@ -262,14 +263,17 @@ class _Search:
             begun[level, self.events.series[at[self.events.level[at] >= level]]] = True
         member = self.values.member[tried] & self.living
         llr = _log_likelihood_ratios(begun & self.living, member, self.living, self.events.rates * (end - begin))
-        best = llr.max(initial=-np.inf)
-        if best < enough:
+        if llr.max(initial=-np.inf) < enough:
             return None
-        where = [(int(v), int(level)) for v, level in np.argwhere(llr >= best - 1e-9)]
-        series = np.flatnonzero(begun[where[0][1]] & member[where[0][0]])
-        preferred = FIELDS_OF_KIND.get(_leading_kind(self.results, series, max(begin, 0), end), ())
-        v, level = min(where, key=lambda w: _rank(self.values.names[tried[w[0]]][0], preferred))
-        return _Shared(int(tried[v]), level, float(best))
+        best, at_level = np.unravel_index(llr.argmax(), llr.shape)
+        kind = _leading_kind(self.results, np.flatnonzero(begun[at_level] & member[best]), max(begin, 0), end)
+        fields = [self.values.names[value][0] for value in tried.tolist()]
+        fitting = np.where([[_can_have(field, kind)] for field in fields], llr, -np.inf)
+        if fitting.max() >= enough:
+            llr = fitting
+        where = np.argwhere(llr >= llr.max() - 1e-9).tolist()
+        v, level = min(where, key=lambda w: _rank(fields[w[0]], FIELDS_OF_KIND.get(kind, ())))
+        return _Shared(int(tried[v]), level, float(llr.max()))
 
     def _take(self, e: int, shared: _Shared) -> Found:
         """The group's events: those that begin together, and those that begin while any of these lasts or just after.
@@ -392,6 +396,17 @@ def _log_likelihood_ratios(
         llr = k * np.log(q1 / q0) + miss
     enough = (k >= LEAST_QUEUES) & (k >= LEAST_SHARE * m) & (q1 > q0)
     return np.where(enough, llr, -np.inf)
+
+
+def _different(member: NDArray[np.bool_]) -> int:
+    """How many rows of [V, N] there are: what the very same queues have is tried once, whatever its names."""
+    return len(set(map(bytes, np.packbits(member, axis=1))))
+
+
+def _can_have(field: str, kind: str) -> bool:
+    """Whether queues that share a value of the field can have the kind, or one that looks like it in their counts."""
+    alike = next((family for family in ALIKE if kind in family), (kind,))
+    return kind == OTHER or not set(alike).isdisjoint(KINDS_OF_FIELD.get(field, alike))
 
 
 def _rank(field: str, preferred: Sequence[str]) -> tuple[int, int]:

@@ -85,6 +85,28 @@ def test_the_kind_decides_between_fields_that_fit_alike(values: Values) -> None:
     assert (found.field, found.value) == ("write_storage", "D3")
 
 
+def test_a_value_that_cannot_cause_what_is_seen_is_told_where_no_other_can(values: Values) -> None:
+    """Of a storage's five queues four go wrong; the site of all nine explains it a little less well."""
+    records = [{"atlas_site": "S", "write_storage": "D" if i < 5 else ""} if i < 9 else RECORDS[i] for i in range(N)]
+    own, hit = Values.of(records, SOURCES), {i: [(100, 150)] for i in range(4)}
+    told = {kind: find_incidents(results(hit, kind), own) for kind in ("storage_writes", "black_hole", "pilots_starve")}
+    assert [(f.field, f.kind) for f in told["storage_writes"]] == [("write_storage", "storage_writes")]
+    assert [(f.field, f.kind) for f in told["black_hole"]] == [("atlas_site", "frontier")]
+    assert [f.field for f in told["pilots_starve"]] == ["atlas_site"]
+    alone = Values.of([{"write_storage": r.get("write_storage", "")} for r in records], SOURCES)
+    assert [f.field for f in find_incidents(results(hit, "black_hole"), alone)] == ["write_storage"]
+
+
+def test_what_the_very_same_queues_have_is_tried_once() -> None:
+    """Five names for one set of queues are no five chances to be wrong."""
+    names = ("atlas_site", "write_storage", "frontier", "nucleus", "cloud")
+    hit = {i: [(100, 140)] for i in (0, 1, 30)}
+    for fields in (names[:1], names):
+        once = Values.of([dict.fromkeys(fields, f"S{i // 3}") for i in range(N)], [()] * N)
+        found = find_incidents(results(hit), once)
+        assert [(f.field, f.series) for f in found] == [("atlas_site", (0, 1)), ("panda_queue", (30,))]
+
+
 def test_queues_without_anything_in_common_are_told_apart(values: Values) -> None:
     found = find_incidents(results({0: [(100, 110)], 34: [(104, 112)], 45: [(109, 120)]}), values)
     assert [f.series for f in found] == [(0,), (34,), (45,)]
