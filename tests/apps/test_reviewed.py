@@ -131,7 +131,7 @@ def test_what_is_learned_of_a_queue_does_not_know_its_problem(world: World, labe
 def test_no_calibration_on_problems_and_no_error_in_them(world: World, labels: Path, bundle: Path) -> None:
     queue, start, end = world.queues[0], "2026-01-10T06:00", "2026-01-10T09:00"
     write(labels, on(queue, f"{start}:00Z", f"{end}:00Z"))
-    model = Scorer.load(bundle).model
+    model = Scorer.load(bundle).judge.networks.whole
     plain, without = period_of(world, None), period_of(world, labels)
     (row,), ticks = at(without, queue, start, end)
     for as_if_new in (False, True):

@@ -184,7 +184,6 @@ def same_period(memory: Period, disk: Period) -> None:
             "last_row",
             "expected",
             "recovering",
-            "calendar",
             "segment",
             "static_cat",
         ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,12 +18,12 @@ from qad_dl.errors import InfluxDownError, InfluxError
 from qad_dl.influx import client as client_module
 from qad_dl.influx import history as history_module
 from qad_dl.influx.client import Influx
-from qad_dl.influx.history import PIECE_TICKS, new_rows, next_start, read_history, read_piece, span
+from qad_dl.influx.history import PIECE_TICKS, Piece, new_rows, next_start, read_history, read_piece, span
 from qad_dl.influx.policies import Policies, prepare
 from qad_dl.influx.qmonit import KEYS, METADATA_TAGS
 from qad_dl.influx.sink import InfluxSink
 from qad_dl.metadata import Metadata
-from qad_dl.rows import empty_rows, seconds_of
+from qad_dl.rows import concat_rows, empty_rows, seconds_of
 from qad_dl.schema import FLOW_STATES
 from qad_dl.store import Store
 from qad_dl.store.retention import Keep, keep_up
@@ -58,6 +59,16 @@ def their_point(tick: np.datetime64, key: tuple[str, str, str, str], jobs: int, 
     }
 
 
+def whole(influx: Influx, start: np.datetime64, end: np.datetime64) -> Piece:
+    """A history in one piece: where pieces begin depends on the time of day."""
+    first, *more = read_history(influx, start, end, TICK)
+    for piece in more:
+        rows = concat_rows([first.rows, piece.rows])
+        queues, ignored = {**first.queues, **piece.queues}, first.ignored + piece.ignored
+        first = replace(first, rows=rows, queues=queues, ignored=ignored, end=piece.end)
+    return first
+
+
 def as_counts(rows: pa.Table) -> dict[tuple, float]:
     columns = (rows.column(name).to_pylist() for name in (*KEYS, "jobs"))
     return {tuple(row[:-1]): row[-1] for row in zip(seconds_of(rows).tolist(), *columns, strict=True)}
@@ -83,11 +94,11 @@ def test_their_points_are_our_rows(influx: Influx):
         for row in rows.to_pylist()
     ]
     their_client(influx).write_points(points, time_precision="n", retention_policy="10m")
-    pieces = list(read_history(influx, newest - TICK.delta * 19, newest + 1, TICK))
-    assert [piece.ignored for piece in pieces] == [0]
-    assert as_counts(pieces[0].rows) == as_counts(rows)
-    assert set(pieces[0].rows.column("site_state").to_pylist()) == {"online"}
-    assert pieces[0].queues == {queue: {"cloud": "DE", "status": "online"} for queue in METADATA.dumps[0]}
+    piece = whole(influx, newest - TICK.delta * 19, newest + 1)
+    assert piece.ignored == 0
+    assert as_counts(piece.rows) == as_counts(rows)
+    assert set(piece.rows.column("site_state").to_pylist()) == {"online"}
+    assert piece.queues == {queue: {"cloud": "DE", "status": "online"} for queue in METADATA.dumps[0]}
     assert span(influx, TICK) == (newest - TICK.delta * 19, newest)
 
 
@@ -116,7 +127,7 @@ def test_what_we_write_we_read(influx: Influx, store: Store, tmp_path):
     rows = made_rows(20, newest)
     store.put(rows)
     InfluxSink(influx, store, tmp_path / "sink").flush(newest, METADATA)
-    (piece,) = read_history(influx, newest - TICK.delta * 19, newest + 1, TICK)
+    piece = whole(influx, newest - TICK.delta * 19, newest + 1)
     assert as_counts(piece.rows) == as_counts(rows)
     numbers = ("corepower", "corecount", "federation_HS06_pledge")  # fields, or not QMonit's
     expected = {q: {k: v for k, v in record.items() if k not in numbers} for q, record in METADATA.dumps[0].items()}
@@ -130,7 +141,7 @@ def test_beside_their_whole_numbers_we_write_on(influx: Influx, store: Store, tm
     their_client(influx).write_points([point], time_precision="n", retention_policy="10m")
     store.append(rows_of([(newest, *key, 13)]))
     InfluxSink(influx, store, tmp_path / "sink").flush(newest, METADATA)
-    (piece,) = read_history(influx, newest - TICK.delta * 3, newest + 1, TICK)
+    piece = whole(influx, newest - TICK.delta * 3, newest + 1)
     assert list(as_counts(piece.rows).values()) == [12, 13]
 
 
@@ -140,11 +151,11 @@ def test_of_two_points_at_one_tick_the_newer_counts(influx: Influx):
     old = [their_point(newest - TICK.delta * back, key, 10 + back, cloud="DE") for back in (3, 2, 1)]
     new = [their_point(newest - TICK.delta * back, key, 20 + back, cloud="UK", site_state="test") for back in (1, 0)]
     their_client(influx).write_points(new + old, time_precision="n", retention_policy="10m")
-    (piece,) = read_history(influx, newest - TICK.delta * 3, newest + 1, TICK)
+    piece = whole(influx, newest - TICK.delta * 3, newest + 1)
     assert piece.rows.column("jobs").to_pylist() == [13, 12, 21, 20]
     assert piece.rows.column("site_state").to_pylist() == ["online", "online", "test", "test"]
     assert piece.queues == {"Q": {"cloud": "UK", "status": "test"}}
-    (cut,) = read_history(influx, newest - TICK.delta * 3, newest, TICK)  # both end with the tick that both have
+    cut = whole(influx, newest - TICK.delta * 3, newest)  # both end with the tick that both have
     assert cut.rows.column("jobs").to_pylist() == [13, 12, 21]
 
 
@@ -168,7 +179,7 @@ def test_a_cold_start_in_pieces_and_then_the_last_ticks(influx: Influx, store: S
     client.write_points(points, time_precision="n", retention_policy="10m", batch_size=5000)
     start = next_start(store.span()[1], newest, TICK, np.timedelta64(1, "D"))
     assert start == newest - TICK.delta * 5
-    (piece,) = read_history(influx, start, newest + 1, TICK)
+    piece = whole(influx, start, newest + 1)
     fresh = new_rows(store, piece)
     assert set(seconds_of(fresh).tolist()) == {int((newest - TICK.delta * back).astype(np.int64)) for back in (0, 1, 2)}
     store.append(fresh)
