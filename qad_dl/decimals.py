@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def decimals(values: NDArray[np.float32]) -> Any:
     """Nested lists of any shape, as `tolist` gives them, of the shortest decimals that are the same float32.
 
-    As doubles 0.1 is 0.10000000149011612: half as long again a file, and a reader that takes twice the time, since
+    As doubles 0.1 is 0.10000000149011612: a longer file, and a slower reader, since
     what has more than 15 digits needs arithmetic of any length (Clinger 1990).
     """
     shortest = np.array([float(str(value)) for value in values.ravel()], np.float64)

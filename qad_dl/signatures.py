@@ -402,7 +402,7 @@ def _silu(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float
     """silu(x), and sigmoid(x)."""
     gate = np.negative(x)
     with np.errstate(over="ignore"):  # 1 / (1 + inf) is the 0 that is meant
-        np.exp(gate, out=gate)  # two thirds of what a tanh takes
+        np.exp(gate, out=gate)
     gate += 1
     np.reciprocal(gate, out=gate)
     return x * gate, gate

@@ -1,6 +1,6 @@
 """Fetch what a tick needs, and judge it before it counts.
 
-A source is loaded when it is asked: an HTTP client alone takes a tenth of a tick.
+A source is loaded when it is asked: an HTTP client alone is a good part of the start of a tick.
 """
 
 from __future__ import annotations

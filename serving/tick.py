@@ -242,7 +242,7 @@ def _influx_sink(config: Config, store: Store, state: State) -> InfluxSink | Non
     """The sink of the config, with its folder in this state: a dry run has another."""
     if config.sink.influxdb is None:
         return None
-    from serving.influx import influx_sink  # loaded where there is one: an HTTP client takes a tenth of a tick
+    from serving.influx import influx_sink  # loaded where there is one, with its HTTP client
 
     sink = influx_sink(config, store)
     return None if sink is None else replace(sink, folder=state.influxdb)

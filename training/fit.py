@@ -145,8 +145,8 @@ def _windows(settings: Settings, period: Period, training: bool) -> WindowBatche
 def _trainer(settings: Settings, checkpoints: list[ModelCheckpoint], strategy: Strategy | str) -> pl.Trainer:
     config = settings.trainer
     stop = EarlyStopping("val_loss", patience=int(config["patience"]))
-    # No kernel of ours reads what nobody wrote; filled all the same, as `deterministic` would, it is 6 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # No kernel of ours reads what nobody wrote; `deterministic` would fill all of it first.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property that torch gives the module as it runs
     bar: list[Any] = [TQDMProgressBar(refresh_rate=5)] if sys.stderr.isatty() else []
     try:
         return pl.Trainer(
