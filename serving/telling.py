@@ -90,7 +90,7 @@ class Telling:
         return Gates(self.now, Silences(self.state.silences).read(), policy.quiet, policy.per_hour)
 
     def _sink(self, channel: Channel) -> Sink:
-        """A sink, of which only what it needs itself is loaded: an HTTP client is a good part of the start of a tick."""
+        """A sink, of which only what it needs itself is loaded."""
         sinks = self.config.sink
         match channel.sink:
             case "jsonl" if sinks.jsonl:
