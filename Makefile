@@ -179,7 +179,8 @@ test: ## lint, the light tests without torch, then every other test, then what i
 	@echo 'Making what tests need: environments, programs, a trained bundle; and lint. What each says comes when it is done.'
 	$(call together,lint trained env-light system)
 	@$(MAKE) --no-print-directory test-light
-	$(BIN)/python -m pytest $(PYTEST_TOGETHER) --leave-out-passed=$(PASSED)
+	$(BIN)/python -m pytest $(PYTEST_TOGETHER) --leave-out-passed=$(PASSED) -m 'not alone'
+	$(BIN)/python -m pytest tests/services -m alone
 	$(BENCH) scale=smoke again=true
 
 .PHONY: test-light

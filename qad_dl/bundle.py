@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
+
+READABLE: Final = (3, FORMAT_VERSION)
+"""Formats that are read: in 3 all numbers were decimals."""
 
 ERRORS: Final = "errors"
 """The name of errors among what is made of a tick."""
@@ -172,8 +175,9 @@ def read_bundle(path: Path) -> Bundle:
     manifest_bytes = _read(path, MANIFEST)
     manifest = _parse(path, MANIFEST, manifest_bytes)
     version = manifest.get("format_version")
-    if version != FORMAT_VERSION:
-        msg = f"{path / MANIFEST}: format version {version!r}, wanted {FORMAT_VERSION}: train the bundle again"
+    if version not in READABLE:
+        wanted = " or ".join(map(str, READABLE))
+        msg = f"{path / MANIFEST}: format version {version!r}, wanted {wanted}: train the bundle again"
         raise BundleError(msg)
     seal = hashlib.sha256(manifest_bytes).hexdigest()
     if _read(path, SEAL) != f"{seal}\n".encode():

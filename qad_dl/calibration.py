@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.decimals import decimals
+from qad_dl import floats
 from qad_dl.scoring import Evidence, accumulate, allow_expected, bad_news, statistic, whitened
 from qad_dl.signatures import Signatures, any_kind
 from qad_dl.survival import Survival
@@ -247,13 +247,13 @@ class Calibration:
         return {
             "evidence": self.evidence.to_json(),
             "states": list(self.states),
-            "spread": decimals(self.spread),
-            "level": decimals(self.level),
-            "band": decimals(self.band),
+            "spread": floats.to_json(self.spread),
+            "level": floats.to_json(self.level),
+            "band": floats.to_json(self.band),
             "signatures": None if self.signatures is None else self.signatures.to_json(),
             "survival": {name: s.to_json() for name, s in self.survival.items()},
             "total": self.total.to_json(),
-            "whitening": None if self.whitening is None else decimals(self.whitening),
+            "whitening": None if self.whitening is None else floats.to_json(self.whitening),
             "combine": self.combine,
         } | ({"usual": {str(i): [u.odd, u.rare] for i, u in self.usual.items()}} if self.usual else {})
 
@@ -264,13 +264,13 @@ class Calibration:
         return cls(
             evidence=Evidence.from_json(data["evidence"]),
             states=tuple(data["states"]),
-            spread=np.array(data["spread"], np.float32),
-            level=np.array(data["level"], np.float32),
-            band=np.array(data["band"], np.float32),
+            spread=floats.from_json(data["spread"]),
+            level=floats.from_json(data["level"]),
+            band=floats.from_json(data["band"]),
             signatures=None if signatures is None else Signatures.from_json(signatures),
             survival={name: Survival.from_json(s) for name, s in data["survival"].items()},
             total=Survival.from_json(data["total"]),
-            whitening=None if whitening is None else np.array(whitening, np.float32),
+            whitening=None if whitening is None else floats.from_json(whitening),
             combine=str(data.get("combine", "max")),
             usual={int(i): Usual(float(odd), float(rare)) for i, (odd, rare) in data.get("usual", {}).items()},
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import zlib
 from dataclasses import dataclass, replace
@@ -129,6 +128,8 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
         if content.startswith(b"\x1f\x8b"):
+            import gzip
+
             content = gzip.decompress(content)
         return content.decode("utf-8-sig")
     except FileNotFoundError as error:

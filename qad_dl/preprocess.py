@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.decimals import decimals
+from qad_dl import floats
 from qad_dl.errors import BundleError, InputError
 from qad_dl.gathering import ROW_FIELDS
 from qad_dl.grid import NEVER
@@ -434,8 +434,8 @@ def lasting(flags: NDArray[np.bool_], ticks: int) -> NDArray[np.bool_]:
 
 
 def _scale_json(scale: Scale) -> dict[str, Any]:
-    return {"loc": decimals(scale.loc), "scale": decimals(scale.scale)}
+    return {"loc": floats.to_json(scale.loc), "scale": floats.to_json(scale.scale)}
 
 
 def _scale_from(data: Mapping[str, Any]) -> Scale:
-    return Scale(np.array(data["loc"], np.float32), np.array(data["scale"], np.float32))
+    return Scale(floats.from_json(data["loc"]), floats.from_json(data["scale"]))

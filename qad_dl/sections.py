@@ -7,7 +7,6 @@ variable of the environment.
 
 from __future__ import annotations
 
-import difflib
 import stat
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
@@ -116,6 +115,8 @@ class Reader:
         name = f"{where}.{key}" if where else key
         if key in secret:
             return bad(self.path, name, f"is a secret: put it into a file and write {key}_file, or {key}_env")
+        import difflib  # a tick whose config is right does without
+
         near = difflib.get_close_matches(key, accepted, 1, 0.5)
         return bad(self.path, name, f"is not known{f'; did you mean {near[0]}?' if near else ''}")
 

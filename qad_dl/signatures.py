@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from qad_dl.decimals import decimals
+from qad_dl import floats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,12 +122,12 @@ class Convolution:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` is the inverse."""
-        return {"taps": decimals(self.taps), "bias": decimals(self.bias), "dilation": self.dilation}
+        return {"taps": floats.to_json(self.taps), "bias": floats.to_json(self.bias), "dilation": self.dilation}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Convolution:
         """Read what `to_json` wrote."""
-        return cls(np.array(data["taps"], np.float32), np.array(data["bias"], np.float32), int(data["dilation"]))
+        return cls(floats.from_json(data["taps"]), floats.from_json(data["bias"]), int(data["dilation"]))
 
 
 @dataclass(frozen=True)
@@ -344,7 +344,7 @@ class Signatures:
             "channels": [list(c) for c in self.channels],
             "kinds": list(self.kinds),
             "clip": self.clip,
-            **{name: decimals(getattr(self, name)) for name in ("enter", "enter_bias", "leave", "leave_bias")},
+            **{name: floats.to_json(getattr(self, name)) for name in ("enter", "enter_bias", "leave", "leave_bias")},
             "course": [c.to_json() for c in self.course],
             "healthy": self.healthy.to_json(),
         }
@@ -353,7 +353,7 @@ class Signatures:
     def from_json(cls, data: Mapping[str, Any]) -> Signatures:
         """Read what `to_json` wrote."""
         enter, enter_bias, leave, leave_bias = (
-            np.array(data[n], np.float32) for n in ("enter", "enter_bias", "leave", "leave_bias")
+            floats.from_json(data[n]) for n in ("enter", "enter_bias", "leave", "leave_bias")
         )
         return cls(
             states=tuple(data["states"]),
@@ -371,7 +371,7 @@ class Signatures:
 
 def shipped_signatures() -> Signatures:
     """Those that come with the package."""
-    return Signatures.from_json(json.loads((files("qad_dl") / SHIPPED).read_text(encoding="utf-8")))
+    return Signatures.from_json(json.loads(Path(__file__).with_name(SHIPPED).read_text(encoding="utf-8")))
 
 
 def any_kind(log_ratios: NDArray[np.float32]) -> NDArray[np.float32]:

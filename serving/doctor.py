@@ -37,6 +37,7 @@ from qad_dl.sources.panda import fetch_jobs
 from qad_dl.store import Store
 from qad_dl.timeparse import format_time
 from qad_dl.tuning.file import tune_of, tune_path
+from serving.compiled import uncompiled
 from serving.config import PANDA_URL, read_config
 from serving.cric import Cric, cric_session
 from serving.influx import influx_source, influx_target
@@ -156,6 +157,7 @@ def look(visit: Visit) -> Iterator[Finding]:
     sinks = visit.config.sink
     told = [name for name in ("alertmanager", "mail", "mattermost", "apprise", "jsonl") if getattr(sinks, name)]
     checks: list[tuple[str, Callable[[Visit], Iterator[Finding]]]] = [
+        ("program", look_at_program),
         ("store", look_at_store),
         ("state", look_at_state),
         *((f"bundle {label_of(path)}", _bundle_check(path)) for path in visit.config.bundles),
@@ -189,6 +191,18 @@ def _code(system: str, error: QadError) -> int:
 
 
 # --- what is on this machine ---
+
+
+def look_at_program(_: Visit) -> Iterator[Finding]:
+    """Whether the modules of a tick are compiled once, or by every tick again."""
+    place = Path(__file__).parents[1]
+    left = [path for package in ("qad_dl", "serving") for path in uncompiled(place / package)]
+    if left:
+        text = f"{place}: {len(left)} modules, {left[0].name} among them, are compiled by every tick again"
+        how = f"as whoever may write there: {sys.executable} -m compileall -q qad_dl serving"
+        yield Finding("program", NOTE, f"{text}; {how}")
+    else:
+        yield Finding("program", WELL, f"{place}: compiled")
 
 
 def look_at_store(visit: Visit) -> Iterator[Finding]:

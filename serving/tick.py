@@ -9,11 +9,12 @@ config, 3 source unreachable, 4 bundle invalid, 1 a fault of the program.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 
@@ -71,6 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="fetch, judge and score; keep nothing, tell nobody")
     args = parser.parse_args(argv)
     return guarded(lambda: start(args.config, args.at, dry_run=args.dry_run), "serving.tick")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once: all that is to stay is on the disk, and to take a tick's memory apart takes a tenth of it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def start(config_path: Path, at: str | None, *, dry_run: bool) -> int:
@@ -315,4 +323,4 @@ def _at_work(holder: Holder) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

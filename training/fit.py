@@ -20,9 +20,11 @@ from qad_dl.nn.lightning_module import AutoencoderModule
 from qad_dl.nn.modules import MaskedAutoencoder, Shape
 from qad_dl.preprocess import CALENDAR_CHANNELS
 from qad_dl.timeparse import format_time
+from training.losses import Before
 from training.ranks import is_first, many, placement, quiet, told
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pytorch_lightning.strategies import Strategy
@@ -47,8 +49,9 @@ def fit_network(settings: Settings, period: Period) -> MaskedAutoencoder:
     best = ModelCheckpoint(settings.run_dir, "best", monitor="val_loss", enable_version_counter=False)
     last = ModelCheckpoint(settings.run_dir, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     checkpoint = _resume_from(settings, period)
+    before = [] if checkpoint is None else [Before(settings.run_dir, checkpoint)]
     with many(settings.trainer) as strategy:
-        trainer = _trainer(settings, [best, last], strategy)
+        trainer = _trainer(settings, [best, last, *before], strategy)
         with told(trainer, settings.run_dir / "last.ckpt"):
             loaders = WindowLoaders(train, validation, int(settings.trainer["ahead"]))
             trainer.fit(module, loaders, ckpt_path=checkpoint, weights_only=True)
@@ -142,7 +145,7 @@ def _windows(settings: Settings, period: Period, training: bool) -> WindowBatche
     )
 
 
-def _trainer(settings: Settings, checkpoints: list[ModelCheckpoint], strategy: Strategy | str) -> pl.Trainer:
+def _trainer(settings: Settings, callbacks: Sequence[pl.Callback], strategy: Strategy | str) -> pl.Trainer:
     config = settings.trainer
     stop = EarlyStopping("val_loss", patience=int(config["patience"]))
     # No kernel of ours reads what nobody wrote; `deterministic` would fill all of it first.
@@ -156,7 +159,7 @@ def _trainer(settings: Settings, checkpoints: list[ModelCheckpoint], strategy: S
             precision=config["precision"],
             max_epochs=int(config["epochs"]),
             limit_train_batches=config["limit_batches"] or 1.0,
-            callbacks=[*checkpoints, stop, *bar],
+            callbacks=[*callbacks, stop, *bar],
             logger=_loggers(settings),
             enable_progress_bar=bool(bar),
             enable_model_summary=False,

@@ -3,6 +3,8 @@
 let shown = null;   // { view, key, data, plots, event } of what is on screen
 let wanted = null;  // key of what is being opened
 let opening = null; // and what it is
+let openingRange = null;
+let addressed = '';  // what was last written into the address, or followed from it
 
 const USUAL = ['errors'];
 const SHOWN = ['errors', ...Object.keys(BESIDE)];
@@ -35,15 +37,20 @@ function setWishes(found) {
 
 // Write the address of what is on screen, without a new entry in the history unless it is another view.
 function address(view, range, fresh) {
+  if (!fresh && location.hash !== addressed) return;  // another one was entered, and is followed in a moment
   const found = new URLSearchParams(view ? viewParams(view) : []);
   if (range && (range[0] >= FULL[0] + index.step || range[1] <= FULL[1] - index.step)) { found.set('from', iso(range[0])); found.set('to', iso(range[1])); }
   for (const [name, value] of [...wishParams(), ...filterParams()]) found.set(name, value);
   const hash = `#${found}`;
   if (hash !== (location.hash || '#')) history[fresh ? 'pushState' : 'replaceState'](null, '', hash);
+  addressed = location.hash;
 }
 
-// The address again after something else than the view has changed.
-const addressAgain = () => address(params().has('queue') || params().has('incident') || !narrow.matches ? shown?.view ?? null : null, shown?.plots.range() ?? null);
+// The address again after something else than the view has changed. While a view is being opened it is that one's.
+function addressAgain() {
+  const range = shown && keyOf(shown.view) === wanted ? shown.plots.range() : openingRange;
+  address(params().has('queue') || params().has('incident') || !narrow.matches ? opening : null, range, false);
+}
 
 function rangeOf(found) {
   const [from, to] = ['from', 'to'].map((name) => Date.parse(found.get(name) ?? '') / 1000);
@@ -72,6 +79,7 @@ function viewOf(found) {
 // Show what the address says.
 function follow() {
   const found = params();
+  addressed = location.hash;
   setFilters(found);
   setWishes(found);
   sortLists();
@@ -122,6 +130,7 @@ async function open(view, range, asView = true) {
   const elsewhere = opening === null || keyOf(opening) !== keyOf(view) || opening.incident !== view.incident;
   wanted = keyOf(view);
   opening = view;
+  openingRange = range;
   if (asView) document.body.dataset.view = 'queue';
   $('problem').hidden = true;
   const here = shown && keyOf(shown.view) === wanted && shown.view.incident === view.incident;

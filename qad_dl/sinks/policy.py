@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, time, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.errors import ConfigError
@@ -202,9 +201,12 @@ def _check_quiet(path: Path, quiet: QuietConfig) -> None:
     for name in ("start", "end"):
         if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", getattr(quiet, name)):
             raise bad(path, f"quiet.{name}", f"is {getattr(quiet, name)!r}; write a time like 22:00")
+    if quiet.start == quiet.end:  # a host without time zones does without quiet hours
+        return
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
-        if quiet.start != quiet.end:  # a host without time zones does without quiet hours
-            ZoneInfo(quiet.timezone)
+        ZoneInfo(quiet.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         msg = f"is {quiet.timezone!r}, which is no time zone; write one like Europe/Zurich"
         raise bad(path, "quiet.timezone", msg) from error
@@ -245,4 +247,8 @@ def _sinks(path: Path, tables: Any) -> dict[str, tuple[str, ...]]:
 
 def _zone(quiet: QuietConfig) -> tzinfo:
     """A time zone; UTC also where the machine has no list of them."""
-    return UTC if quiet.timezone == "UTC" or quiet.start == quiet.end else ZoneInfo(quiet.timezone)
+    if quiet.timezone == "UTC" or quiet.start == quiet.end:
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(quiet.timezone)

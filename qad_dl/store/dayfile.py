@@ -7,7 +7,10 @@ Rows are canonical (see `qad_dl.rows`), names are dictionaries. The footer says 
 | `qad.format`, `qad.tick` | version of this format; minutes of a tick |
 | `qad.whole` | 1: all rows of the day, 0: rows to be added to the entries before |
 | `qad.span` | first and last tick, seconds since the epoch |
-| `qad.series` | panda_queue -> prod_source -> list of resources |
+| `qad.series` | panda_queue -> prod_source -> list of resources; of a file that is not whole its rows say it |
+
+Of format 1 every file has all of them. A tick's file is a fifth as large without, and its footer, of which a tick reads
+those of the whole day, is read in half the time.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 """Version of the store's format."""
 
+FORMATS: Final = {b"1": True, b"2": False}
+"""Of a file, and whether its footer says which series it has."""
+
 SUFFIX: Final = ".parquet"
 
 _NAMES: Final = [field.name for field in JOBS_SCHEMA if pa.types.is_dictionary(field.type)]
@@ -57,7 +63,7 @@ class DayFile:
         first: its first tick, `datetime64[s]`.
         last: its last tick.
         rows: a table of `JOBS_SCHEMA`; empty if only the footer was read.
-        nested: what the footer says of the series.
+        nested: what the footer says of the series; None where it does not.
         path: where it lies.
     """
 
@@ -65,16 +71,20 @@ class DayFile:
     first: np.datetime64
     last: np.datetime64
     rows: pa.Table
-    nested: bytes
+    nested: bytes | None
     path: Place
 
     @cached_property
     def series(self) -> frozenset[tuple[str, str, str]]:
         """The (panda_queue, prod_source, resource) that have a row; looked at in few of the footers that are read.
 
+        Where the footer does not say it, the rows must have been read (`read_series`).
+
         Raises:
             StoreError: the file is damaged.
         """
+        if self.nested is None:
+            return frozenset(series_of(self.rows))
         with _undamaged(self.path):
             return _flat(json.loads(self.nested))
 
@@ -83,12 +93,13 @@ def encode(rows: pa.Table, tick_minutes: int, *, whole: bool) -> bytes:
     """A canonical, non-empty table as the bytes of a file; equal tables give equal bytes."""
     seconds = seconds_of(rows)
     footer = {
-        "qad.format": str(FORMAT),
+        "qad.format": "1" if whole else "2",
         "qad.tick": str(tick_minutes),
         "qad.whole": str(int(whole)),
         "qad.span": f"{seconds.min()} {seconds.max()}",
-        "qad.series": json.dumps(_nested(series_of(rows)), separators=(",", ":"), ensure_ascii=False),
     }
+    if whole:
+        footer["qad.series"] = json.dumps(_nested(series_of(rows)), separators=(",", ":"), ensure_ascii=False)
     sink = pa.BufferOutputStream()
     pq.write_table(rows.replace_schema_metadata(footer), sink, compression="zstd", row_group_size=1 << 22)
     return sink.getvalue().to_pybytes()
@@ -119,9 +130,15 @@ def read_rows(path: Place) -> DayFile:
     return _read(path, with_rows=True)
 
 
+def read_series(path: Place) -> DayFile:
+    """Read what says which series it has: the footer, or footer and rows; raises as `read_footer`."""
+    found = read_footer(path)
+    return read_rows(path) if found.nested is None else found
+
+
 def _read(path: Place, *, with_rows: bool) -> DayFile:
     """Open a file once and read what is wanted."""
-    with _undamaged(path), pq.ParquetFile(_source(path, with_rows=with_rows)) as file:
+    with _undamaged(path), _source(path, with_rows=with_rows) as source, pq.ParquetFile(source) as file:
         footer = file.metadata.metadata or {}
         rows = _rows(file) if with_rows else empty_rows()
         return _parse(footer, rows, path)
@@ -130,7 +147,7 @@ def _read(path: Place, *, with_rows: bool) -> DayFile:
 def _source(path: Place, *, with_rows: bool) -> Any:
     """What Arrow reads: the file, all of an object, or the end of it if the footer is all that is wanted."""
     if isinstance(path, Path):
-        return path
+        return pa.OSFile(str(path))  # Arrow asks less of the system than where it is given a path
     if with_rows:
         return pa.BufferReader(path.read_bytes())
     tail = path.read_tail(TAIL_BYTES)
@@ -161,13 +178,14 @@ def _rows(file: pq.ParquetFile) -> pa.Table:
 
 def _parse(footer: Mapping[bytes, bytes], rows: pa.Table, path: Place) -> DayFile:
     """The footer's entries by their meaning."""
-    if footer[b"qad.format"] != str(FORMAT).encode():
-        msg = (
-            f"{path}: has format {footer[b'qad.format'].decode()}, this program reads {FORMAT}; import into a new store"
-        )
+    version = footer[b"qad.format"]
+    if version not in FORMATS:
+        readable = " and ".join(known.decode() for known in FORMATS)
+        msg = f"{path}: has format {version.decode()}, this program reads {readable}; import into a new store"
         raise StoreError(msg)
+    nested = footer[b"qad.series"] if FORMATS[version] else None
     first, last = (np.datetime64(int(part), "s") for part in footer[b"qad.span"].split())
-    return DayFile(footer[b"qad.whole"] == b"1", first, last, rows, footer[b"qad.series"], path)
+    return DayFile(footer[b"qad.whole"] == b"1", first, last, rows, nested, path)
 
 
 def _nested(series: set[tuple[str, str, str]]) -> dict[str, dict[str, list[str]]]:

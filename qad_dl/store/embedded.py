@@ -31,7 +31,7 @@ from qad_dl.errors import StoreError
 from qad_dl.objects import place_of
 from qad_dl.rows import concat_rows, conforming, merge_rows, seconds_of, split_days
 from qad_dl.schema import Tick
-from qad_dl.store.dayfile import FORMAT, SUFFIX, DayFile, encode, read_footer, read_rows
+from qad_dl.store.dayfile import FORMAT, SUFFIX, DayFile, encode, read_footer, read_rows, read_series
 from qad_dl.store.dumps import add_dump, dump_versions, read_dumps
 from qad_dl.store.log import TRIES, Log, Snapshot
 
@@ -229,7 +229,7 @@ class Store:
         known: set[tuple[str, str, str]] = set()
         for day, log in self._days().items():
             if day < limit:
-                known.update(*(entry.series for entry in _footers(log).entries))
+                known.update(*(entry.series for entry in log.snapshot(read_series).entries))
         return known
 
     def versions(self, start: np.datetime64, end: np.datetime64) -> dict[str, int]:

@@ -153,8 +153,15 @@ class TestResume:
         monkeypatch.setattr(AutoencoderModule, "on_train_epoch_start", watched)
         with pytest.raises(RuntimeError, match="goes down"):
             fitted(world, *options)
+        path = tmp_path / "bundle.run" / "metrics.csv"
+        before = [row for row in csv.DictReader(path.read_text().splitlines()) if row["epoch"] == "0"]
         fitted(world, *options, "resume=true")
         assert epochs == [0, 1, 1, 2]
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        assert [row["epoch"] for row in rows if row["val_loss"]] == ["0", "1", "2"]
+        steps = [int(row["step"]) for row in rows if row["train_loss"]]
+        assert steps == sorted(set(steps)), "an epoch that is done again is there once"
+        assert [{k: row[k] for k in before[0]} for row in rows[: len(before)]] == before
 
     def test_another_configuration_is_refused(self, world: World, tmp_path: Path, train: Train, capsys) -> None:
         options = (f"bundle={tmp_path / 'bundle'}", SMALL, "trainer.limit_batches=2")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from qad_dl import floats
 from qad_dl.bundle import FORMAT_VERSION, MANIFEST, MODEL, PARTS, PRIME, SEAL, STEP, Bundle, read_bundle, write_bundle
 from qad_dl.errors import BundleError
 from qad_dl.lanes import Lane
@@ -75,8 +78,37 @@ def test_a_file_cut_short_or_missing_is_refused_by_name(copy: Path, file: str) -
 def test_another_format_version_is_said_as_such(copy: Path) -> None:
     manifest = json.loads((copy / MANIFEST).read_text())
     (copy / MANIFEST).write_text(json.dumps(manifest | {"format_version": FORMAT_VERSION + 1}))
-    with pytest.raises(BundleError, match=f"format version {FORMAT_VERSION + 1}, wanted {FORMAT_VERSION}"):
+    with pytest.raises(BundleError, match=f"format version {FORMAT_VERSION + 1}, wanted 3 or {FORMAT_VERSION}:"):
         read_bundle(copy)
+
+
+def test_one_of_the_format_before_has_the_same_numbers(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arrays were decimals, however large."""
+    monkeypatch.setattr(floats, "FEW", 0)
+    rewrite(copy, read_bundle(copy))
+    new, manifest = read_bundle(copy), json.loads((copy / MANIFEST).read_bytes())
+    assert b"float32" in (copy / PARTS[1]).read_bytes()
+    for name in PARTS:
+        content = json.dumps(in_decimals(json.loads((copy / name).read_bytes()))).encode()
+        (copy / name).write_bytes(content)
+        manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    content = json.dumps(manifest | {"format_version": 3}).encode()
+    (copy / MANIFEST).write_bytes(content)
+    (copy / SEAL).write_text(hashlib.sha256(content).hexdigest() + "\n")
+    old = read_bundle(copy)
+    for part in ("preprocess", "calibration", "detection"):
+        assert getattr(old, part).to_json() == getattr(new, part).to_json()
+
+
+def in_decimals(data: Any) -> Any:
+    """The same with every array as nested lists of numbers."""
+    if isinstance(data, list):
+        return [in_decimals(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    if data.keys() == {"shape", "float32"}:
+        return floats.from_json(data).tolist()
+    return {name: in_decimals(each) for name, each in data.items()}
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "an empty folder"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
+import py_compile
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import pytest
 
 from qad_dl.downtimes import Downtime
 from qad_dl.errors import StoreError
+from serving.compiled import uncompiled
 from serving.deadline import DeadlineError, deadline
 from serving.lock import Held, Holder, boot_id, locked, process_start, since_boot
 from serving.metrics import Gauge, format_gauges, write_textfile
@@ -165,3 +168,25 @@ def test_troubles_wait_for_the_next_tick(tmp_path: Path) -> None:
     assert state.left() == {}
     assert np.isclose(state.succeeded(None), 0)
     assert state.succeeded(12.0) == 12.0
+
+
+def test_modules_that_each_start_compiles_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    module = tmp_path / "part" / "module.py"
+    module.parent.mkdir()
+    module.write_text("x = 1\n")
+    assert list(uncompiled(tmp_path)) == []  # the next start keeps it compiled
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may everything
+    assert list(uncompiled(tmp_path)) == [module]
+    compileall.compile_dir(tmp_path, quiet=1)
+    assert list(uncompiled(tmp_path)) == []
+    module.write_text("x = 12\n")
+    assert list(uncompiled(tmp_path)) == [module]
+    cached = py_compile.compile(str(module), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert list(uncompiled(tmp_path)) == []
+    Path(cached).write_bytes(b"half")
+    assert list(uncompiled(tmp_path)) == [module]
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert list(uncompiled(tmp_path)) == [module]

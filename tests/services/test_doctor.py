@@ -236,6 +236,18 @@ def test_folders_that_this_user_may_not_write(
     assert "may not write into" in of(lines, "store", "WRONG")[0]
 
 
+def test_modules_that_every_tick_compiles_again(
+    tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = make_collector(tmp_path / "collector", panda(url))
+    monkeypatch.setattr(doctor, "uncompiled", lambda folder: iter([folder / "tick.py"]))
+    code, lines = examine(collector, capsys)
+    assert code == 0
+    (note,) = of(lines, "program", "note")
+    assert "2 modules, tick.py among them, are compiled by every tick again" in note
+    assert "-m compileall -q qad_dl serving" in note
+
+
 def test_a_disk_that_is_full(
     tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,17 +240,43 @@ def test_an_address_opens_its_queue_and_its_time(visit: Visit, place: Path | str
     page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0017_MCORE'")
 
 
+NEVER_UNPACKED = """() => {  // what is not unpacked by now never will be
+    const never = { transform: () => new Promise(() => {}) };
+    window.DecompressionStream = function () { return new TransformStream(never); };
+}"""
+
+
 def test_back_from_a_queue_that_is_still_awaited_names_the_one_that_is_drawn(visit: Visit, place: Path | str) -> None:
     page = visit.open(place, "#queue=SITE-0017_MCORE")
-    page.evaluate("""() => {  // what is not unpacked by now never will be
-        const never = { transform: () => new Promise(() => {}) };
-        window.DecompressionStream = function () { return new TransformStream(never); };
-    }""")
+    page.evaluate(NEVER_UNPACKED)
     page.goto(visit.address + "#queue=SITE-0005_MCORE")
     page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0005_MCORE'")
     page.go_back()
     page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0017_MCORE'")
     assert current(page) == "SITE-0017_MCORE"
+    assert visit.complaints == []
+
+
+def test_an_address_just_entered_is_not_written_over(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, "#queue=SITE-0017_MCORE")
+    page.evaluate("""() => {  // a filter changes before the browser says that the address has
+        location.hash = '#queue=SITE-0005_MCORE';
+        document.getElementById('filters').dispatchEvent(new Event('input'));
+    }""")
+    page.wait_for_function("() => document.querySelector('#name').textContent === 'SITE-0005_MCORE'")
+    assert current(page) == "SITE-0005_MCORE"
+    assert visit.complaints == []
+
+
+def test_the_address_is_that_of_the_queue_still_awaited(visit: Visit, place: Path | str) -> None:
+    page = visit.open(place, "#queue=SITE-0017_MCORE")
+    page.evaluate(NEVER_UNPACKED)
+    page.keyboard.press("+")  # its time goes into the address a moment later
+    page.goto(visit.address + "#queue=SITE-0005_MCORE")
+    page.wait_for_timeout(400)
+    assert "queue=SITE-0005_MCORE" in page.url
+    page.select_option("#sort", "name")
+    assert "queue=SITE-0005_MCORE" in page.url
     assert visit.complaints == []
 
 
@@ -411,6 +437,7 @@ def large() -> Content:
     return content_of(repeat(make_results(250, TICKS), 8))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("live", [False, True], ids=["file", "server"])
 def test_two_thousand_queues_are_small_and_quick(visit: Visit, large: Content, tmp_path: Path, live: bool) -> None:
     path = tmp_path / "large.html"
