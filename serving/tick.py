@@ -9,18 +9,16 @@ config, 3 source unreachable, 4 bundle invalid, 1 a fault of the program.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from qad_dl.arrow import save_memory
 from qad_dl.bundles import label_of
-from qad_dl.cli import guarded
+from qad_dl.cli import guarded, leave
 from qad_dl.downtimes import DOWN
 from qad_dl.errors import ConfigError, InfluxError
 from qad_dl.rows import seconds_of
@@ -72,13 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="fetch, judge and score; keep nothing, tell nobody")
     args = parser.parse_args(argv)
     return guarded(lambda: start(args.config, args.at, dry_run=args.dry_run), "serving.tick")
-
-
-def leave(code: int) -> NoReturn:
-    """End the process at once: all that is to stay is on the disk, and to take a tick's memory apart takes a tenth of it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def start(config_path: Path, at: str | None, *, dry_run: bool) -> int:

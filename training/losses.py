@@ -33,7 +33,7 @@ class Before(pl.Callback):
         rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
         self.rows = [row for row in rows if row["epoch"] and int(row["epoch"]) <= epochs]
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  # Lightning's
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write it, in the one process that writes."""
         for logger in trainer.loggers:
             if self.rows and trainer.is_global_zero and isinstance(logger, CSVLogger):

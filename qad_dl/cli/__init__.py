@@ -6,10 +6,11 @@ Exit codes: 0 done, 2 bad arguments, input or config (one line on standard error
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from qad_dl import __version__
 from qad_dl.errors import QadError
@@ -58,6 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     module.add_arguments(parser)
     return guarded(lambda: int(module.run(parser.parse_args(arguments[1:]))), f"qad {args.command}")
+
+
+def command() -> NoReturn:
+    """The script `qad`."""
+    leave(main())
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once: what is to stay is on the disk, and to take memory apart takes a tenth of a tick."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(code)
 
 
 def guarded(work: Callable[[], int], name: str) -> int:

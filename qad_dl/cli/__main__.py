@@ -1,5 +1,5 @@
 """`python -m qad_dl.cli`, for where the script `qad` is not on the PATH."""
 
-from qad_dl.cli import main
+from qad_dl.cli import command
 
-raise SystemExit(main())
+command()

@@ -147,7 +147,7 @@ def _read(path: Place, *, with_rows: bool) -> DayFile:
 def _source(path: Place, *, with_rows: bool) -> Any:
     """What Arrow reads: the file, all of an object, or the end of it if the footer is all that is wanted."""
     if isinstance(path, Path):
-        return pa.OSFile(str(path))  # Arrow asks less of the system than where it is given a path
+        return pa.OSFile(str(path), "rb")  # Arrow asks less of the system than where it is given a path
     if with_rows:
         return pa.BufferReader(path.read_bytes())
     tail = path.read_tail(TAIL_BYTES)

@@ -23,8 +23,9 @@ from training.bench.clock import HookGoneError, PartClock, find
 from training.bench.cost import cost_of, in_child, middle
 from training.bench.grown import grown_store
 from training.bench.million import per_series, section
-from training.bench.page import write_page
+from training.bench.page import results_of, write_page
 from training.bench.verdicts import NEEDS, verdicts
+from training.quality.parts import Part, Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -181,6 +182,21 @@ class TestVerdicts:
         results = {**self.results(), "row/3/100000": sized(100_000, seconds, 9000.0)}
         assert verdicts(results)[-1].holds is holds
         assert verdicts(self.results())[-1].holds is None
+
+    def test_sizes_that_were_measured_in_turns(self, tmp_path: Path) -> None:
+        seconds = {1000: 2.0, 10_000: 11.0, 100_000: 101.0}
+        sizes = [{"number": n, "whole": sized(n, s, 300.0)["whole"]} for n, s in seconds.items()]
+        beside = {"product": {"least_s": 0.02}, "machine": {}}
+        kept = {"result": {"sizes": sizes, **beside}, "seconds": 1.0}
+        workshop = Workshop(
+            {name: Part(name, pytest.fail, {}, "") for name in ("row/2/sizes", "row/3/sizes")}, tmp_path
+        )
+        assert results_of(workshop) == {"row/2/sizes": None, "row/3/sizes": None}
+        workshop.place("row/3/sizes").mkdir(parents=True)
+        (workshop.place("row/3/sizes") / "result.json").write_text(json.dumps(kept))
+        results = results_of(workshop)
+        assert results["row/3/1000"] == {**sizes[0], **beside}
+        assert (verdicts(results)[-1].value, verdicts(results)[-1].holds) == (pytest.approx(1.0), True)
 
     def test_every_need_has_one_bound(self) -> None:
         assert all((need.most is None) != (need.least is None) for need in NEEDS)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Results = Mapping[str, Mapping[str, Any] | None]
 
 SAID: Final = {True: "yes", False: "**no**", None: "not measured"}
+SIZES: Final = "sizes"
+"""The last word of the name of a part that measures several sizes, and where its result has them."""
+
 BUSY: Final = 1.0
 """Load beside the measurement from which on its times are said to be those of a busy machine."""
 
@@ -40,7 +43,17 @@ def results_of(workshop: Workshop) -> dict[str, Mapping[str, Any] | None]:
         out[name] = None if made is None else made.result
         if made is not None and name == "world/history":
             out[name] = {**made.result, **_kept(made.place / "store")}
-    return out
+    return {**out, **_by_size(out)}
+
+
+def _by_size(results: Results) -> dict[str, Mapping[str, Any]]:
+    """What was measured of several sizes in turns, each under its number."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, result in results.items():
+        if result is not None and name.endswith(SIZES):
+            beside = {key: value for key, value in result.items() if key != "sizes"}
+            found |= {name.removesuffix(SIZES) + str(one["number"]): {**one, **beside} for one in result["sizes"]}
+    return found
 
 
 def _kept(path: Path) -> dict[str, int]:

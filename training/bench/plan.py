@@ -106,15 +106,19 @@ class Plan:
             yield self._row("1/tick", rows.tick, "scoring", "tcn", ticks, 60)
             yield self._row("1/collector", rows.collector, "collector", "tcn", ticks, 60)
         if series:
-            inputs = {"number": series, "repeats": repeats, "base": None, "field": self.scale["counted"]}
-            yield self._row(f"2/{series}", rows.kept, "kept", "series", inputs, series / 40)
-        for number in self.scale["growth"]:
-            inputs = {
-                "number": number,
-                **{n: self.scale[n] for n in ("repeats", "base")},
-                "field": self.scale["counted"],
-            }
-            yield self._row(f"3/{number}", rows.kept, "kept", "series", inputs, 20 + number / 500)
+            yield self._row("2/sizes", rows.kept, "kept", "series", self._sizes([series], None), series / 40)
+        if growth := self.scale["growth"]:
+            guess_s = sum(20 + number / 500 for number in growth)
+            yield self._row("3/sizes", rows.kept, "kept", "series", self._sizes(growth, self.scale["base"]), guess_s)
+
+    def _sizes(self, numbers: list[int], base: int | None) -> dict[str, Any]:
+        """Of rows 2 and 3."""
+        return {
+            "numbers": numbers,
+            "repeats": self.scale["repeats"],
+            "base": base,
+            "field": self.scale["counted"],
+        }
 
     def _scored(self) -> dict[str, Any]:
         """Of row 4."""

@@ -18,7 +18,7 @@ from training.bench.cost import cost_of, in_child, machine, middle
 from training.quality.sources import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from training.bench.cost import Cost
     from training.quality.parts import Made
@@ -73,40 +73,68 @@ def tick(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> di
     return {"number": inputs["number"], **result}
 
 
+@dataclass(frozen=True)
+class _Grown:
+    """A store with a tick of so many series, and what is kept after it.
+
+    Attributes:
+        number: of series.
+        place: the ticks that follow are files in it.
+        store: folder of the history.
+        state: folder of what is kept.
+        kept_bytes: size of that.
+        first: what the first tick cost, where it was one of so many series.
+    """
+
+    number: int
+    place: Path
+    store: Path
+    state: Path
+    kept_bytes: int
+    first: dict[str, Any] | None
+
+
 def kept(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
     """Ticks of so many series, one after the other, each a process that finds what the one before it kept.
 
-    With `base` the first is scored for so many series only, and what it kept is repeated under other names.
+    Every tick is measured at each of the `numbers` before the next one is: a shared machine is not as fast all the
+    time, and what is compared should have met it in the same state. With `base` the first tick is scored for so many
+    series only, and what it kept is repeated under other names.
 
     Raises:
         RuntimeError: a tick did not score what it was given.
     """
-    number, repeats, of = int(inputs["number"]), int(inputs["repeats"]), places(inputs, made)
-    store, state = _grown(place, inputs, of, repeats + 1 + SPARE_TICKS)
-    first = None if inputs["base"] else state.with_name("first.json")
-    size = sum(file.stat().st_size for file in state.iterdir())
-    costs: list[Cost] = []
-    out, parts, at = str(place / "scores.parquet"), {}, np.datetime64(inputs["at"], "s")
-    for i in range(repeats + 1 + SPARE_TICKS):
-        rows, when = pq.read_table(place / f"{i}.parquet"), str(at + (i + 1) * Tick().delta)
-        if rows.num_rows == 0:  # a tick that is missing in the world is none to be measured, but passes all the same
-            _score(store, of.bundle, state, when, out)
-            continue
-        Store.open(store).append(rows)
-        if len(costs) == repeats:
-            words = {"store": str(store), "bundle": str(of.bundle), "kept": str(state), "at": when, "out": out}
-            parts = in_child("kept tick", words)
+    of, ticks = places(inputs, made), int(inputs["repeats"]) + 1 + SPARE_TICKS
+    all_grown = [_grown(place / str(number), int(number), inputs, of, ticks) for number in inputs["numbers"]]
+    costs: dict[int, list[Cost]] = {grown.number: [] for grown in all_grown}
+    parts: dict[int, dict[str, Any]] = {}
+    for i in range(ticks):
+        when = str(np.datetime64(inputs["at"], "s") + (i + 1) * Tick().delta)
+        for grown in all_grown:
+            mine, out = costs[grown.number], str(grown.place / "scores.parquet")
+            rows = pq.read_table(grown.place / f"{i}.parquet")
+            if rows.num_rows == 0:  # missing in the world: none to be measured, but it passes all the same
+                _score(grown.store, of.bundle, grown.state, when, out)
+                continue
+            Store.open(grown.store).append(rows)
+            if len(mine) == inputs["repeats"]:
+                words = {"store": str(grown.store), "bundle": str(of.bundle), "kept": str(grown.state)}
+                parts[grown.number] = in_child("kept tick", {**words, "at": when, "out": out})
+                continue
+            mine.append(_score(grown.store, of.bundle, grown.state, when, out))
+            _check_scored(mine[-1].said, grown.number)
+        if parts:
             break
-        costs.append(_score(store, of.bundle, state, when, out))
-        _check_scored(costs[-1].said, number)
-    found = {"number": number, "whole": middle(costs), "kept_bytes": size, **parts}
-    if first is not None:
-        found["first"] = json.loads(first.read_text())
-    found["python"] = middle([cost_of(PYTHON, "-c", "pass") for _ in range(3)])
-    for path in place.iterdir():
-        if path.name != "result.json":
-            _drop(path)
-    return _beside_product(found)
+    found = {"python": middle([cost_of(PYTHON, "-c", "pass") for _ in range(3)])}
+    sizes = [_found(grown, costs[grown.number], parts.get(grown.number, {})) | found for grown in all_grown]
+    _drop(*(grown.place for grown in all_grown))
+    return _beside_product({"sizes": sizes})
+
+
+def _found(grown: _Grown, costs: Sequence[Cost], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found of one size."""
+    found = {"number": grown.number, "whole": middle(costs), "kept_bytes": grown.kept_bytes, **parts}
+    return found if grown.first is None else {**found, "first": grown.first}
 
 
 def same(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
@@ -120,20 +148,24 @@ def same(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> di
     return found
 
 
-def _grown(place: Path, inputs: Mapping[str, Any], of: Places, later: int) -> tuple[Path, Path]:
-    """A store with a tick of so many series, and what is kept after it; the ticks that follow are files beside it."""
+def _grown(place: Path, number: int, inputs: Mapping[str, Any], of: Places, later: int) -> _Grown:
+    """A store with a tick of so many series, and what is kept after it; the ticks that follow are files in `place`."""
+    place.mkdir()
     base, state = place / "base", place / "state"
     words = {"source": str(of.store), "path": str(base), "at": inputs["at"], "field": inputs["field"]}
-    in_child("growing", {**words, "number": inputs["base"] or inputs["number"], "later": later})
+    in_child("growing", {**words, "number": inputs["base"] or number, "later": later})
     cost = _score(base, of.bundle, state, inputs["at"], str(place / "first.parquet"))
-    (place / "first.json").write_text(json.dumps(cost.figures()))
     if not inputs["base"]:
-        return base, state
+        return _Grown(number, place, base, state, _bytes(state), cost.figures())
     about = next(state.glob("*.json"))
     grown = {"source": str(base), "kept": str(about.with_suffix("")), "to": str(place / "grown" / about.stem)}
-    more = {"world": str(of.store), "later": later, "path": str(place / "store"), "number": inputs["number"]}
+    more = {"world": str(of.store), "later": later, "path": str(place / "store"), "number": number}
     in_child("growing kept", {**grown, **more, "at": inputs["at"], "field": inputs["field"]})
-    return place / "store", place / "grown"
+    return _Grown(number, place, place / "store", place / "grown", _bytes(place / "grown"), None)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _score(store: Path, bundle: Path, state: Path, when: str, out: str) -> Cost:

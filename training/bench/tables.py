@@ -83,7 +83,8 @@ def _growth(results: Results) -> str:
     head = ["series", "s", "processor s", "MB", "ms a series", "kB a series"]
     words = (
         "`qad score --state`, whole processes, each of which finds what the one before it kept. What the first keeps "
-        "of some series is repeated under other names until there are so many (every copy gets the same score)."
+        "of some series is repeated under other names until there are so many (every copy gets the same score). "
+        "Each tick is measured at all sizes before the next one is."
     )
     return _section("How a tick grows with its series", words, head, rows, "row=3") if rows else ""
 

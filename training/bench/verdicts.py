@@ -177,7 +177,7 @@ def _linear(results: Mapping[str, Mapping[str, Any] | None]) -> Verdict:
 
 def reached(results: Mapping[str, Mapping[str, Any] | None]) -> list[Mapping[str, Any]]:
     """What was measured of row 3, the smallest first."""
-    found = [r for name, r in results.items() if name.startswith("row/3/") and r is not None]
+    found = [r for name, r in results.items() if name.startswith("row/3/") and r and "number" in r]
     return sorted(found, key=lambda r: float(r["number"]))
 
 
