@@ -1,7 +1,7 @@
 """The collector's configuration: one TOML file (interfaces, section 9) as frozen dataclasses.
 
-Each section is a dataclass, here or in `qad_dl.sinks.policy`, and its fields are the keys that the section knows (see
-`qad_dl.sections`).
+Each section is a dataclass, here or in `qad_dl.sinks.configured`, and its fields are the keys that the section knows
+(see `qad_dl.sections`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from qad_dl.errors import ConfigError
 from qad_dl.followed import Rules
 from qad_dl.objects import is_address
 from qad_dl.sections import OTHERS_MAY, Reader, Secret, bad, one_of, others_may, read_document
-from qad_dl.sinks.policy import (
+from qad_dl.sinks.configured import (
     SINKS,
     CapConfig,
     MessageConfig,
-    Policy,
     PolicyConfig,
     QuietConfig,
     RouteConfig,
@@ -35,6 +34,8 @@ from qad_dl.store.retention import Keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from qad_dl.sinks.policy import Policy
 
 SOURCES: Final = ("panda", "influxdb", "files")
 PANDA_URL: Final = "https://pandaserver.cern.ch:25443"
@@ -324,7 +325,9 @@ class Config:
     @property
     def policy(self) -> Policy:
         """What decides about messages."""
-        return self.policy_config.policy(self.recipients)
+        from qad_dl.sinks.policy import policy_of  # loaded where somebody is told
+
+        return policy_of(self.policy_config, self.recipients)
 
 
 def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:

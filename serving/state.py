@@ -160,6 +160,11 @@ class State:
         return self.path / "outbox"
 
     @property
+    def news_waits(self) -> bool:
+        """Whether anything lies in the outbox."""
+        return any((self.outbox / "news").glob("*"))
+
+    @property
     def source_log(self) -> SourceLog:
         """What every tick's snapshot was."""
         return SourceLog(self.path / "source")

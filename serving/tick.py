@@ -37,16 +37,17 @@ from serving.metrics import push, write_textfile
 from serving.report import Report
 from serving.scratch import scratch
 from serving.state import Clocks, Progress, State
-from serving.telling import Telling, queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from qad_dl.influx.sink import InfluxSink
     from qad_dl.metadata import Record
+    from qad_dl.sinks.news import News
     from serving.config import Config
     from serving.metrics import Gauge
     from serving.state import Collected
+    from serving.telling import Telling
 
 SOURCE_CODE: Final = 3
 BUNDLE_CODE: Final = 4
@@ -187,7 +188,7 @@ def _score(config: Config, store: Store, state: State, report: Report, first: np
         report.trouble(f"tune {label_of(path)}", text, ConfigError.exit_code)
     with report.step("incidents"):
         book, news = follow_all(state, Book.read(state.incidents), evaluation.scored, report.tick, config.rules)
-        queue(state, news)
+        _queue(state, news)
         book.write(state.incidents)
     report.incidents = {part.label: len(book.open(part.label)) for part in evaluation.scored}
     sink = _influx_sink(config, store, state)
@@ -263,15 +264,25 @@ def _tell_troubles(config: Config, state: State, report: Report, *, over: bool) 
     stopped = state.stopped()
     if stopped is not None:  # the dead man's watch told that ticks had stopped; this one says that they go on
         news.append(stopped_news(stopped, "ticks go on", over=report.tick))
-    queue(state, news)
+    _queue(state, news)
     book.write(state.incidents)
     state.told()
     state.set_stopped(None)
     _tell(config, state, report, book)
 
 
+def _queue(state: State, news: Sequence[News]) -> None:
+    """Put news into the outbox, if there are any."""
+    if news:
+        from serving.telling import queue
+
+        queue(state, news)
+
+
 def _tell(config: Config, state: State, report: Report, book: Book) -> None:
     """Tell people what waits; a sink that is down is a trouble, and tried again at the next tick."""
+    if not config.recipients and not state.news_waits:
+        return
     until = time.monotonic() + config.deadline.seconds / 8
     delivered = _telling(config, state, report).deliver(book, until, report.troubles)
     report.pending.update(delivered.pending)
@@ -279,6 +290,8 @@ def _tell(config: Config, state: State, report: Report, book: Book) -> None:
 
 
 def _telling(config: Config, state: State, report: Report) -> Telling:
+    from serving.telling import Telling  # with all that makes messages; many a tick has nothing to say
+
     return Telling(config, state, float(report.tick.astype(np.int64)) if report.simulated else time.time())
 
 

@@ -115,7 +115,8 @@ def _tune(path: Path, scorers: Mapping[str, Scorer], proposed: Path | None) -> T
 def read_policies(args: argparse.Namespace, store: History) -> list[Policy]:
     """One policy for each budget, from the config and what the command line says in its place."""
     from qad_dl.preview import restricted
-    from qad_dl.sinks.policy import Policy, check_rules, read_policy
+    from qad_dl.sinks.configured import check_rules
+    from qad_dl.sinks.policy import Policy, read_policy
     from qad_dl.sinks.routing import Channel
 
     everybody = (Channel("everybody"),)

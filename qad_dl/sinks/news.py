@@ -9,7 +9,6 @@ from qad_dl.followed import Followed, Transition
 from qad_dl.incident_log import series_names
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.timeparse import format_time, parse_time
-from qad_dl.tuning.order import Placing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from qad_dl.metadata import Record
     from qad_dl.results import Results
+    from qad_dl.tuning.order import Placing
 
 MONITOR: Final = "monitor"
 """Kind, and label in place of a bundle's, of what is told of the collector itself."""
@@ -83,8 +83,14 @@ class News:
             transition=Transition(data["action"], Followed.from_json(data["incident"])),
             text=data["text"],
             records=data["records"],
-            place=Placing(**data["place"]) if "place" in data else None,
+            place=_placing(data["place"]) if "place" in data else None,
         )
+
+
+def _placing(data: Mapping[str, Any]) -> Placing:
+    from qad_dl.tuning.order import Placing  # where reviewers taught an order
+
+    return Placing(**data)
 
 
 def records_of(transition: Transition, results: Results, records: Mapping[str, Record]) -> dict[str, Record]:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qad_dl.incident_log import series_names
-from qad_dl.tuning.features import Sight
-from qad_dl.tuning.order import placings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qad_dl.followed import Followed
     from qad_dl.results import Results
+    from qad_dl.tuning.features import Sight
     from qad_dl.tuning.file import Tune
     from qad_dl.tuning.order import Placing
 
@@ -30,6 +29,8 @@ def places_of(incidents: Sequence[Followed], results: Results, tune: Tune | None
     found: list[Placing | None] = [None] * len(incidents)
     if tune is None or tune.order is None or not incidents:
         return found
+    from qad_dl.tuning.order import placings
+
     rows: dict[str, list[int]] = {}
     for i, name in enumerate(series_names(results)):
         rows.setdefault(name, []).append(i)
@@ -41,6 +42,8 @@ def places_of(incidents: Sequence[Followed], results: Results, tune: Tune | None
 
 def _sight(incident: Followed, results: Results, rows: dict[str, list[int]]) -> Sight | None:
     """Where the results show an incident; None where they do not."""
+    from qad_dl.tuning.features import Sight
+
     series = tuple(i for queue in incident.queues for i in rows.get(queue, ()))
     start = int(np.searchsorted(results.times, incident.start))
     end = int(np.searchsorted(results.times, incident.last, side="right"))

@@ -23,7 +23,6 @@ from qad_dl.atomic import replace_file
 from qad_dl.errors import ConfigError
 from qad_dl.evidence import with_offset
 from qad_dl.incidents_file import QUEUE_FIELD
-from qad_dl.tuning.order import Order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from qad_dl.metadata import Metadata, Record
     from qad_dl.results import Results
+    from qad_dl.tuning.order import Order
 
 FORMAT: Final = "qad-tune"
 VERSION: Final = 1
@@ -210,6 +210,8 @@ def _tune(data: Mapping[str, Any]) -> Tune:
     if set(data) != _KEYS:
         msg = f"its keys must be {', '.join(sorted(_KEYS))}"
         raise ValueError(msg)
+    from qad_dl.tuning.order import Order  # few ticks have a file to read
+
     own, order = data["thresholds"], data["order"]
     return Tune(
         bundle=str(data["bundle"]),
