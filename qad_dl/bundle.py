@@ -16,7 +16,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qad_dl.atomic import replace_directory
 from qad_dl.calibration import Calibration
@@ -48,8 +48,7 @@ BEFORE: Final = "before_"
 """With the name of a lane, the input of `step.onnx` that takes what was kept of it."""
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(NamedTuple):
     """The network for one tick at a time.
 
     Attributes:

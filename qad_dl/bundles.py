@@ -16,8 +16,8 @@ from __future__ import annotations
 import fcntl
 import json
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qad_dl.atomic import replace_file, temporary_name
 from qad_dl.bundle import read_bundle
@@ -45,8 +45,7 @@ def label_of(path: Path) -> str:
     return path.absolute().parent.name if path.name == CURRENT else path.name
 
 
-@dataclass(frozen=True)
-class Promotion:
+class Promotion(NamedTuple):
     """One change of the bundle in use.
 
     Attributes:
@@ -250,7 +249,7 @@ class Bundles:
 
     def _switch(self, promotion: Promotion) -> Promotion:
         """Write it down, then replace the link."""
-        entries = [asdict(entry) for entry in (*self.promotions(), promotion)]
+        entries = [entry._asdict() for entry in (*self.promotions(), promotion)]
         replace_file(self.path / PROMOTIONS, (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode())
         temporary = temporary_name(self.path / CURRENT)
         temporary.symlink_to(promotion.name, target_is_directory=True)

@@ -17,8 +17,8 @@ series has such times, its score is no higher than they are rare (`Usual`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,7 @@ SHARES: Final = {"signature": 1.0, "deviation": 0.5, "stop": 0.5}
 """Shares of the false alarms; signatures are used alone, and what a history has no use for leaves its share."""
 
 
-@dataclass(frozen=True)
-class Errors:
+class Errors(NamedTuple):
     """What was observed against what the exported model expected.
 
     Attributes:
@@ -64,11 +63,11 @@ class Errors:
 
     def of(self, series: slice) -> Errors:
         """Some series; nothing is copied."""
-        return Errors(*(getattr(self, f.name)[series] for f in fields(self)))
+        cut: dict[str, Any] = {name: values[series] for name, values in self._asdict().items()}
+        return Errors(**cut)
 
 
-@dataclass(frozen=True)
-class Judged:
+class Judged(NamedTuple):
     """What is known of some ticks before it becomes a probability.
 
     Attributes:
@@ -90,8 +89,7 @@ class Judged:
     course: Sequence[NDArray[np.float32]] = ()
 
 
-@dataclass(frozen=True)
-class Usual:
+class Usual(NamedTuple):
     """What a series does at times and reviewers call expected.
 
     Attributes:

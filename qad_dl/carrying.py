@@ -182,7 +182,7 @@ def _made(
     span = store.span()
     if span is not None and span[1] > at:
         # What these entries hold of later ticks is not in the grid: it must not pass for known when they are due.
-        source = replace(source, versions={})
+        source = source._replace(versions={})
     kept = keep(path, grid, bundle, source)
     return replace(kept, known=frozenset(having), said=_last_said(said, queues, times), stocks=stocks)
 

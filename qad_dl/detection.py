@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -33,8 +32,7 @@ SLOPE_RANGE: Final = 8.0
 """The slope is taken between `RELIABLE_EPISODES` and this many times as many."""
 
 
-@dataclass(frozen=True)
-class Detection:
+class Detection(NamedTuple):
     """The rate of episodes on healthy time as a function of the threshold.
 
     Attributes:

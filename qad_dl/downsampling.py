@@ -7,8 +7,7 @@ has: a point that is missing is not a zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,8 +30,7 @@ REACH: Final = 2
 """A point looks this many of its own lengths back for the finer points it is made of."""
 
 
-@dataclass(frozen=True)
-class Level:
+class Level(NamedTuple):
     """A length to which counts are downsampled.
 
     Attributes:

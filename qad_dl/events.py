@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -14,8 +13,7 @@ JOIN_TICKS: Final = 3
 """Flagged ticks this far apart or nearer are one event, as in the measures (interfaces, section 8)."""
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One run of flagged ticks of a series.
 
     Attributes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qad_dl.incidents import FLAP_TICKS
 from qad_dl.timeparse import format_time, parse_time
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 OPENED, UPDATED, CLOSED, FOLDED, REOPENED = "opened", "updated", "closed", "folded", "reopened"
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(NamedTuple):
     """When an incident is told, and when it is over; lengths in ticks.
 
     Attributes:
@@ -42,8 +40,7 @@ class Rules:
         return int(min(self.recovery * 2**reopened, self.longest))
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """One state of an incident's queues together.
 
     Attributes:
@@ -62,8 +59,7 @@ class Figure:
         return "high" if self.observed > self.expected else "low"
 
 
-@dataclass(frozen=True)
-class Followed:
+class Followed(NamedTuple):
     """One incident.
 
     Attributes:
@@ -125,8 +121,8 @@ class Followed:
         times = {name: format_time(getattr(self, name)) for name in ("start", "last", "told")}
         closed = None if self.closed is None else format_time(self.closed)
         lists: dict[str, Any] = {name: list(getattr(self, name)) for name in _NAMES}
-        lists["figures"] = [asdict(f) for f in self.figures]
-        return {**asdict(self), **times, **lists, "closed": closed}
+        lists["figures"] = [figure._asdict() for figure in self.figures]
+        return {**self._asdict(), **times, **lists, "closed": closed}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Followed:
@@ -145,8 +141,7 @@ class Followed:
 _NAMES: Final = ("queues", "worst", "unknown_queues", "unknown_states")
 
 
-@dataclass(frozen=True)
-class Transition:
+class Transition(NamedTuple):
     """What happened to an incident at a tick.
 
     Attributes:

@@ -6,8 +6,7 @@ Names become numbers in the order in which they come up; who assembles a grid so
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +36,7 @@ UNSAID: Final = -1
 """In `Said.online`: no row of the tick says the status."""
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """What some series have in some ticks.
 
     Attributes:
@@ -56,8 +54,7 @@ class Block:
     has_row: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """The status that rows carry: by number of the queue, [q], int8 [q, t]: 1 online, 0 not, `UNSAID`."""
 
     queues: NDArray[np.int64]

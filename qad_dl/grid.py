@@ -7,7 +7,7 @@ arrive, and a series is not there before its first row: both are NaN, never 0 (i
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -97,8 +97,7 @@ class Grid:
         return replace(self, before=before, rest=rest, **parts)
 
 
-@dataclass(frozen=True)
-class Stocks:
+class Stocks(NamedTuple):
     """What the stock counts of all queues come to in the newest tick that arrived: was the source frozen in the next?
 
     Attributes:

@@ -14,8 +14,7 @@ never told again one by one, while a queue that has been broken for days is no n
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -89,8 +88,7 @@ def follow(
     return tuple(sorted(kept, key=_age)), tuple(sorted(happened, key=lambda t: _age(t.incident)))
 
 
-@dataclass(frozen=True)
-class _Sight:
+class _Sight(NamedTuple):
     """An incident as it was found in the results; those of one call differ in their queues, name or time."""
 
     field: str
@@ -153,8 +151,7 @@ def _leader(found: Found, results: Results) -> tuple[str, str]:
     return results.states[best], ("low", "", "high")[int(sign)]
 
 
-@dataclass(frozen=True)
-class _Now:
+class _Now(NamedTuple):
     """The tick in work.
 
     Attributes:
@@ -242,8 +239,8 @@ class _Now:
         """The incident with what of it the bundle does not know."""
         new = {series_called(self.results.entity, key) for key in self.unknown.keys}
         states = (s for s, names in self.unknown.having.items() if not set(names).isdisjoint(incident.queues))
-        return replace(
-            incident, unknown_queues=tuple(sorted(new.intersection(incident.queues))), unknown_states=tuple(states)
+        return incident._replace(
+            unknown_queues=tuple(sorted(new.intersection(incident.queues))), unknown_states=tuple(states)
         )
 
     def _details(self, sight: _Sight) -> tuple[NDArray[np.float64], ...] | None:
@@ -312,14 +309,14 @@ def _root(name: str, parents: Mapping[str, str]) -> str:
 def _next(incident: Followed, mine: Sequence[_Sight], parents: Mapping[str, str], now: _Now) -> tuple[str, Followed]:
     """What becomes of an incident, and what to call that; '' where there is nothing to say."""
     if incident.id in parents:
-        return FOLDED, replace(incident, closed=now.tick, folded=_root(incident.id, parents))
+        return FOLDED, incident._replace(closed=now.tick, folded=_root(incident.id, parents))
     grown = _grown(incident, mine, now)
     if not incident.open:
         if grown.last > incident.last and any(now.shows(sight) for sight in mine):
-            return REOPENED, replace(grown, closed=None, reopened=incident.reopened + 1)
+            return REOPENED, grown._replace(closed=None, reopened=incident.reopened + 1)
         return "", incident
     if now.silent(grown.last) >= now.rules.recovery_of(incident.reopened):
-        return CLOSED, replace(grown, closed=now.tick)
+        return CLOSED, grown._replace(closed=now.tick)
     told = ("field", "value", "queues", "kind")
     changed = any(getattr(grown, name) != getattr(incident, name) for name in told)
     return (UPDATED if changed else ""), grown
@@ -332,8 +329,7 @@ def _grown(incident: Followed, mine: Sequence[_Sight], now: _Now) -> Followed:
     main = min(mine, key=lambda s: (-_shared(incident, s), -len(s.queues), s.start, s.field, s.value))
     queues = tuple(sorted({*incident.queues, *(queue for sight in mine for queue in sight.queues)}))
     last = max(incident.last, *(sight.last for sight in mine))
-    grown = replace(
-        incident,
+    grown = incident._replace(
         queues=queues,
         start=min(incident.start, main.start),
         last=last,
@@ -341,10 +337,9 @@ def _grown(incident: Followed, mine: Sequence[_Sight], now: _Now) -> Followed:
     )
     # A group that falls apart, or whose first queues have left the week, keeps the name that it was told by.
     if 2 * len(main.queues) >= len(queues) and (main.of or not incident.group):
-        grown = replace(grown, field=main.field, value=main.value, of=main.of, kind=main.kind)
+        grown = grown._replace(field=main.field, value=main.value, of=main.of, kind=main.kind)
     if main.last == now.tick:
-        grown = replace(
-            grown,
+        grown = grown._replace(
             state=main.state or incident.state,
             direction=main.direction or incident.direction,
             figures=now.figures(main) or incident.figures,

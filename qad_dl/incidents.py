@@ -18,8 +18,7 @@ flagged less is needed. What no value explains is an incident of its queue alone
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -111,8 +110,7 @@ KINDS_OF_FIELD: Final[Mapping[str, tuple[str, ...]]] = {
 those that look alike is told. A field that is not here has them all."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """An incident by indices; `incident` makes a row of it.
 
     Attributes:
@@ -132,8 +130,7 @@ class Found:
     score: float
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(NamedTuple):
     """Which series have which metadata value.
 
     Attributes:
@@ -165,8 +162,7 @@ class Values:
         return cls(names, member)
 
 
-@dataclass(frozen=True)
-class _Events:
+class _Events(NamedTuple):
     """Events of all levels in the order of their onset, [E] each.
 
     Attributes:
@@ -202,8 +198,7 @@ class _Events:
         return last
 
 
-@dataclass(frozen=True)
-class _Shared:
+class _Shared(NamedTuple):
     """The value that explains some events best, the level at which it does, and how well."""
 
     value: int
@@ -425,7 +420,7 @@ def _unflapped(groups: list[Found]) -> list[Found]:
         kind = last.kind if last.score >= group.score else group.kind
         start, end = min(last.start, group.start), max(last.end, group.end)
         score = max(last.score, group.score)
-        kept[kept.index(last)] = replace(last, series=series, start=start, end=end, kind=kind, score=score)
+        kept[kept.index(last)] = last._replace(series=series, start=start, end=end, kind=kind, score=score)
     return kept
 
 

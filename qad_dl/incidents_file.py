@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qad_dl.atomic import replace_file
 from qad_dl.errors import ConfigError, InputError
@@ -28,8 +27,7 @@ QUEUE_FIELD: Final = "panda_queue"
 """The one field that needs no metadata: its value is the queue."""
 
 
-@dataclass(frozen=True)
-class Incident:
+class Incident(NamedTuple):
     """One incident; it lasts over start <= time < end.
 
     Attributes:

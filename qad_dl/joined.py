@@ -24,7 +24,7 @@ def tick_of(results: Results, at: int) -> Results:
     arrays = {name: getattr(results, name)[:, at : at + 1] for name in _FILLS}
     details = results.details
     if details is not None:
-        details = replace(details, **{name: array[:, at : at + 1] for name, array in vars(details).items()})
+        details = details._replace(**{name: array[:, at : at + 1] for name, array in details._asdict().items()})
     return replace(plain(results), times=results.times[at : at + 1], details=details, **arrays)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,8 +28,7 @@ Made: TypeAlias = "Mapping[str, NDArray[np.float32]]"
 NOTHING: Final[Made] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """Results of some series, as in `Results`, and what was made of ticks; details and that only where wanted."""
 
     score: NDArray[np.float64]
@@ -43,8 +41,7 @@ class Part:
     made: Made
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What a call wants to know.
 
     Attributes:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Lane:
+class Lane(NamedTuple):
     """Numbers of each series and tick that later ticks read.
 
     Attributes:

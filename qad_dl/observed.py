@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -110,7 +109,7 @@ def _volume(prepared: Prepared, series: NDArray[np.int64], made: Reconstruction)
     """
     if prepared.quantity is Quantity.MEASUREMENTS:
         return np.full(made.counted.shape, np.inf, np.float32)
-    loc, scale = (a[prepared.segment[made.start :]][:, series].swapaxes(0, 1) for a in astuple(prepared.scale))
+    loc, scale = (a[prepared.segment[made.start :]][:, series].swapaxes(0, 1) for a in prepared.scale)
     expected = to_values(made.location[:, :, -1] * scale + loc, prepared.quantity)
     apart = np.abs(to_values(prepared.x[series, made.start :], prepared.quantity) - expected).max(axis=2)
     return np.where(made.counted & np.isfinite(apart), apart, np.float32(0))

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qad_dl.backtest import check_range
 from qad_dl.carrying import roll
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from qad_dl.store import Store
 
 
-@dataclass(frozen=True)
-class OneTick:
+class OneTick(NamedTuple):
     """What is said of a tick.
 
     Attributes:

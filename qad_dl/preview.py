@@ -176,7 +176,7 @@ def restricted(channels: Sequence[Channel], group: Mapping[str, str]) -> tuple[C
             if all(match.get(name, value) == value for name, value in group.items())
         ]
         if matches:
-            kept.append(replace(channel, matches=tuple(matches)))
+            kept.append(channel._replace(matches=tuple(matches)))
     return tuple(kept)
 
 

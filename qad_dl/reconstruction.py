@@ -5,9 +5,8 @@ Windows go through onnxruntime in batches of one size, so that a reconstruction 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -35,8 +34,7 @@ STEP_BATCH: Final = 64
 """Likewise of `step.onnx`, which does little for each."""
 
 
-@dataclass(frozen=True)
-class Reconstruction:
+class Reconstruction(NamedTuple):
     """Output of the model over a range of ticks.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from qad_dl.schema import Times
 
 
-@dataclass(frozen=True)
-class Details:
+class Details(NamedTuple):
     """Per state, what was seen and what was expected; all arrays [N, T, S] float32, NaN where unscored.
 
     Attributes:
@@ -77,5 +76,5 @@ class Results:
         """Some of the series, by their positions."""
         names = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
         arrays: dict[str, Any] = {name: getattr(self, name)[series] for name in names}
-        details = self.details and Details(*(array[series] for array in vars(self.details).values()))
+        details = self.details and Details(*(array[series] for array in self.details))
         return replace(self, series=tuple(self.series[i] for i in series.tolist()), details=details, **arrays)

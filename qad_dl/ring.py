@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -25,8 +24,7 @@ GROUP: Final = 128
 """Series that are read together: a few MB of the newest days, and few calls even for a hundred thousand of them."""
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One kind of number.
 
     Attributes:

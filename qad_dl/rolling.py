@@ -14,7 +14,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,7 @@ FORMAT: Final = 5
 """Version of what `save` writes; another is made again."""
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """What is kept was made from this, as far as it lies before the end.
 
     Attributes:
@@ -61,8 +60,7 @@ UNSOURCED: Final = Source("", {}, (), "")
 """Of what nobody knows what it was made from: it is not carried on."""
 
 
-@dataclass(frozen=True)
-class Ticks:
+class Ticks(NamedTuple):
     """What is said of ticks and not of series, from one lookback before the newest tick to that.
 
     Attributes:
@@ -77,9 +75,7 @@ class Ticks:
 
     def and_then(self, arrived: bool, frozen: bool, ended: bool) -> Ticks:
         """With one more, without the oldest."""
-        return Ticks(
-            *(np.append(old[1:], new) for old, new in zip(vars(self).values(), (arrived, frozen, ended), strict=True))
-        )
+        return Ticks(*(np.append(old[1:], new) for old, new in zip(self, (arrived, frozen, ended), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -252,14 +248,14 @@ class Rolling:
         content = {
             "format": [FORMAT, GROUP],
             "ring": self.ring.path.name,
-            "fields": [vars(field) for field in self.ring.fields.values()],
+            "fields": [field._asdict() for field in self.ring.fields.values()],
             "tick": self.tick.minutes,
             "entity": self.entity,
             "series": self.series,
             "states": self.states,
             "end": int(self.end.astype("datetime64[s]").astype(np.int64)),
-            "ticks": {name: flags.astype(np.int8).tolist() for name, flags in vars(self.ticks).items()},
-            "source": vars(self.source),
+            "ticks": {name: flags.astype(np.int8).tolist() for name, flags in self.ticks._asdict().items()},
+            "source": self.source._asdict(),
             "known": None if self.known == set(self.series) else sorted(self.known),
             "said": dict(zip(self.said, zip(seconds.tolist(), online, strict=True), strict=True)),
             "stocks": None if self.stocks is None else self.stocks.to_json(),

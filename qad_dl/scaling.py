@@ -9,9 +9,8 @@ Measurements that are no counts (`Quantity.MEASUREMENTS`, of any sign and unit) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -58,8 +57,7 @@ def to_jobs(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return jobs
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """Location and scale of ln(1 + jobs), arrays of one shape [..., S] float32."""
 
     loc: NDArray[np.float32]

@@ -9,9 +9,9 @@ in batches of one size, so that a score is the same number in every call.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -52,8 +52,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@dataclass(frozen=True)
-class _OfGroup:
+class _OfGroup(NamedTuple):
     """Results of some series at the newest tick, with their keys and whether they are known, [n, 1]."""
 
     series: tuple[tuple[str, ...], ...]
@@ -236,7 +235,7 @@ class Scorer:
             mine = np.flatnonzero(retired)
             out.append(_of(grid, mine, self.judge.unasked(asked, mine)))
         done(1)
-        return [replace(one, part=replace(one.part, made=NOTHING)) for one in out]  # or those of all series were held
+        return [one._replace(part=one.part._replace(made=NOTHING)) for one in out]  # or those of all series were held
 
     def _keep_before(self, kept: Kept, group: int, one: _OfGroup, lanes: Sequence[str]) -> None:
         """Keep what was made anew of the ticks before the newest."""

@@ -11,9 +11,8 @@ stop        the fall of ln(1 + running) in one tick that jobs which finished do 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -38,8 +37,7 @@ ERROR_CLIP: Final = 8.0
 """Errors beyond this are clipped: one wild tick must not outweigh a steady deviation of an hour."""
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """One way of accumulating evidence.
 
     Attributes:
@@ -51,8 +49,7 @@ class Channel:
     weight: float
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """How errors become evidence.
 
     Attributes:

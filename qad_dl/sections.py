@@ -1,4 +1,4 @@
-"""Tables of a TOML file as frozen dataclasses: the fields of a dataclass are the keys that its table knows.
+"""Tables of a TOML file as named tuples: the fields of a tuple are the keys that its table knows.
 
 A key that nobody knows is an error that names the nearest one that somebody does. Paths are relative to the file that
 names them. A secret is never written into the file: `KEY_file` names a file that only its owner may read, `KEY_env` a
@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import stat
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from qad_dl.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 OTHERS_MAY: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -71,7 +69,7 @@ def others_may(path: Path, key: str, secret: Path) -> ConfigError:
 
 @dataclass(frozen=True)
 class Reader:
-    """Turns the tables of one file into dataclasses.
+    """Turns the tables of one file into named tuples.
 
     Attributes:
         path: the file.
@@ -82,7 +80,7 @@ class Reader:
     environment: Mapping[str, str]
 
     def section(self, kind: Any, table: Any, where: str) -> Any:
-        """One table as the dataclass `kind`; at the top, where `where` is empty, its field `path` is the file.
+        """One table as the named tuple `kind`; at the top, where `where` is empty, its field `path` is the file.
 
         Raises:
             ConfigError: one line with the file, the key, and what is wrong with it.
@@ -90,25 +88,25 @@ class Reader:
         if not isinstance(table, dict):
             raise bad(self.path, where, f"is a {_toml(table)}; it must be a section [{where}]")
         hints = get_type_hints(kind)
-        known = {f.name: f for f in fields(kind) if where or f.name != "path"}
+        known, defaults = [name for name in kind._fields if where or name != "path"], kind._field_defaults
         secret = {name for name in known if _plain(hints[name]) is Secret}
-        accepted = (known.keys() - secret) | {f"{name}_{how}" for name in secret for how in ("file", "env")}
+        accepted = (set(known) - secret) | {f"{name}_{how}" for name in secret for how in ("file", "env")}
         for key in table:
             if key not in accepted:
                 raise self._unknown(where, key, accepted, secret)
-        values: dict[str, Any] = {} if where or not any(f.name == "path" for f in fields(kind)) else {"path": self.path}
-        for name, item in known.items():
+        values: dict[str, Any] = {} if where or "path" not in kind._fields else {"path": self.path}
+        for name in known:
             key = f"{where}.{name}" if where else name
             if name in secret:
                 values[name] = self._secret(table, name, key, needed=hints[name] is Secret)
             elif name in table:
                 values[name] = self._value(hints[name], table[name], key)
-            elif item.default is MISSING and item.default_factory is MISSING:
+            elif name not in defaults:
                 raise bad(self.path, key, "is missing")
-            elif is_dataclass(item.default) or is_dataclass(item.default_factory):
+            elif _is_section(type(defaults[name])):
                 values[name] = self.section(_plain(hints[name]), {}, key)  # its paths are relative, too
-            elif isinstance(item.default, Path):
-                values[name] = self._path(str(item.default))
+            elif isinstance(defaults[name], Path):
+                values[name] = self._path(str(defaults[name]))
         return kind(**values)
 
     def _unknown(self, where: str, key: str, accepted: set[str], secret: set[str]) -> ConfigError:
@@ -123,14 +121,14 @@ class Reader:
     def _value(self, hint: Any, value: Any, key: str) -> Any:
         """One value, checked against the type of its field."""
         kind = _plain(hint)
-        if is_dataclass(kind):
+        if _is_section(kind):
             return self.section(kind, value, key)
         if get_origin(kind) is tuple:
             item = get_args(kind)[0]
             if not isinstance(value, list):
                 raise bad(self.path, key, f"is a {_toml(value)}; it must be a list")
             return tuple(self._value(item, v, f"{key} {i}") for i, v in enumerate(value, 1))
-        if get_origin(kind) is dict:
+        if get_origin(kind) is Mapping:
             if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
                 raise bad(self.path, key, 'must be a table of texts, like {cloud = "DE"}')
             return dict(value)
@@ -173,6 +171,10 @@ class Reader:
 
 
 _NAMES: Final = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 def _plain(hint: Any) -> Any:

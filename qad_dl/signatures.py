@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -49,8 +49,7 @@ EPISODE_RATES: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Episodes per series and day of normal life at which its threshold is known."""
 
 
-@dataclass(frozen=True)
-class Healthy:
+class Healthy(NamedTuple):
     """The statistic L in normal life that is known to be normal, the median over the worlds that were learned from.
 
     A history's own calibration time holds incidents that nobody has labelled, and beyond a share of a hundredth or so
@@ -86,8 +85,7 @@ NOT_KNOWN: Final = Healthy(SURVIVAL_SCORES.copy(), -np.log10(np.array(EPISODE_RA
 """Before it has been measured."""
 
 
-@dataclass(frozen=True)
-class Convolution:
+class Convolution(NamedTuple):
     """One causal convolution over the course of the evidence, added to what it reads.
 
     Attributes:
@@ -130,8 +128,7 @@ class Convolution:
         return cls(floats.from_json(data["taps"]), floats.from_json(data["bias"]), int(data["dilation"]))
 
 
-@dataclass(frozen=True)
-class _Passed:
+class _Passed(NamedTuple):
     """How ticks passed a nonlinearity: y = silu(x) = x gate, gate = sigmoid(x); [..., D] each."""
 
     y: NDArray[np.float32]

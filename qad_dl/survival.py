@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -20,8 +19,7 @@ TAIL_COUNT: Final = 50
 KNOTS_PER_DECADE: Final = 10
 
 
-@dataclass(frozen=True)
-class Survival:
+class Survival(NamedTuple):
     """-log10 of the share of healthy ticks beyond a value.
 
     Attributes:

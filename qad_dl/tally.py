@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ MIN_STATE_SHARE: Final = 2e-4
 """A state seen in a smaller share of the observed ticks of the training data is no channel of the model."""
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(NamedTuple):
     """What some series have to learn from.
 
     Attributes:
@@ -40,8 +38,7 @@ class Tally:
     seen: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Ticks:
+class Ticks(NamedTuple):
     """What the grids of all parts share."""
 
     tick: Tick

@@ -8,8 +8,7 @@ yet, and no output looks at them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
-class WindowPlan:
+class WindowPlan(NamedTuple):
     """Lengths, in ticks, of everything a score looks at.
 
     Attributes:
@@ -75,8 +73,7 @@ class WindowPlan:
         return index // self.stride * self.stride
 
 
-@dataclass(frozen=True)
-class Windows:
+class Windows(NamedTuple):
     """A batch of B windows of L ticks: exactly the inputs of the ONNX model, in its order.
 
     Attributes:

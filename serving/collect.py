@@ -6,8 +6,8 @@ A source is loaded when it is asked: an HTTP client alone is a good part of the 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -34,8 +34,7 @@ COMPARED: Final = np.timedelta64(1, "D")
 """A snapshot is compared with one that is no older: half a grid that is gone for longer is gone."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What is asked of a source.
 
     Attributes:

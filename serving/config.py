@@ -10,9 +10,8 @@ import ipaddress
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from qad_dl.bundles import label_of
@@ -42,8 +41,7 @@ PANDA_URL: Final = "https://pandaserver.cern.ch:25443"
 CRIC_URL: Final = "https://atlas-cric.cern.ch"
 
 
-@dataclass(frozen=True)
-class SourceConfig:
+class SourceConfig(NamedTuple):
     """`[source]`: where job counts come from.
 
     Attributes:
@@ -66,8 +64,7 @@ class SourceConfig:
     history_days: int = 30
 
 
-@dataclass(frozen=True)
-class CricConfig:
+class CricConfig(NamedTuple):
     """`[cric]`: where queue metadata come from.
 
     Attributes:
@@ -85,8 +82,7 @@ class CricConfig:
     client_key: Path | None = None
 
 
-@dataclass(frozen=True)
-class DowntimesConfig:
+class DowntimesConfig(NamedTuple):
     """`[downtimes]`: where declared downtimes come from; CRIC's own where the section is absent.
 
     Attributes:
@@ -96,8 +92,7 @@ class DowntimesConfig:
     url: str = ""
 
 
-@dataclass(frozen=True)
-class StateConfig:
+class StateConfig(NamedTuple):
     """`[state]`: what ticks leave for the next one.
 
     Attributes:
@@ -107,8 +102,7 @@ class StateConfig:
     path: Path = Path("state")
 
 
-@dataclass(frozen=True)
-class DeadlineConfig:
+class DeadlineConfig(NamedTuple):
     """`[deadline]`: how long a tick may take.
 
     Attributes:
@@ -120,8 +114,7 @@ class DeadlineConfig:
     fetch_seconds: float = 300.0
 
 
-@dataclass(frozen=True)
-class MetricsConfig:
+class MetricsConfig(NamedTuple):
     """`[metrics]`: for Prometheus.
 
     Attributes:
@@ -133,8 +126,7 @@ class MetricsConfig:
     pushgateway: str = ""
 
 
-@dataclass(frozen=True)
-class RetentionConfig:
+class RetentionConfig(NamedTuple):
     """`[retention]`: days that are kept; 0 is for ever.
 
     Attributes:
@@ -156,8 +148,7 @@ class RetentionConfig:
         return Keep(self.ticks, self.hours, self.days)
 
 
-@dataclass(frozen=True)
-class ReviewConfig:
+class ReviewConfig(NamedTuple):
     """`[review]`: the page, live.
 
     Attributes:
@@ -188,8 +179,7 @@ class ReviewConfig:
         return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
-@dataclass(frozen=True)
-class InfluxSink:
+class InfluxSink(NamedTuple):
     """`[sink.influxdb]`: counts and scores are written back in QMonit's schema.
 
     Attributes:
@@ -207,8 +197,7 @@ class InfluxSink:
     jobs: bool = True
 
 
-@dataclass(frozen=True)
-class AlertmanagerSink:
+class AlertmanagerSink(NamedTuple):
     """`[sink.alertmanager]`: its address."""
 
     url: str
@@ -217,8 +206,7 @@ class AlertmanagerSink:
     ca_file: Path | None = None
 
 
-@dataclass(frozen=True)
-class MailSink:
+class MailSink(NamedTuple):
     """`[sink.mail]`: a mail server.
 
     Attributes:
@@ -240,30 +228,26 @@ class MailSink:
     ca_file: Path | None = None
 
 
-@dataclass(frozen=True)
-class MattermostSink:
+class MattermostSink(NamedTuple):
     """`[sink.mattermost]`: an incoming webhook, whose address is a secret."""
 
     url: Secret
     ca_file: Path | None = None
 
 
-@dataclass(frozen=True)
-class JsonlSink:
+class JsonlSink(NamedTuple):
     """`[sink.jsonl]`: a file to which a line is added for all that is told."""
 
     path: Path
 
 
-@dataclass(frozen=True)
-class AppriseSink:
+class AppriseSink(NamedTuple):
     """`[sink.apprise]`: any other channel, by apprise's addresses, one a line; they are secrets."""
 
     urls: Secret
 
 
-@dataclass(frozen=True)
-class SinksConfig:
+class SinksConfig(NamedTuple):
     """`[sink.NAME]`, each where it is given."""
 
     influxdb: InfluxSink | None = None
@@ -274,8 +258,7 @@ class SinksConfig:
     apprise: AppriseSink | None = None
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """The whole file.
 
     Attributes:
@@ -297,10 +280,10 @@ class Config:
     metrics: MetricsConfig = MetricsConfig()
     retention: RetentionConfig = RetentionConfig()
     review: ReviewConfig = ReviewConfig()
-    message: MessageConfig = field(default_factory=MessageConfig)
-    rules: Rules = field(default_factory=Rules)
-    quiet: QuietConfig = field(default_factory=QuietConfig)
-    cap: CapConfig = field(default_factory=CapConfig)
+    message: MessageConfig = MessageConfig()
+    rules: Rules = Rules()
+    quiet: QuietConfig = QuietConfig()
+    cap: CapConfig = CapConfig()
     route: tuple[RouteConfig, ...] = ()
     sink: SinksConfig = SinksConfig()
     path: Path = Path()
@@ -319,8 +302,7 @@ class Config:
     @property
     def policy_config(self) -> PolicyConfig:
         """The sections that decide about messages."""
-        parts = {f.name: getattr(self, f.name) for f in fields(PolicyConfig)}
-        return PolicyConfig(**parts)
+        return PolicyConfig(*(getattr(self, name) for name in PolicyConfig._fields))
 
     @property
     def policy(self) -> Policy:
@@ -375,10 +357,7 @@ def _check(config: Config) -> None:
 def _check_numbers(config: Config) -> None:
     """Numbers are in their range."""
     numbers: list[tuple[str, float, float, float]] = [
-        *(
-            (f"retention.{item.name}", getattr(config.retention, item.name), 0, 36500)
-            for item in fields(config.retention)
-        ),
+        *((f"retention.{name}", value, 0, 36500) for name, value in config.retention._asdict().items()),
         ("source.history_days", config.source.history_days, 1, 3650),
         ("review.port", config.review.port, 1, 65535),
         ("review.days", config.review.days, 1, 60),
@@ -396,7 +375,7 @@ def _check_addresses(config: Config) -> None:
     """URLs are URLs, without a password in them."""
     names = ("source", "cric", "downtimes", "metrics", "message")
     sections = [(name, getattr(config, name)) for name in names]
-    sections += [(f"sink.{item.name}", getattr(config.sink, item.name)) for item in fields(config.sink)]
+    sections += [(f"sink.{name}", sink) for name, sink in config.sink._asdict().items()]
     for where, section in sections:
         for name in ("url", "federations_url", "pushgateway", "review_url"):
             value = getattr(section, name, "")
@@ -422,7 +401,7 @@ def _check_address(path: Path, key: str, value: str) -> None:
 def _check_certificates(config: Config) -> None:
     """Certificates can be read, and private keys by their owner alone."""
     sections = [("source", config.source), ("cric", config.cric)]
-    sections += [(f"sink.{item.name}", getattr(config.sink, item.name)) for item in fields(config.sink)]
+    sections += [(f"sink.{name}", sink) for name, sink in config.sink._asdict().items()]
     for where, section in sections:
         ca_file = getattr(section, "ca_file", None)
         if ca_file is not None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,8 +28,7 @@ THREADS = 1
 """Threads that score: a tick is short enough, and the host is not ours alone."""
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(NamedTuple):
     """What one bundle says of the new ticks.
 
     Attributes:
@@ -62,8 +60,7 @@ class Scored:
         return label_of(self.path)
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What all bundles say.
 
     Attributes:
@@ -115,7 +112,7 @@ def _tuned(part: Scored) -> Scored:
         ConfigError: the file beside the bundle is refused.
     """
     tune = tune_of(part.path, part.name)
-    return replace(part, results=tuned(part.results, tune, part.metadata), tune=tune)
+    return part._replace(results=tuned(part.results, tune, part.metadata), tune=tune)
 
 
 def _score(store: Store, state: State, path: Path, first: np.datetime64, last: np.datetime64, budget: float) -> Scored:

@@ -157,7 +157,7 @@ def follow_troubles(
     for name, incident in known.items() if over else ():
         quiet = int((tick - incident.last) // TICK)
         if name not in troubles and incident.open and quiet >= TROUBLES.recovery_of(incident.reopened):
-            after[name] = closed = replace(incident, closed=tick)
+            after[name] = closed = incident._replace(closed=tick)
             news.append(News(MONITOR, tick, Transition(CLOSED, closed), texts[incident.id]))
         elif name not in troubles and not incident.open and quiet >= TROUBLES.longest:
             del after[name]
@@ -174,14 +174,14 @@ def stopped_news(since: np.datetime64, text: str, over: np.datetime64 | None = N
     incident = _trouble(STOPPED, since)
     if over is None:
         return News(MONITOR, since, Transition(OPENED, incident), text)
-    return News(MONITOR, over, Transition(CLOSED, replace(incident, last=over, closed=over)), text)
+    return News(MONITOR, over, Transition(CLOSED, incident._replace(last=over, closed=over)), text)
 
 
 def _again(incident: Followed, tick: np.datetime64) -> Followed:
     """A trouble that goes on, or comes back."""
     if incident.open:
-        return replace(incident, last=max(incident.last, tick))
-    return replace(incident, last=tick, closed=None, reopened=incident.reopened + 1)
+        return incident._replace(last=max(incident.last, tick))
+    return incident._replace(last=tick, closed=None, reopened=incident.reopened + 1)
 
 
 def load_results(path: Path) -> Results | None:

@@ -12,9 +12,8 @@ import json
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +28,7 @@ DEATH_S: Final = 10.0
 """A killed process is gone after this long, unless it waits for a disk."""
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """Who holds the lock.
 
     Attributes:
@@ -60,8 +58,7 @@ class Holder:
         return self.boot == boot_id() and self.began == process_start(self.pid)
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """The lock was taken.
 
     Attributes:
@@ -152,4 +149,4 @@ def _wait(file: FileIO) -> bool:
 def _sign(file: FileIO, holder: Holder) -> None:
     """Write who holds it. In place: another name for the file would be another lock."""
     file.truncate(0)
-    file.write(json.dumps(asdict(holder)).encode())
+    file.write(json.dumps(holder._asdict()).encode())

@@ -6,8 +6,7 @@ when ticks stop: `serving/prometheus-rules.yml` turns that into the dead man's a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qad_dl.atomic import replace_file
 
@@ -21,8 +20,7 @@ CONNECT_S: Final = 5.0
 READ_S: Final = 10.0
 
 
-@dataclass(frozen=True)
-class Gauge:
+class Gauge(NamedTuple):
     """One metric.
 
     Attributes:

@@ -14,8 +14,8 @@ very counts that it had, and nobody asks the source twice for one tick.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +37,7 @@ JUMP_S: Final = 120.0
 """Clocks that differ by less have only been set right."""
 
 
-@dataclass(frozen=True)
-class Clocks:
+class Clocks(NamedTuple):
     """What time it is by two clocks.
 
     Attributes:
@@ -63,8 +62,7 @@ class Clocks:
         return ahead if abs(ahead) >= JUMP_S else 0.0
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """How far ticks are done.
 
     Attributes:
@@ -120,8 +118,7 @@ class Collected:
         return Fetched(self.tick, self.verdict, self.text, rows, self.clocks.wall, self.metadata_age_s)
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """The folder of the state."""
 
     path: Path
@@ -205,8 +202,8 @@ class State:
         content = {
             "done": format_time(progress.done),
             "good": None if progress.good is None else format_time(progress.good),
-            "clocks": asdict(progress.clocks),
-            "fetched": None if progress.fetched is None else asdict(progress.fetched),
+            "clocks": progress.clocks._asdict(),
+            "fetched": None if progress.fetched is None else progress.fetched._asdict(),
         }
         self.path.mkdir(parents=True, exist_ok=True)
         replace_file(self.path / "progress.json", json.dumps(content, indent=1).encode())
@@ -215,7 +212,7 @@ class State:
         """Keep what was fetched until the tick is done."""
         about = {
             "tick": format_time(collected.tick),
-            "clocks": asdict(collected.clocks),
+            "clocks": collected.clocks._asdict(),
             "verdict": collected.verdict,
             "text": collected.text,
             "queues": collected.queues,

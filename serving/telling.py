@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qad_dl.followed import UPDATED, Transition
 from qad_dl.sinks.ledger import Ledger
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from serving.state import State
 
 
-@dataclass(frozen=True)
-class Telling:
+class Telling(NamedTuple):
     """All that is needed to tell people.
 
     Attributes:

@@ -125,7 +125,7 @@ def exported_errors(
             if data is None:
                 data, use = _room(errors, n, scratch), scratch.empty((n, mine.shape[1]), np.bool_)
             use[low : low + len(mine)] = mine
-            for name, values in vars(errors).items():
+            for name, values in errors._asdict().items():
                 getattr(data, name)[low : low + len(mine)] = values
     if data is None or not use.any():
         since, until = (format_time(period.prepared.times[i]) for i in (first, end - 1))
@@ -136,7 +136,7 @@ def exported_errors(
 
 def _room(errors: Errors, series: int, scratch: Scratch) -> Errors:
     """Room for the errors of all series, from those of some."""
-    of = {name: scratch.empty((series, *values.shape[1:]), values.dtype) for name, values in vars(errors).items()}
+    of = {name: scratch.empty((series, *values.shape[1:]), values.dtype) for name, values in errors._asdict().items()}
     return Errors(**of)
 
 

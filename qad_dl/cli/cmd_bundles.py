@@ -71,7 +71,7 @@ def _list(args: argparse.Namespace) -> int:
     folder = Bundles.open(args.folder)
     found = folder.listed()
     if args.format == "json":
-        entries = [vars(entry) for entry in folder.promotions()]
+        entries = [entry._asdict() for entry in folder.promotions()]
         document = {"current": folder.current(), "bundles": [_listed_json(one) for one in found], "promotions": entries}
         print(json.dumps(document, indent=1, allow_nan=False))
     else:
@@ -140,7 +140,9 @@ def _show(args: argparse.Namespace) -> int:
         print(card(name, bundle, folder.report(name)), end="")
         return 0
     one = folder.one(name, folder.current())
-    document = _listed_json(one) | {"promotions": [vars(p) for p in folder.promotions() if name in (p.name, p.before)]}
+    document = _listed_json(one) | {
+        "promotions": [p._asdict() for p in folder.promotions() if name in (p.name, p.before)]
+    }
     if args.format == "json":
         print(json.dumps(document, indent=1, allow_nan=False))
     else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,16 +133,16 @@ def read_policies(args: argparse.Namespace, store: History) -> list[Policy]:
 def _with_rules(rules: Rules, given: Sequence[str]) -> Rules:
     from qad_dl.errors import ConfigError
 
-    known = {f.name: f for f in fields(rules)}
+    known = rules._asdict()
     for text in given:
         name, _, value = text.partition("=")
         if name not in known:
             msg = f"--rule {text!r}: no such rule; give one of {', '.join(known)}, like n=3"
             raise ConfigError(msg)
         try:
-            rules = replace(rules, **{name: type(getattr(rules, name))(value)})
+            rules = rules._replace(**{name: type(known[name])(value)})
         except ValueError:
-            msg = f"--rule {text!r}: {value!r} is no {'number' if known[name].type == 'float' else 'whole number'}"
+            msg = f"--rule {text!r}: {value!r} is no {'number' if isinstance(known[name], float) else 'whole number'}"
             raise ConfigError(msg) from None
     return rules
 
@@ -186,7 +186,7 @@ def as_json(done: Preview) -> dict[str, Any]:
         "start": format_time(done.start),
         "end": format_time(done.end),
         "days": done.days,
-        "rules": {f.name: getattr(done.sides[0].policy.rules, f.name) for f in fields(done.sides[0].policy.rules)},
+        "rules": done.sides[0].policy.rules._asdict(),
         "budgets": {f"{side.policy.budget:g}": _side_json(side, done) for side in done.sides},
     }
 

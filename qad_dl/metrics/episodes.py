@@ -7,8 +7,7 @@ last episode: the next one starts at the first hot tick from there on.
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -52,8 +51,7 @@ def episode_begins(hot: NDArray[np.bool_], cut: int) -> NDArray[np.bool_]:
     return begins
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """How many episodes begin in a mask at each threshold that makes a difference.
 
     Attributes:

@@ -30,7 +30,7 @@ def named(incidents: Sequence[Incident]) -> list[Incident]:
 
     The form is that of the collector's incidents: when it began, and a digest of what it is.
     """
-    return [replace(incident, incident=incident_name(incident)) for incident in incidents]
+    return [incident._replace(incident=incident_name(incident)) for incident in incidents]
 
 
 def incident_name(incident: Incident) -> str:

@@ -6,9 +6,10 @@ They are read by every tick; what is made of them (`qad_dl.sinks.policy`) only w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping  # noqa: TC003  # looked up where the section is read
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from qad_dl.detection import DEFAULT_BUDGET
 from qad_dl.errors import ConfigError
@@ -16,7 +17,7 @@ from qad_dl.followed import Rules
 from qad_dl.sections import bad, one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 SINKS: Final = ("jsonl", "alertmanager", "mattermost", "apprise", "mail")
 """Sinks that tell, in the order in which they do."""
@@ -25,8 +26,7 @@ RULES_MOST: Final = 1008
 """No rule looks further back than the scores that a tick keeps, a week."""
 
 
-@dataclass(frozen=True)
-class MessageConfig:
+class MessageConfig(NamedTuple):
     """`[message]`: what is told.
 
     Attributes:
@@ -36,8 +36,7 @@ class MessageConfig:
     review_url: str = ""
 
 
-@dataclass(frozen=True)
-class QuietConfig:
+class QuietConfig(NamedTuple):
     """`[quiet]`: hours in which only what is severe is told at once; the rest waits for their end.
 
     Attributes:
@@ -52,8 +51,7 @@ class QuietConfig:
     least_score: float = 8.0
 
 
-@dataclass(frozen=True)
-class CapConfig:
+class CapConfig(NamedTuple):
     """`[cap]`: at most so many messages; what is more comes as one digest.
 
     Attributes:
@@ -63,8 +61,7 @@ class CapConfig:
     per_hour: int = 12
 
 
-@dataclass(frozen=True)
-class RouteConfig:
+class RouteConfig(NamedTuple):
     """`[[route]]`: who is told what. All routes that match count, and nobody is told twice.
 
     A sink without a route is told everything. The collector's own troubles go to a sink's own recipients, unless one
@@ -78,12 +75,11 @@ class RouteConfig:
     """
 
     sink: str
-    match: dict[str, str] = field(default_factory=dict)
+    match: Mapping[str, str] = MappingProxyType({})
     to: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class PolicyConfig:
+class PolicyConfig(NamedTuple):
     """The sections that make up a policy.
 
     Attributes:
@@ -92,7 +88,7 @@ class PolicyConfig:
     """
 
     budget: float = DEFAULT_BUDGET
-    rules: Rules = field(default_factory=Rules)
+    rules: Rules = Rules()
     message: MessageConfig = MessageConfig()
     quiet: QuietConfig = QuietConfig()
     cap: CapConfig = CapConfig()

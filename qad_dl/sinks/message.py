@@ -10,8 +10,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
@@ -67,15 +66,13 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
 """Per kind the likely cause as a question, and in a sentence."""
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """A piece of text that comes from outside."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """An address, and what it is called."""
 
     url: str
@@ -85,8 +82,7 @@ class Link:
 Paragraph = tuple["str | Name | Link", ...]
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """What one message says.
 
     Attributes:

@@ -18,7 +18,7 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from qad_dl.atomic import create_file, sweep
 from qad_dl.errors import QadError, SinkDownError, SinkError, StoreError
@@ -56,8 +56,7 @@ class Talker(Protocol):
 Sink = Talker | JsonlSink | AlertmanagerSink
 
 
-@dataclass(frozen=True)
-class Delivered:
+class Delivered(NamedTuple):
     """How the telling went.
 
     Attributes:
@@ -384,4 +383,4 @@ def _waits(work: _Work, news: News) -> bool:
 
 
 def _reopened(news: News) -> News:
-    return replace(news, transition=replace(news.transition, incident=replace(news.incident, closed=None)))
+    return replace(news, transition=news.transition._replace(incident=news.incident._replace(closed=None)))

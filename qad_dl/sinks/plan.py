@@ -8,9 +8,9 @@ waited comes as a digest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -66,8 +66,7 @@ class Gates:
         return self.quiet.holds(news, datetime.fromtimestamp(self.now, UTC))
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """All that waits of one incident.
 
     Attributes:
@@ -89,8 +88,7 @@ class Case:
         return self.newest.name
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What is to be done.
 
     Attributes:
@@ -141,7 +139,7 @@ def plan(cases: Sequence[Case], ledger: Ledger, gates: Gates) -> Plan:
         elif told is not None and saying == UPDATED and not _urgent(case.newest, told, gates.now):
             waiting.append(case)
         else:
-            due.append(replace(case, saying=saying))
+            due.append(case._replace(saying=saying))
     due, doubled = _without_doubles(sorted(due, key=_rank), ledger)
     dropped += doubled
     batches, left = _batched(due, held, gates, len(ledger.recent(gates.now)))

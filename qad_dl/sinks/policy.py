@@ -75,7 +75,7 @@ def read_policy(path: Path) -> Policy:
         ConfigError: one line with the file, the key, and what is wrong with it.
     """
     document = read_document(path)
-    known = PolicyConfig.__dataclass_fields__.keys() - {"path"}
+    known = set(PolicyConfig._fields) - {"path"}
     given = {name: value for name, value in document.items() if name in known}
     config: PolicyConfig = Reader(path, {}).section(PolicyConfig, given, "")
     sinks = _sinks(path, document.get("sink", {}))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.sinks.news import MONITOR
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from qad_dl.sinks.news import News
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """One way for news.
 
     Attributes:
@@ -31,8 +29,7 @@ class Route:
     to: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """All routes with one end, so that nobody is told twice of what matches two of them.
 
     Attributes:
@@ -102,8 +99,7 @@ def _has(match: Mapping[str, str], queue: str, record: Mapping[str, str]) -> boo
     return all(({QUEUE_FIELD: queue} | dict(record)).get(name) == value for name, value in match.items())
 
 
-@dataclass(frozen=True)
-class Quiet:
+class Quiet(NamedTuple):
     """Hours in which only what is severe is told; the rest waits for their end.
 
     Attributes:

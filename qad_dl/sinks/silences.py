@@ -6,8 +6,8 @@ import fcntl
 import json
 import secrets
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from qad_dl.atomic import replace_file
 from qad_dl.errors import ConfigError, QadError, StoreError
@@ -26,8 +26,7 @@ KEPT_DAYS: Final = 30
 """Silences that are over are listed for so long: who silenced what, and why."""
 
 
-@dataclass(frozen=True)
-class Silence:
+class Silence(NamedTuple):
     """One silence.
 
     Attributes:
@@ -115,7 +114,7 @@ class Silences:
                 going = ", ".join(s.id for s in silences if s.end > now) or "none"
                 msg = f"no silence {name!r} is in force (in force: {going})"
                 raise ConfigError(msg)
-            ended = replace(found, end=now)
+            ended = found._replace(end=now)
             self._write([ended if s.id == name else s for s in silences])
         return ended
 
@@ -132,7 +131,7 @@ class Silences:
 
 
 def _to_json(silence: Silence) -> dict[str, Any]:
-    return {**asdict(silence), "start": format_time(silence.start), "end": format_time(silence.end)}
+    return {**silence._asdict(), "start": format_time(silence.start), "end": format_time(silence.end)}
 
 
 def _of_json(data: Mapping[str, Any]) -> Silence:

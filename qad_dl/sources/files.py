@@ -7,8 +7,7 @@ since rows merge. Rows after the tick in work are left for their time: a file th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +28,7 @@ DONE: Final = "done"
 REFUSED: Final = "refused"
 
 
-@dataclass(frozen=True)
-class Dropped:
+class Dropped(NamedTuple):
     """What lies in the folder.
 
     Attributes:

@@ -7,8 +7,7 @@ newer one.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 KEPT: Final = np.timedelta64(90, "D")
 
 
-@dataclass(frozen=True)
-class Fetched:
+class Fetched(NamedTuple):
     """What was fetched for a tick.
 
     Attributes:
@@ -42,8 +40,7 @@ class Fetched:
     metadata_age_s: float | None = None
 
 
-@dataclass(frozen=True)
-class SourceLog:
+class SourceLog(NamedTuple):
     """The folder of these files."""
 
     folder: Path
@@ -82,7 +79,7 @@ def _day(tick: np.datetime64) -> np.datetime64:
 
 
 def _line(fetched: Fetched) -> str:
-    return json.dumps(asdict(fetched) | {"tick": format_time(fetched.tick)}, ensure_ascii=False) + "\n"
+    return json.dumps(fetched._asdict() | {"tick": format_time(fetched.tick)}, ensure_ascii=False) + "\n"
 
 
 def _entry(line: str) -> Fetched | None:

@@ -16,10 +16,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,8 +43,7 @@ if TYPE_CHECKING:
 SETTINGS: Final = "store.json"
 
 
-@dataclass(frozen=True)
-class _DowntimesFile:
+class _DowntimesFile(NamedTuple):
     """An entry of the downtimes' log."""
 
     rows: tuple[Downtime, ...]

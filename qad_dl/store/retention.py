@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -33,8 +32,7 @@ FOREVER: Final = 0
 _DAY: Final = np.timedelta64(1, "D")
 
 
-@dataclass(frozen=True)
-class Keep:
+class Keep(NamedTuple):
     """How many days are kept; 0 is for ever.
 
     Attributes:
@@ -48,8 +46,7 @@ class Keep:
     days: int = FOREVER
 
 
-@dataclass(frozen=True)
-class Upkeep:
+class Upkeep(NamedTuple):
     """What was done, and whether time ran out before all of it was.
 
     Attributes:

@@ -7,7 +7,7 @@ metadata, a downtime, another bundle) everything is scored again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -131,7 +131,7 @@ def _carried_on(
 def _details(old: Results, new: Results, keep: slice) -> Details | None:
     if old.details is None or new.details is None:
         return None
-    pairs = ((getattr(old.details, f.name), getattr(new.details, f.name)) for f in fields(Details))
+    pairs = zip(old.details, new.details, strict=True)
     return Details(*(np.concatenate([a[:, keep], b], axis=1) for a, b in pairs))
 
 
@@ -139,5 +139,5 @@ def _cut(old: Results, keep: slice) -> Results:
     arrays: dict[str, Any] = {name: getattr(old, name)[:, keep] for name in BY_TICK}
     details = old.details
     if details is not None:
-        details = Details(*(getattr(details, f.name)[:, keep] for f in fields(Details)))
+        details = Details(*(values[:, keep] for values in details))
     return replace(old, times=old.times[keep], details=details, **arrays)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ def incident(queue: str = "CERN-PROD_1", **changes: Any) -> Followed:
         worst=(queue,),
         figures=(Figure("starting", 0.0, 310.2), Figure("activated", 5400.0, 1230.4)),
     )
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def group(size: int = 41, of: int = 43, **changes: Any) -> Followed:
@@ -53,7 +52,7 @@ def group(size: int = 41, of: int = 43, **changes: Any) -> Followed:
     made = incident(
         field="harvester", value="CERN_central_A", queues=queues, worst=queues[::-1][:10], of=of, kind="harvester_down"
     )
-    return replace(made, **{"id": "20260105T0340-abcdef", **changes})
+    return made._replace(**{"id": "20260105T0340-abcdef", **changes})
 
 
 def news(followed: Followed, tick: int = 1, action: str = "", label: str = "queues", **record: str) -> News:
@@ -80,7 +79,7 @@ def trouble(name: str = "frozen", *, closed: bool = False, text: str = "all stoc
 
 
 def closed(followed: Followed, ticks: int = 14) -> Followed:
-    return replace(followed, closed=T0 + ticks * TEN)
+    return followed._replace(closed=T0 + ticks * TEN)
 
 
 __all__ = ["HOSTILE", "REOPENED", "T0", "TEN", "UPDATED", "closed", "group", "incident", "news", "trouble"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +139,7 @@ def test_a_model_that_is_no_model_is_refused(made: Path, tmp_path: Path) -> None
     stream = read_bundle(made).stream
     assert stream is not None
     for name, changed in ((PRIME, {"prime": b"not an ONNX file"}), (STEP, {"step": b"not an ONNX file"})):
-        rewrite(tmp_path / "odd", read_bundle(made), stream=replace(stream, **changed))
+        rewrite(tmp_path / "odd", read_bundle(made), stream=stream._replace(**changed))
         with pytest.raises(BundleError, match=name):
             Scorer.load(tmp_path / "odd").started()
 

@@ -69,7 +69,7 @@ def test_it_holds_on_healthy_time_that_it_has_not_seen(calibration: Calibration,
     own = np.sqrt((learned.z**2).mean(axis=(1, 2, 3), keepdims=True))
     z = rng.standard_t(5, learned.z.shape)
     z = (z / np.sqrt((z**2).mean()) * own).clip(-8, 8).astype(np.float32)
-    score = scores(calibration, replace(learned, z=z))
+    score = scores(calibration, learned._replace(z=z))
     for level in (1.0, 2.0):
         assert -np.log10((score >= level).mean()) == pytest.approx(level, abs=0.2)
 
@@ -108,14 +108,14 @@ def test_a_series_without_healthy_time_uses_the_pooled_row(learned: Errors) -> N
 
 def test_an_unknown_series_in_the_calibration_has_no_row_of_its_own(learned: Errors) -> None:
     ids = np.where(np.arange(8) == 2, 0, learned.ids)
-    fit = fitted(replace(learned, ids=ids))
+    fit = fitted(learned._replace(ids=ids))
     assert np.allclose(fit.spread[3], fit.spread[0])
 
 
 def test_new_series_are_measured_by_what_known_ones_would_be(learned: Errors) -> None:
     """Some series are far from what their group is, and a new one may be one of them."""
     far = np.where(np.arange(8) < 4, 1, 6)[:, None, None, None].astype(np.float32)
-    as_new = replace(learned, z=np.clip(learned.z * far, -8, 8), ids=np.zeros(8, np.int64))
+    as_new = learned._replace(z=np.clip(learned.z * far, -8, 8), ids=np.zeros(8, np.int64))
     usual = fitted(learned)
     fit = fit_calibration(learned, everything(learned), EVIDENCE, STATES, 9, DAY, as_new=(as_new, everything(as_new)))
     assert np.array_equal(fit.spread[1:], usual.spread[1:])
@@ -129,7 +129,7 @@ def test_new_series_are_measured_by_what_known_ones_would_be(learned: Errors) ->
 
 
 def test_a_new_series_is_no_surer_than_a_known_one(learned: Errors) -> None:
-    calm = replace(learned, z=learned.z / 10, ids=np.zeros(8, np.int64))
+    calm = learned._replace(z=learned.z / 10, ids=np.zeros(8, np.int64))
     fit = fit_calibration(learned, everything(learned), EVIDENCE, STATES, 9, DAY, as_new=(calm, everything(calm)))
     assert np.array_equal(fit.spread[0], fitted(learned).spread[0])
 
@@ -138,7 +138,7 @@ def test_ticks_out_of_use_teach_nothing(learned: Errors) -> None:
     z, use = learned.z.copy(), everything(learned)
     z[:, -200:] = 8
     use[:, -200:] = False
-    fit = fitted(replace(learned, z=z), use)
+    fit = fitted(learned._replace(z=z), use)
     parts = {name: getattr(learned, name)[:, :-200] for name in ("z", "stop", "volume", "expected", "recovering")}
     clean = fitted(Errors(**parts, ids=learned.ids))
     assert np.allclose(fit.spread, clean.spread, rtol=1e-5)
@@ -156,7 +156,7 @@ def test_a_stop_scores_high_and_points_at_running(learned: Errors) -> None:
     rng = np.random.default_rng(3)
     shape = learned.stop.shape
     stop = np.where(rng.random(shape) < 0.01, rng.exponential(0.3, shape), 0).astype(np.float32)
-    fit = fitted(replace(learned, stop=stop))
+    fit = fitted(learned._replace(stop=stop))
     data = healthy(days=2, seed=5)
     data.stop[2, 100] = 4.0
     judged = fit.judge(data)
@@ -164,14 +164,14 @@ def test_a_stop_scores_high_and_points_at_running(learned: Errors) -> None:
     weight, sign = fit.leading(judged)
     assert STATES[int(weight[2, 100].argmax())] == "running"
     assert sign[2, 100, STATES.index("running")] == -1
-    drained = replace(data, z=np.zeros_like(data.z), expected=np.ones_like(data.expected))
+    drained = data._replace(z=np.zeros_like(data.z), expected=np.ones_like(data.expected))
     assert fit.score(fit.judge(drained).statistics)[2, 100] < 1
 
 
 def test_a_deviation_of_few_jobs_is_not_worth_an_alarm(calibration: Calibration) -> None:
     data = healthy(days=2)
     data.z[3, 200:] = 8
-    few = replace(data, volume=np.full_like(data.volume, 1.0))
+    few = data._replace(volume=np.full_like(data.volume, 1.0))
     assert scores(calibration, data)[3, 230] > 3 > scores(calibration, few)[3, 230]
 
 
@@ -190,7 +190,7 @@ class TestWhitening:
         z = data.z.copy()
         z[0] = shared[0] + 0.1 * rng.normal(size=z[0].shape)
         z[1] = rng.normal(size=z[1].shape)
-        return replace(data, z=z.astype(np.float32), volume=np.full_like(data.volume, np.inf))
+        return data._replace(z=z.astype(np.float32), volume=np.full_like(data.volume, np.inf))
 
     def fit(self, data: Errors, whiten: bool) -> Calibration:
         return fit_calibration(data, everything(data), EVIDENCE, STATES, 3, DAY, None, whiten)
@@ -200,7 +200,7 @@ class TestWhitening:
         z, at = data.z.copy(), 5 * DAY
         z[:, at : at + 12, :, 0] += 0.7
         z[:, at : at + 12, :, 1] -= 0.7
-        return replace(data, z=z), at
+        return data._replace(z=z), at
 
     def test_what_breaks_the_togetherness_stands_out(self) -> None:
         data = self.together()
@@ -212,7 +212,7 @@ class TestWhitening:
 
     def test_a_score_is_still_a_probability(self) -> None:
         data = self.together()
-        score = scores(self.fit(data, whiten=True), replace(self.together(seed=7), ids=data.ids))
+        score = scores(self.fit(data, whiten=True), self.together(seed=7)._replace(ids=data.ids))
         for level in (1.0, 1.5, 2.0):
             assert -np.log10((score >= level).mean()) == pytest.approx(level, abs=0.25)
 
@@ -232,7 +232,7 @@ class TestWhitening:
         data = self.together()
         z = data.z.copy()
         z[..., 2] = 0
-        data = replace(data, z=z)
+        data = data._replace(z=z)
         use = everything(data)
         use[1] = False
         calibration = fit_calibration(data, use, EVIDENCE, STATES, 3, DAY, None, whiten=True)
@@ -311,7 +311,7 @@ class TestWhatReviewersCallExpected:
         quiet = np.roll(expected, 3, axis=0)
         assert find_usual(plain, odd, everything(odd), quiet, DAY) == {}
         assert find_usual(plain, odd, ~expected, expected, DAY) == {}
-        unknown = replace(odd, ids=np.zeros_like(odd.ids))
+        unknown = odd._replace(ids=np.zeros_like(odd.ids))
         assert find_usual(plain, unknown, everything(odd), expected, DAY) == {}
 
     def test_json(self, taught: Calibration) -> None:

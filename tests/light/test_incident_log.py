@@ -142,7 +142,7 @@ def test_a_queue_broken_for_long_is_no_name_for_a_group_that_begins_now() -> Non
 def test_the_queues_of_a_group_that_falls_apart_are_not_told_again() -> None:
     hit: Spans = {i: [(100, 130)] for i in range(2, N, 4)}
     known, _ = story(results(hit), range(110))
-    cut = replace(VALUES, member=np.zeros_like(VALUES.member))
+    cut = VALUES._replace(member=np.zeros_like(VALUES.member))
     after, happened = follow(known, until(results(hit), results(hit).times[111]), cut)
     assert happened == ()
     assert [(i.field, i.value, len(i.queues)) for i in after] == [("harvester", "H2", 15)]

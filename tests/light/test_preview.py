@@ -151,7 +151,7 @@ def test_a_known_incident_is_told_to_whom_it_concerns(store: Store, scorers: dic
 
 
 def test_what_begins_before_a_known_incident_does_not_tell_it(store: Store, scorers: dict[str, Scorer]) -> None:
-    late = replace(known(), start=at(BROKEN[0] + 12), end=at(BROKEN[1] + 12))
+    late = known()._replace(start=at(BROKEN[0] + 12), end=at(BROKEN[1] + 12))
     (side,) = preview(store, scorers, [Setting(replace(POLICY, budget=0.001))], START, END, [late]).sides
     assert side.heard[0].message is None
     assert not side.strange  # yet it is no false alarm

@@ -33,7 +33,7 @@ def incident(start: int, end: int, queues: tuple[str, ...] = (), field: str = "c
 
 def test_incidents_are_placed_by_ticks_and_ranked() -> None:
     results = small_results([[0, 4, 5, 0], [0, 3, 6, 0], [0, 0, 0, 0]])
-    worse = replace(incident(0, 2, ("Q2",)), incident="I2", severity=9.0)
+    worse = incident(0, 2, ("Q2",))._replace(incident="I2", severity=9.0)
     outside = incident(7, 9, ("Q0",))
     unknown = incident(1, 3, ("elsewhere",))
     found = incidents.place([incident(1, 3, ("Q0", "Q1")), worse, outside, unknown], results, {})
@@ -72,14 +72,14 @@ def test_an_incident_without_any_score_has_no_leader() -> None:
     results = replace(results, direction=np.zeros((1, 2), np.int8))
     details = results.details
     assert details is not None
-    (placed,) = incidents.place([replace(incident(0, 2, ("Q0",)), severity=None)], results, {})
+    (placed,) = incidents.place([incident(0, 2, ("Q0",))._replace(severity=None)], results, {})
     line = incidents.incident_line(placed, results, details, {0: 0}, 0)
     assert line["w"] == [-1, 0, 0, None, None]
     assert line["top"] == 0.0
 
 
 def test_names_say_what_an_incident_is_and_not_which_number_it_has() -> None:
-    first, second = incident(1, 3, ("Q0", "Q1")), replace(incident(1, 3, ("Q0", "Q1")), incident="I7")
+    first, second = incident(1, 3, ("Q0", "Q1")), incident(1, 3, ("Q0", "Q1"))._replace(incident="I7")
     assert incidents.incident_name(first) == incidents.incident_name(second)
     assert re.fullmatch(r"20260101T0010-[0-9a-f]{6}", incidents.incident_name(first))
     assert incidents.incident_name(first) != incidents.incident_name(incident(1, 3, ("Q0",)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,10 +70,8 @@ def same(found: Results, wanted: Results) -> None:
         )
     assert found.details is not None
     assert wanted.details is not None
-    for part in fields(Details):
-        np.testing.assert_allclose(
-            getattr(found.details, part.name), getattr(wanted.details, part.name), rtol=1e-4, err_msg=part.name
-        )
+    for name, one, other in zip(Details._fields, found.details, wanted.details, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, err_msg=name)
 
 
 @pytest.fixture

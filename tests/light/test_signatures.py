@@ -144,7 +144,7 @@ def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> No
     weight, sign = fit.leading(judged)
     assert shipped.states[int(weight[3, 1020].argmax())] == "failed"
     assert sign[3, 1020, shipped.states.index("failed")] == 1
-    back = replace(data, recovering=~none)  # the same of queues that were away until just now
+    back = data._replace(recovering=~none)  # the same of queues that were away until just now
     assert np.allclose(
         judged.statistics["signature"] - fit.judge(back).statistics["signature"], shipped.healthy.recovering, atol=1e-4
     )

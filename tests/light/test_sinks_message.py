@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -138,7 +137,7 @@ def longest_run(text: str) -> int:
 
 def test_a_state_that_nobody_knows_is_a_name_too() -> None:
     made = incident()
-    made = replace(made, figures=(replace(made.figures[0], state="<b>@all"),))
+    made = made._replace(figures=(made.figures[0]._replace(state="<b>@all"),))
     message = single("k", OPENED, news(made))
     assert "<b>" not in message.html()
     assert "`<b>@all`" in message.markdown()

@@ -120,7 +120,7 @@ def test_that_a_queue_is_one_of_many_is_told_at_once_and_growth_once_an_hour() -
 
 
 def test_what_is_folded_is_told_by_its_group() -> None:
-    child = news(replace(closed(incident()), folded="20260105T0340-abcdef"), 3)
+    child = news(closed(incident())._replace(folded="20260105T0340-abcdef"), 3)
     assert planned(child, ledger=told(news(incident()))).dropped
     assert planned(child).dropped
 
@@ -134,7 +134,7 @@ def test_what_two_bundles_see_in_the_same_queues_is_told_by_one() -> None:
     later = planned(news(closed(second.incident), 14, label="de"), ledger=told(first))
     assert (later.batches, len(later.dropped)) == ((), 1)
     assert says(planned(news(group(), label="de"), ledger=told(first))) == [[OPENED]]  # there is more to it
-    assert says(planned(news(replace(second.incident, start=T0 + 99 * TEN), 100, label="de"),
+    assert says(planned(news(second.incident._replace(start=T0 + 99 * TEN), 100, label="de"),
                         ledger=told(news(closed(incident()), 14)))) == [[OPENED]]  # fmt: skip
 
 

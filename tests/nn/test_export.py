@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,6 +68,6 @@ def test_inputs_and_outputs_are_named_and_described(exported: tuple[str, Path]) 
 def test_another_window_length_is_refused_by_the_runtime(exported: tuple[str, Path]) -> None:
     session = ort.InferenceSession(str(exported[1]), providers=["CPUExecutionProvider"])
     batch = windows()
-    longer = dataclasses.replace(batch, values=np.zeros((5, SHAPE.context + OUTPUTS + 1, SHAPE.states), np.float32))
+    longer = batch._replace(values=np.zeros((5, SHAPE.context + OUTPUTS + 1, SHAPE.states), np.float32))
     with pytest.raises(Exception, match="INVALID_ARGUMENT"):
         session.run(None, longer.feeds())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -37,7 +36,7 @@ def test_a_tick_is_hidden_from_the_outputs_up_to_h_ticks_later(encoder: str, nam
     net, batch = network(encoder), windows()
     array = getattr(batch, name).copy()
     array[:, changed] = 1 - array[:, changed] if name == "observed" else array[:, changed] + 3
-    before, after = run(net, batch), run(net, dataclasses.replace(batch, **{name: array}))
+    before, after = run(net, batch), run(net, batch._replace(**{name: array}))
     for i, h in enumerate(SHAPE.horizons):
         blind = max(0, min(OUTPUTS, changed + h - C))  # outputs C .. C + blind - 1 see nothing of the tick
         for b, a in zip(before, after, strict=True):
@@ -51,7 +50,7 @@ def test_a_series_does_not_depend_on_the_others_of_its_batch(encoder: str) -> No
     net, batch = network(encoder), windows(6)
     together = run(net, batch)
     for i in (0, 5):
-        alone = run(net, dataclasses.replace(batch, **{k: v[i : i + 1] for k, v in batch.feeds().items()}))
+        alone = run(net, batch._replace(**{k: v[i : i + 1] for k, v in batch.feeds().items()}))
         for t, a in zip(together, alone, strict=True):
             assert np.allclose(t[i], a[0], atol=1e-5)
 
@@ -74,7 +73,7 @@ def test_without_the_highway_an_untrained_network_expects_the_median(encoder: st
 def test_the_metadata_are_seen_and_every_id_has_a_place(encoder: str) -> None:
     net, batch = network(encoder), windows()
     ids = [np.stack([batch.static_cat[:, 0], np.full(5, v)], axis=1) for v in range(SHAPE.vocabulary[1])]
-    outputs = [run(net, dataclasses.replace(batch, static_cat=i))[0] for i in ids]
+    outputs = [run(net, batch._replace(static_cat=i))[0] for i in ids]
     for i in range(1, len(outputs)):
         assert not np.allclose(outputs[0], outputs[i], atol=1e-4)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +51,7 @@ def results() -> Results:
 def content(results: Results) -> Content:
     """Incidents of many kinds, one of them of all queues; a queue and a state that the bundle does not know."""
     everybody = incident_of(results, list(range(QUEUES)), "I-all", "vo_name", "atlas")
-    found = [replace(i, kind=INCIDENT_KINDS[k % 5]) for k, i in enumerate(incidents_of(results))]
+    found = [i._replace(kind=INCIDENT_KINDS[k % 5]) for k, i in enumerate(incidents_of(results))]
     unknown = Novel(((NEW,),), {NEW_STATE: (NEW, "SITE-0004_MCORE")})
     more = (downtimes_of(results), "test page", [everybody, *found], past_of(results))
     return gather(results, metadata_of(results), *more, unknown=unknown)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import subprocess
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +135,7 @@ def test_what_is_folded_resolves_and_what_is_silenced_is_not_posted(alertmanager
     box.add([child, other])
     tell(box, sink, gates=Gates(NOW, [silence]))
     assert [a["labels"]["panda_queue"] for a in alertmanager.alerts()] == ["Q00"]
-    box.add([news(group(), 2), news(replace(closed(child.incident, 2), folded=group().id), 2)])
+    box.add([news(group(), 2), news(closed(child.incident, 2)._replace(folded=group().id), 2)])
     tell(box, sink, gates=Gates(NOW, [silence]))
     assert [a["labels"]["incident"] for a in alertmanager.alerts()] == [group().id]
     tell(box, sink, news(group(), 2), gates=Gates(NOW + 3600, [silence]))

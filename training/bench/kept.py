@@ -59,8 +59,8 @@ def grow_kept(inputs: Mapping[str, Any]) -> dict[str, Any]:
     start = np.datetime64(str(at.astype("datetime64[D]") - np.timedelta64(8, "D")), "s")
     store.add_metadata({named(queue, copy): records[queue] for copy, queue in sorted(queues)}, start)
     grown = _repeated(kept, Path(inputs["to"]), rows)
-    made = replace(
-        grown.source, versions=store.versions(at, at + store.tick.delta), metadata=store.metadata_versions(start, at)
+    made = grown.source._replace(
+        versions=store.versions(at, at + store.tick.delta), metadata=store.metadata_versions(start, at)
     )
     replace(grown, source=made).save()
     write_later(Store.open(Path(inputs["world"])), store.folder, at, int(inputs["later"]), copies, field)

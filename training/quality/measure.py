@@ -38,7 +38,7 @@ def measure_model(_place: Path, _inputs: Mapping[str, Any], made: Mapping[str, M
 
     def tell(first: int, end: int) -> list[Found]:
         told = find_incidents(_between(results, first, end), values)
-        return [replace(f, start=f.start + first, end=f.end + first) for f in told]
+        return [f._replace(start=f.start + first, end=f.end + first) for f in told]
 
     telling = Telling(known, find_incidents(results, values), values, results.flagged, tell)
     return {
