@@ -109,8 +109,8 @@ def test_verdicts_and_their_states(store: Store, sink: InfluxSink):
     tick = last_tick()
     results = results_at(tick)
     results.score[1, -1], results.reason[1, -1] = np.nan, 3
-    for part in dataclasses.fields(results.details):
-        getattr(results.details, part.name)[1, -1] = np.nan
+    for values in results.details:
+        values[1, -1] = np.nan
     sink.stage(results, tick, "the bundle", METADATA)
     sink.flush(tick, METADATA)
     found = {
