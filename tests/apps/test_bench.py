@@ -67,7 +67,7 @@ def test_a_cold_tick_and_its_parts(bench: Bench) -> None:
 
 
 def test_a_tick_that_finds_what_was_kept(bench: Bench) -> None:
-    tick = bench.result("3/300")
+    (tick,) = bench.result("3/sizes")["sizes"]
     assert tick["number"] == 300
     assert tick["rows"] == 300
     assert tick["scored"] > 200
