@@ -122,10 +122,9 @@ class Gathering:
         rows, at = self._inside(rows)
         if rows.num_rows == 0:
             return
-        codes = [_codes(rows.column(name)) for name in (*ROW_FIELDS, "job_status")]
-        names, state = codes[3]
+        names, state = _used(*_codes(rows.column("job_status")))
         jobs = to_numpy(one_chunk(rows.column("jobs"))).astype(np.float64, copy=False)
-        found, triple = _distinct(codes[:3])
+        found, triple = _distinct([_codes(rows.column(name)) for name in ROW_FIELDS])
         number = self.number(found)
         low, high = int(at.min()), int(at.max()) + 1
         self.arrived[low:high] |= np.bincount(at - low, minlength=high - low) > 0
@@ -194,10 +193,9 @@ class Gathering:
     ) -> None:
         """Add what the stock counts of the rows come to."""
         stock = np.array([not is_flow(name) for name in states], np.bool_)[state]
-        keys = _hashes(triples, states)
         counted = np.flatnonzero(stock & (jobs > 0))
-        mixed = _mix(jobs[counted].view(np.uint64) ^ keys[triple[counted], state[counted]])
-        np.add.at(self.fingerprint, at[counted], mixed)
+        keys = _hashes(triples, states).reshape(-1)[(triple * len(states) + state)[counted]]
+        np.add.at(self.fingerprint, at[counted], _mix(jobs[counted].view(np.uint64) ^ keys))
         self.has_stock[at[stock]] = True
 
     def _add_said(
@@ -207,15 +205,16 @@ class Gathering:
         numbers = self.queues.of(queues)
         column = one_chunk(rows.column("site_state"))
         valid = valid_mask(column)
-        carried = np.arange(rows.num_rows) if valid is None else np.flatnonzero(valid)
-        if not carried.size:
-            return
-        words, code = _codes(rows.column("site_state"))
-        online = np.array([word == "online" for word in words], np.int8)[code[carried]]
+        words, code = _codes(column)
         distinct, local = np.unique(numbers, return_inverse=True)
-        first = int(at.min())
-        said = np.full((len(distinct), int(at.max()) + 1 - first), UNSAID, np.int8)
-        said[local[triple[carried]], at[carried] - first] = online
+        first, end = int(at.min()), int(at.max()) + 1
+        said = np.full((len(distinct), end - first), UNSAID, np.int8)
+        cell, online = (local * (end - first) - first)[triple] + at, np.array([w == "online" for w in words], np.int8)
+        if valid is not None:
+            cell, code = cell[valid], code[valid]
+            if not cell.size:
+                return
+        said.reshape(-1)[cell] = online[code]
         self.said.append(Said(distinct, first, said))
 
     def _add_counts(
@@ -255,25 +254,32 @@ class Gathering:
         return np.asarray(member[segment, triple])
 
 
-def _codes(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
-    """Distinct values of a string column and, per row, the index of its value, -1 where it is null."""
-    array = one_chunk(column)
+def _codes(column: pa.ChunkedArray[Any] | pa.Array[Any]) -> tuple[list[str], NDArray[Any]]:
+    """Values of a string column, of which no row may have some, and per row the index of its value, -1 where null."""
+    array: Any = one_chunk(column)
     if not pa.types.is_dictionary(array.type):
         array = array.dictionary_encode()
-    codes = codes_of(array).astype(np.int64)
-    names = array.dictionary.to_pylist()
+    return [str(name) for name in array.dictionary.to_pylist()], codes_of(array)
+
+
+def _used(names: list[str], codes: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Of the values those that a row has, in their order, and the index of each row's among them, -1 where it is null.
+
+    A slice of a table has the dictionary of all of it.
+    """
     used = np.zeros(len(names) + 1, np.bool_)
     used[codes] = True  # -1 marks the spare last element
+    codes = codes.astype(np.int64)
     if used[:-1].all():
-        return [str(v) for v in names], codes
+        return names, codes
     place = np.append(np.where(used[:-1], np.cumsum(used[:-1]) - 1, -1), -1)
-    return [str(v) for v, use in zip(names, used, strict=False) if use], place[codes]
+    return [name for name, use in zip(names, used, strict=False) if use], place[codes]
 
 
-def _distinct(columns: Sequence[tuple[list[str], NDArray[np.int64]]]) -> tuple[list[Triple], NDArray[np.int64]]:
+def _distinct(columns: Sequence[tuple[list[str], NDArray[Any]]]) -> tuple[list[Triple], NDArray[np.int64]]:
     """The distinct (panda_queue, prod_source, resource) of rows, and of each row which one it has."""
     names, codes = zip(*columns, strict=True)
-    flat = (codes[0] * max(1, len(names[1])) + codes[1]) * max(1, len(names[2])) + codes[2]
+    flat = (codes[0].astype(np.int64) * len(names[1]) + codes[1]) * len(names[2]) + codes[2]
     steps = np.diff(flat)
     if (steps >= 0).all():  # canonical rows are sorted by these columns
         first = np.concatenate([[0], np.flatnonzero(steps) + 1])
