@@ -127,11 +127,18 @@ class Gathering:
         found, triple = _distinct([_codes(rows.column(name)) for name in ROW_FIELDS])
         number = self.number(found)
         low, high = int(at.min()), int(at.max()) + 1
-        self.arrived[low:high] |= np.bincount(at - low, minlength=high - low) > 0
-        np.minimum.at(self.first, number[triple], at)
+        _mark(self.arrived[low:high], at - low)
+        self._look_for_first(number, triple, at)
         self._add_fingerprints(found, names, triple, state, at, jobs)
         self._add_said(rows, [queue for queue, _, _ in found], triple, at)
         self._add_counts(number[triple], self.states.of(names), state, at, jobs)
+
+    def _look_for_first(self, number: NDArray[np.int64], triple: NDArray[np.int64], at: NDArray[np.int64]) -> None:
+        """Note the first rows of triples; one that had a row before all of these is not looked at."""
+        may = self.first[number] > at.min()
+        if may.any():
+            rows = np.flatnonzero(may[triple])
+            np.minimum.at(self.first, number[triple[rows]], at[rows])
 
     def number(self, triples: Sequence[Triple]) -> NDArray[np.int64]:
         """Numbers of some triples, of which series they are being looked up where they are new."""
@@ -196,7 +203,8 @@ class Gathering:
         counted = np.flatnonzero(stock & (jobs > 0))
         keys = _hashes(triples, states).reshape(-1)[(triple * len(states) + state)[counted]]
         np.add.at(self.fingerprint, at[counted], _mix(jobs[counted].view(np.uint64) ^ keys))
-        self.has_stock[at[stock]] = True
+        low, high = int(at.min()), int(at.max()) + 1
+        _mark(self.has_stock[low:high], at - low, stock)
 
     def _add_said(
         self, rows: pa.Table, queues: Sequence[str], triple: NDArray[np.int64], at: NDArray[np.int64]
@@ -252,6 +260,12 @@ class Gathering:
             return np.asarray(member[0, triple])
         segment = np.searchsorted([start for start, _ in self.spans], at, side="right") - 1
         return np.asarray(member[segment, triple])
+
+
+def _mark(flags: NDArray[np.bool_], at: NDArray[np.int64], rows: NDArray[np.bool_] | None = None) -> None:
+    """Set the flags of the ticks of rows, or of some of them; of most slices every tick has been met before."""
+    if not flags.all():
+        flags[at if rows is None else at[rows]] = True
 
 
 def _codes(column: pa.ChunkedArray[Any] | pa.Array[Any]) -> tuple[list[str], NDArray[Any]]:
