@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from qad_dl.preprocess import Preprocess
     from qad_dl.schema import Times
 
-BATCH: Final = 32
-"""Windows per run of the model, always this many: matrix kernels round differently for other shapes."""
+BATCH: Final = 8
+"""Windows per run of the model, always this many: matrix kernels round differently for other shapes.
+
+What a layer makes of so few stays in a processor's second cache (`make bench ROW=4` says what others cost)."""
 
 STEP_BATCH: Final = 64
 """Likewise of `step.onnx`, which does little for each."""

@@ -373,8 +373,9 @@ def shipped_signatures() -> Signatures:
 
 def any_kind(log_ratios: NDArray[np.float32]) -> NDArray[np.float32]:
     """L = ln of the sum over kinds, [...] of [..., K]."""
-    top = log_ratios.max(axis=-1)
-    total: NDArray[np.float32] = top + np.log(np.exp(log_ratios - top[..., None]).sum(axis=-1))
+    by_kind = np.ascontiguousarray(np.moveaxis(log_ratios, -1, 0))  # over a short last axis numpy is slow
+    top = by_kind.max(axis=0)
+    total: NDArray[np.float32] = top + np.log(np.exp(by_kind - top).sum(axis=0))
     return total
 
 
@@ -396,10 +397,11 @@ def _ticks(h: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float32]
 
 
 def _silu(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """silu(x), and sigmoid(x)."""
+    """silu(x), which takes the place of x, and sigmoid(x)."""
     gate = np.negative(x)
     with np.errstate(over="ignore"):  # 1 / (1 + inf) is the 0 that is meant
         np.exp(gate, out=gate)
     gate += 1
     np.reciprocal(gate, out=gate)
-    return x * gate, gate
+    x *= gate
+    return x, gate
