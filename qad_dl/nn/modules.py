@@ -87,12 +87,14 @@ class Highway(nn.Module):
             # A sum of 150 large terms: in single precision its last bits depend on how many ticks are asked for at a
             # time, and an error is that over a spread which may be a twentieth.
             values, table = values.double(), table.double()
-        out = [lag_features(values, h, self.shape) @ table[:, i] for i, h in enumerate(self.shape.horizons)]
+        out = [lag_features(values, h, self.shape) @ table.select(1, i) for i, h in enumerate(self.shape.horizons)]
         return torch.stack(out, dim=2).to(self.table.dtype), self.spread[series].unsqueeze(1)
 
     def of_one(self, values: Tensor, series: Tensor) -> tuple[Tensor, Tensor]:
         """As in evaluation `forward` does of windows with a single output, where most of `values` is not read."""
-        features = torch.stack([lag_features(values, h, self.shape) for h in self.shape.horizons], dim=1)
+        lags = torch.tensor([lags_of(h, self.shape) for h in self.shape.horizons], device=values.device)
+        lagged = values[:, self.shape.context - lags].flatten(2)  # of a single tick, one gather is as fast as slices
+        features = torch.cat([lagged, torch.ones_like(lagged.narrow(2, 0, 1))], dim=2).unsqueeze(2)
         out = (features.double() @ self.table[series].double()).to(self.table.dtype)
         return out.transpose(1, 2), self.spread[series].unsqueeze(1)
 
@@ -100,10 +102,14 @@ class Highway(nn.Module):
 def lag_features(values: Tensor, horizon: int, shape: Shape) -> Tensor:
     """All states at lags horizon .. horizon + lags - 1 and a day before, and 1: [B, M, features] of [B, L, S]."""
     outputs = values.shape[1] - shape.context
-    lags = [*range(horizon, horizon + shape.lags), shape.day]
-    # `narrow` is one operator for the exporter, where a[:, low:high] is two, each of a dozen nodes.
-    pieces = [values.narrow(1, shape.context - lag, outputs) for lag in lags]
+    # `narrow` is one operator for the exporter, where a[:, low:high] is two; it takes 20 ms for each.
+    pieces = [values.narrow(1, shape.context - lag, outputs) for lag in lags_of(horizon, shape)]
     return torch.cat([*pieces, torch.ones_like(pieces[0].narrow(2, 0, 1))], dim=2)
+
+
+def lags_of(horizon: int, shape: Shape) -> list[int]:
+    """The ticks before a tick that the highway reads."""
+    return [*range(horizon, horizon + shape.lags), shape.day]
 
 
 class CausalBlock(nn.Module):
@@ -128,10 +134,10 @@ def linear_of_both(layer: nn.Linear | nn.Conv1d, x: Tensor, static: Tensor) -> T
 
     What stays the same goes through once for a window and not in every tick; it is most of the inputs.
     """
-    weight = layer.weight if layer.weight.ndim == 2 else layer.weight[:, :, 0]
+    weight = layer.weight if layer.weight.ndim == 2 else layer.weight.squeeze(2)
     inputs = x.shape[2]
-    same = nn.functional.linear(static, weight[:, inputs:], layer.bias)
-    return nn.functional.linear(x, weight[:, :inputs]) + same.unsqueeze(1)
+    same = nn.functional.linear(static, weight.narrow(1, inputs, static.shape[1]), layer.bias)
+    return nn.functional.linear(x, weight.narrow(1, 0, inputs)) + same.unsqueeze(1)
 
 
 class TcnEncoder(nn.Module):
@@ -237,7 +243,7 @@ class MaskedAutoencoder(nn.Module):
         Returns:
             reconstruction and spread, [B, L - context, H, S], in standardised units.
         """
-        static = torch.cat([e(static_cat[:, i]) for i, e in enumerate(self.embeddings)] + [static_num], dim=1)
+        static = self.static(static_cat, static_num)
         latent = self.encoder(torch.cat([values, observed, calendar], dim=2), static)
         linear, spread = self.highway(values, static_cat[:, 0])
         if not self.use_highway:
@@ -248,6 +254,12 @@ class MaskedAutoencoder(nn.Module):
         if not self.own_spread:
             log_spread = torch.zeros_like(log_spread)
         return linear + shift, spread * torch.exp(log_spread.clamp(-4, 4)) + SPREAD_FLOOR
+
+    def static(self, static_cat: Tensor, static_num: Tensor) -> Tensor:
+        """What stays the same in a window, [B, J], of ids [B, F] and numbers [B, 2 S]."""
+        fields = torch.split(static_cat, 1, dim=1)
+        embedded = [embedding(ids) for embedding, ids in zip(self.embeddings, fields, strict=True)]
+        return torch.cat([*embedded, static_num.unsqueeze(1)], dim=2).squeeze(1)
 
     def _decode(self, i: int, latent: Tensor, calendar: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
         c, h = self.shape.context, self.shape.horizons[i]

@@ -47,14 +47,10 @@ class Streamed(nn.Module):
         self.newest = network.shape.context - min(network.shape.horizons)
         """Position in a window of `context + 1` ticks of the newest one that is not hidden."""
 
-    def static(self, static_cat: Tensor, static_num: Tensor) -> Tensor:
-        """What stays the same in a window, [B, J]."""
-        ids = [embedding(static_cat[:, i]) for i, embedding in enumerate(self.network.embeddings)]
-        return torch.cat([*ids, static_num], dim=1)
-
     def leave(self, y: Tensor) -> Tensor:
         """The latent states of [B, L, C], [B, L, D]."""
-        return nn.functional.linear(nn.functional.gelu(y), self.encoder.leave.weight[:, :, 0], self.encoder.leave.bias)
+        layer = self.encoder.leave
+        return nn.functional.linear(nn.functional.gelu(y), layer.weight.squeeze(2), layer.bias)
 
     def decode(
         self, latents: Tensor, values: Tensor, calendar: Tensor, static_cat: Tensor, static: Tensor
@@ -64,9 +60,9 @@ class Streamed(nn.Module):
         linear, spread = net.highway.of_one(values, static_cat[:, 0])
         if not net.use_highway:
             linear = torch.zeros_like(linear)
+        now = calendar.narrow(1, calendar.shape[1] - 1, 1)
         decoded = [
-            decoder(torch.cat([latents[:, i : i + 1], calendar[:, -1:]], dim=2), static)
-            for i, decoder in enumerate(net.decoders)
+            decoder(torch.cat([latents.narrow(1, i, 1), now], dim=2), static) for i, decoder in enumerate(net.decoders)
         ]
         shift, log_spread = (torch.stack([d[k] for d in decoded], dim=2) for k in (0, 1))
         if not net.own_spread:
@@ -81,19 +77,21 @@ class Prime(Streamed):
         self, values: Tensor, observed: Tensor, calendar: Tensor, static_cat: Tensor, static_num: Tensor
     ) -> tuple[Tensor, ...]:
         """As `MaskedAutoencoder.forward`: [B, 1, H, S] each; then each lane, [B, ticks + 1, width]."""
-        static = self.static(static_cat, static_num)
+        static = self.network.static(static_cat, static_num)
         reach = sum(block.pad for block in self.blocks)
         horizons, end = self.network.shape.horizons, self.newest + 1
         ahead = max(horizons) - min(horizons)
-        first = torch.cat([a[:, end - 1 - ahead - reach : end] for a in (values, observed, calendar)], dim=2)
+        ticks = ahead + reach + 1
+        first = torch.cat([a.narrow(1, end - ticks, ticks) for a in (values, observed, calendar)], dim=2)
         y, read = linear_of_both(self.encoder.enter, first, static).transpose(1, 2), []
         for block in self.blocks:
-            read.append(y[:, :, -block.pad - 1 :].transpose(1, 2))
-            y = y[:, :, block.pad :] + block.mix(nn.functional.gelu(block.conv(y)))
+            left = y.shape[2] - block.pad
+            read.append(y.narrow(2, left - 1, block.pad + 1).transpose(1, 2))
+            y = y.narrow(2, block.pad, left) + block.mix(nn.functional.gelu(block.conv(y)))
         latent = self.leave(y.transpose(1, 2))
         if ahead:
             read.append(latent)
-        at = torch.cat([latent[:, max(horizons) - h : max(horizons) - h + 1] for h in horizons], dim=1)
+        at = torch.cat([latent.narrow(1, max(horizons) - h, 1) for h in horizons], dim=1)
         return (*self.decode(at, values, calendar, static_cat, static), *read)
 
 
@@ -110,20 +108,20 @@ class Step(Streamed):
         before: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
         """As `Prime.forward`, with each lane at its lags `before` the tick, [B, lags, width]; gives [B, 1, width]."""
-        static, end = self.static(static_cat, static_num), self.newest + 1
-        newest = torch.cat([a[:, end - 1 : end] for a in (values, observed, calendar)], dim=2)
+        static = self.network.static(static_cat, static_num)
+        newest = torch.cat([a.narrow(1, self.newest, 1) for a in (values, observed, calendar)], dim=2)
         y, read = linear_of_both(self.encoder.enter, newest, static), []
         for block, kept in zip(self.blocks, before, strict=False):
             read.append(y)
             taps = torch.cat([kept, y], dim=1).flatten(1).unsqueeze(1)
             weight = block.conv.weight.permute(0, 2, 1).flatten(1)  # [C, taps x C]
             entered = nn.functional.gelu(nn.functional.linear(taps, weight, block.conv.bias))
-            y = y + nn.functional.linear(entered, block.mix.weight[:, :, 0], block.mix.bias)
+            y = y + nn.functional.linear(entered, block.mix.weight.squeeze(2), block.mix.bias)
         latent = self.leave(y)
         horizons, known = self.network.shape.horizons, {0: latent}
         if LATENT in self.lanes:
             read.append(latent)
-            known |= {lag: before[-1][:, i : i + 1] for i, lag in enumerate(self.lanes[LATENT].lags)}
+            known |= {lag: before[-1].narrow(1, i, 1) for i, lag in enumerate(self.lanes[LATENT].lags)}
         latents = torch.cat([known[h - min(horizons)] for h in horizons], dim=1)
         return (*self.decode(latents, values, calendar, static_cat, static), *read)
 
