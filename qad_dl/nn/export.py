@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from onnxscript import optimizer
 
 from qad_dl.bundle import BEFORE, PRIME, STEP, Stream
 from qad_dl.errors import BundleError
@@ -79,11 +80,16 @@ def export_network(
             input_names=names,
             output_names=["reconstruction", "spread", *lanes],
             dynamic_shapes=shapes,
+            optimize=False,
             verbose=False,
         )
     if program is None:
         msg = "torch.onnx.export returned no program"
         raise RuntimeError(msg)
+    # The optimiser tries all of its patterns at each node; once constants are folded, there are a third as many.
+    optimizer.fold_constants(program.model)
+    optimizer.remove_unused_nodes(program.model)
+    program.optimize()
     model = program.model_proto
     for value in (*model.graph.input, *model.graph.output):
         value.doc_string = DESCRIPTIONS.get(value.name, LANE)

@@ -36,13 +36,16 @@ if TYPE_CHECKING:
     from tests.services.s3 import S3
 
 SMALL = "model.settings={channels: 8, levels: 2, kernel: 3, dropout: 0.0}"
+SMALL_LSTM = ("model=lstm", "model.settings={hidden: 8, layers: 1, dropout: 0.0}")
 
 
 @pytest.fixture(scope="module")
 def hourly(world: World) -> Path:
     """The world at a tick of an hour: windows of 42 ticks, of which an LSTM is exported quickly."""
-    store = Store.create(world.path / "hourly", Tick(60))
+    store, whole = Store.create(world.path / "hourly", Tick(60)), Store.open(world.store)
     store.put(normalise_jobs(pq.read_table(world.jobs), store.tick, "history"))
+    store.add_metadata(dict(whole.metadata().dumps[0]), np.datetime64(START, "s"))
+    store.add_downtimes(whole.downtimes())
     return store.path
 
 
@@ -281,17 +284,15 @@ def test_no_bundle_without_parity(train: Train, world: World, bundle: Path, monk
     ],
 )
 def test_other_series_and_selections(
-    world: World, train: Train, tmp_path: Path, name: str, overrides: list[str], columns: list[str]
+    world: World, hourly: Path, train: Train, tmp_path: Path, name: str, overrides: list[str], columns: list[str]
 ) -> None:
-    from qad_dl.cli import main as qad
-
     records = json.loads((world.path / "cric.json").read_text())
     cloud = next(iter(records.values()))["cloud"]
     path, out = tmp_path / name, tmp_path / "scores.parquet"
     options = [o.replace("CLOUD", cloud) for o in overrides]
-    assert train(f"bundle={path}", SMALL, "trainer.limit_batches=2", *options) == 0
-    period = ["--start", TRAINED, "--end", "2026-01-11T03:00"]
-    assert qad(["backtest", str(world.store), "--bundle", str(path), *period, "--out", str(out)]) == 0
+    assert train(f"store={hourly}", f"bundle={path}", *SMALL_LSTM, "trainer.limit_batches=2", *options) == 0
+    period = ["--start", TRAINED, "--end", "2026-01-11T06:00"]
+    assert qad(["backtest", str(hourly), "--bundle", str(path), *period, "--out", str(out)]) == 0
     table = pq.read_table(out)
     assert table.column_names[1 : 1 + len(columns)] == columns
     assert table["score"].null_count < table.num_rows / 4
