@@ -267,11 +267,14 @@ class Preprocess:
     def _calendar(
         self, prepared: Windowed, first_output: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        start, own = self.tick.index(prepared.times[:1])[0], first_output
+        start = self.tick.index(prepared.times[:1])[0]
         if (first_output == first_output[:1]).all():  # as in serving: once for all
-            own = first_output[:1]
-        made = calendar(self.tick.time(start + own[:, None] + offsets[None, :]))
-        return np.repeat(made, len(first_output) // len(made), axis=0)
+            made = calendar(self.tick.time(start + first_output[:1, None] + offsets[None, :]))
+            return np.repeat(made, len(first_output), axis=0)
+        low, high = int(first_output.min() + offsets[0]), int(first_output.max() + offsets[-1]) + 1
+        if high - low < len(first_output) * len(offsets):  # windows of one time: each tick once
+            return calendar(self.tick.time(start + np.arange(low, high))).take(first_output[:, None] + offsets - low, 0)
+        return calendar(self.tick.time(start + first_output[:, None] + offsets[None, :]))
 
     def _channels(self, grid: Grid, begun: NDArray[np.bool_]) -> NDArray[np.float32]:
         """`Prepared.x`: a state without a row in a tick that arrived has 0 jobs; a measurement is never made up."""

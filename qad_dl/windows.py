@@ -143,5 +143,8 @@ def carry_forward(
         return out, observed.astype(np.float32)
     place = np.where(observed, np.arange(values.shape[1], dtype=np.int16)[None, :, None], np.int16(-1))
     last = np.maximum.accumulate(place, axis=1)
-    carried = np.take_along_axis(values, np.maximum(last, 0).astype(np.int64), axis=1)
-    return np.where(last >= 0, carried, np.float32(0)).astype(np.float32), observed.astype(np.float32)
+    n, t, s = np.nonzero(~observed)  # few, as a rule
+    source = last[n, t, s]
+    out = values.astype(np.float32)  # a copy
+    out[n, t, s] = np.where(source >= 0, values[n, np.maximum(source, 0), s], np.float32(0))
+    return out, observed.astype(np.float32)
