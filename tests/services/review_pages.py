@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,6 +97,23 @@ def write_page(path: Path, results: Results, title: str = "test page", *, incide
 def drawn(page: Page, view: int | str) -> None:
     """Wait until the plots of a queue, by its row, or an incident, by its name, are on screen."""
     page.wait_for_selector(f'#plots[data-drawn="{view}"]', state="attached")
+
+
+def reload_kept(page: Page) -> None:
+    """Load a page again and wait for its plots, with the storage that it had.
+
+    A busy Chromium 156 may hand a file that is loaded again its storage as it was some seconds before; what is missing
+    is there the next time.
+    """
+    stored = "() => JSON.stringify(Object.entries(localStorage).sort())"
+    kept, until = page.evaluate(stored), time.monotonic() + 30
+    while True:
+        page.reload()
+        page.wait_for_selector("#plots[data-drawn]", state="attached")
+        found = page.evaluate(stored)
+        if found == kept:
+            return
+        assert time.monotonic() < until, f"kept {kept}, found {found}"
 
 
 def names(page: Page, listed: str = "list") -> list[str]:

@@ -24,6 +24,7 @@ from tests.services.review_pages import (
     metadata_of,
     names,
     past_of,
+    reload_kept,
     row_of,
     write_page,
 )
@@ -281,8 +282,7 @@ def test_averages_and_last_week_are_what_they_say(visit: Visit, place: Path | st
     week = re.search(r"last week (\d+)", told)
     assert week is not None
     assert float(week[1]) == pytest.approx(past_of(results)[i, tick // 6, s], rel=0.05, abs=1)
-    page.reload()
-    page.wait_for_selector("#plots[data-drawn]", state="attached")
+    reload_kept(page)
     assert page.get_attribute('[data-show="week"]', "aria-pressed") == "true"
     assert "6 h mean" in page.inner_text("#legend")
     page.click('[data-show="errors"]')
@@ -472,8 +472,7 @@ def test_theme_can_be_chosen_and_is_kept(visit: Visit, place: Path | str) -> Non
     page.click("#theme")
     assert page.text_content("#theme") == "dark"
     assert page.evaluate(shade) == "rgb(20, 23, 27)"
-    page.reload()
-    page.wait_for_selector("#plots[data-drawn]", state="attached")
+    reload_kept(page)
     assert page.evaluate(shade) == "rgb(20, 23, 27)"
 
 
@@ -490,8 +489,7 @@ def test_hostile_incidents_are_shown_literally(visit: Visit, tmp_path: Path) -> 
     page.locator("#author").blur()
     page.keyboard.press("p")
     assert page.locator("#label-list > li").count() == 1
-    page.reload()
-    page.wait_for_selector("#plots[data-drawn]", state="attached")
+    reload_kept(page)
     assert page.locator("#label-list > li").count() == 1
     page.keyboard.press("j")
     page.locator("#members a").first.click()

@@ -10,7 +10,7 @@ import pytest
 
 from qad_dl.labels import GroupTarget, IncidentTarget, LabelLog, QueueTarget, labels_of, parse_events
 from tests.services.review_live import LiveServer
-from tests.services.review_pages import HOSTILE, content_of, drawn, incidents_of, names, write_page
+from tests.services.review_pages import HOSTILE, content_of, drawn, incidents_of, names, reload_kept, write_page
 from tests.services.synthetic_results import make_results
 
 if TYPE_CHECKING:
@@ -217,8 +217,7 @@ def test_labels_outlive_the_page_and_mark_the_lists(visit: Visit, page_file: Pat
     page = visit.open(page_file, "#incident=I-group")
     as_author(page)
     page.keyboard.press("p")
-    page.reload()
-    drawn(page, "I-group")
+    reload_kept(page)
     assert len(said(page)) == 1
     assert page.input_value("#author") == "ada"
     assert page.locator("#incidents .mark.problem").count() == 1

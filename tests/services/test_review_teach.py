@@ -22,6 +22,7 @@ from tests.services.review_pages import (
     metadata_of,
     names,
     past_of,
+    reload_kept,
     row_of,
 )
 from tests.services.synthetic_results import make_results
@@ -129,8 +130,7 @@ def test_the_incidents_whose_label_teaches_most_come_first(visit: Visit, place: 
     assert set(listed(page)[: len(third)]) == set(third)
     assert listed(page)[: len(third)] == third
     settled(page)
-    page.reload()
-    page.wait_for_selector("#plots[data-drawn]", state="attached")
+    reload_kept(page)
     page.wait_for_function("(id) => document.querySelector('#incidents a').dataset.incident === id", arg=third[0])
     assert page.input_value("#sort") == "teach"
     assert "sort=teach" in page.url
@@ -193,8 +193,7 @@ def test_what_was_taken_back_is_shown_with_its_history(visit: Visit, place: Path
     assert page.locator("#label-list > li").count() == 0
     assert page.text_content("#gone-count") == "1 label was taken back"
     settled(page)
-    page.reload()  # a server gives them too, and a file has kept them
-    drawn(page, "I-group")
+    reload_kept(page)  # a server gives them too, and a file has kept them
     page.wait_for_selector("#gone:not([hidden])")
     page.click("#gone summary")
     history = page.eval_on_selector_all("#gone ol li", "all => all.map((e) => e.textContent)")
