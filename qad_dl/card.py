@@ -57,6 +57,7 @@ def _data(bundle: Bundle) -> str:
         ("trained on", f"{training.get('start', '?')} to {training.get('held_out', '?')}"),
         ("held out", f"{training.get('held_out', '?')} to {training.get('end', '?')}"),
         ("calibrated on", f"{training.get('calibration', '?')} to {training.get('end', '?')}"),
+        ("left out, since it looks like an incident", _left_out(training.get("suspects"))),
         *_labels(bundle.manifest.get("labels")),
         ("series", str(len(own) - 1)),
         ("groups that new series borrow from", str(len(preprocess.groups))),
@@ -64,6 +65,10 @@ def _data(bundle: Bundle) -> str:
         *((f"metadata: {v.field}", _values(v)) for v in fields),
     ]
     return _table(("what", "which"), rows)
+
+
+def _left_out(share: float | None) -> str:
+    return "nothing: nobody looked" if share is None else f"{_percent(share)} of the ticks that it learned from"
 
 
 def _labels(about: Mapping[str, Any] | None) -> list[tuple[str, str]]:
@@ -145,7 +150,8 @@ def _limits(bundle: Bundle) -> str:
             "- A queue that is not among its series is scored as its group is (type, resource type, capability); one",
             "  whose group it does not know either, as all queues are. `qad score` says which.",
             "- A state that it does not know has no say in any score. `qad drift` tells of such states.",
-            "- Incidents that nobody labelled are part of what it was trained and calibrated on.",
+            "- Incidents that nobody labelled and that do not look like one are part of what it was trained on; it was",
+            "  calibrated on all that nobody labelled.",
             f"- A queue needs {bundle.preprocess.plan.day // 4} counted ticks before it has a score.",
         )
     )

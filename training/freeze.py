@@ -213,7 +213,7 @@ def _about(settings: Settings, period: Period, parity: float) -> dict[str, Any]:
 
     return {
         "training": {"start": at(0), "held_out": at(period.fit[1]), "calibration": at(period.calibration[0])}
-        | {"end": format_time(times[-1] + period.preprocess.tick.delta)},
+        | {"end": format_time(times[-1] + period.preprocess.tick.delta), "suspects": period.suspects},
         "lookback_ticks": period.preprocess.plan.lookback,
         "parity": parity,
         "commit": _commit(),

@@ -95,6 +95,8 @@ class Period:
         calibration: positions whose scores calibrate.
         reviewed: what reviewers said of it; None where nobody was asked.
         labels: the same in figures, for the manifest.
+        suspects: share of the ticks to learn from that look like an incident, and lost their weight; None where nobody
+            looked (`training.suspects`).
         scratch: folder for what is worked with beside it; None to keep that in memory.
     """
 
@@ -107,6 +109,7 @@ class Period:
     calibration: tuple[int, int]
     reviewed: Reviewed | None = None
     labels: Mapping[str, Any] | None = None
+    suspects: float | None = None
     scratch: Path | None = None
 
     def part(self, series: NDArray[np.int64]) -> Part:

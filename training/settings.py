@@ -35,6 +35,7 @@ class Settings:
         end: one past the last tick, None for the store's end.
         shards: folder of the prepared history; None to hold it in memory.
         shard_series: series per shard.
+        learn_suspects: whether to learn from what looks like an incident.
         data: the `data` group.
         model: the `model` group.
         trainer: the `trainer` group.
@@ -55,6 +56,7 @@ class Settings:
     end: np.datetime64 | None
     shards: Path | None
     shard_series: int
+    learn_suspects: bool
     data: Mapping[str, Any]
     model: Mapping[str, Any]
     trainer: Mapping[str, Any]
@@ -84,6 +86,7 @@ def read_settings(config: DictConfig) -> Settings:
         end=parse_time(str(data["end"]), "data.end") if data["end"] is not None else None,
         shards=None if data["shards"] is None else Path(str(data["shards"])),
         shard_series=whole("data.shard_series", data["shard_series"], 1),
+        learn_suspects=bool(data["learn_suspects"]),
         data={**data, "select": selection(data["select"])},
         model=model,
         trainer=trainer,

@@ -159,13 +159,14 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     from training.period import load_period
     from training.settings import read_settings
     from training.start import CONFIGS
+    from training.suspects import leave_out_suspects
 
     truth = _world(place, world)
     given = [f"store={place / 'store'}", f"bundle={place / 'bundle'}", "calibration.signatures=false", *overrides]
     GlobalHydra.instance().clear()  # this program's own configuration has been read by now
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = read_settings(hydra.compose("train", given))
-    period = load_period(settings)
+    period = leave_out_suspects(settings, load_period(settings))
     network = fit_network(settings, period)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

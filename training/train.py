@@ -34,7 +34,9 @@ def main(config: DictConfig) -> None:
     from training.fit import fit_network
     from training.freeze import freeze
     from training.ranks import is_first
+    from training.suspects import leave_out_suspects
 
+    period = leave_out_suspects(settings, period)
     network = fit_network(settings, period)
     if not is_first():
         return  # the first of the processes that were started together writes the bundle

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from qad_dl.nn.modules import Shape, lag_features
+from qad_dl.nn.modules import SPREAD_FLOOR, Shape, lag_features
 from qad_dl.progress import progress
+from qad_dl.scoring import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +78,31 @@ def solve_highway(
         weights = one.solve(centre)
         table[i], spread[i] = weights, _spread(one.rest(weights), one.count, rest / max(total.count, 1))
     return table, spread
+
+
+def highway_errors(
+    preprocess: Preprocess,
+    prepared: Windowed,
+    series: NDArray[np.int64],
+    span: tuple[int, int],
+    shape: Shape,
+    solved: tuple[NDArray[np.float32], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """What the highway alone is off by, as `scoring.errors`: [n, ticks of the span, H, S] float32, 0 where not counted.
+
+    Args:
+        preprocess: gives the ids of the series.
+        prepared: the grid.
+        series: [n] positions of the series.
+        span: first and one past the last grid position.
+        shape: horizons and lags.
+        solved: of `solve_highway`.
+    """
+    (start, end), (table, spread) = span, solved
+    window = preprocess.cut(prepared, series, np.full(len(series), start), end - start)
+    values, ids = torch.from_numpy(window.values), window.static_cat[:, 0]
+    expected = [lag_features(values, h, shape).numpy() @ table[ids, i] for i, h in enumerate(shape.horizons)]
+    return errors(prepared.values[series, start:end], np.stack(expected, axis=2), spread[ids][:, None] + SPREAD_FLOOR)
 
 
 @dataclass

@@ -31,7 +31,7 @@ def train(inputs: Mapping[str, Any]) -> dict[str, Any]:
         import hydra
 
         from qad_dl.nn.data import WindowBatches
-        from training import fit, freeze, period
+        from training import fit, freeze, period, suspects
         from training.settings import read_settings
         from training.start import CONFIGS
     learned = _Counted()
@@ -44,6 +44,7 @@ def train(inputs: Mapping[str, Any]) -> dict[str, Any]:
         with clock.part("history"):
             ready = period.load_period(settings)
         with AcceleratorBusy(watched=accelerator == "gpu") as busy, clock.part("preparing"):
+            ready = suspects.leave_out_suspects(settings, ready)
             network = fit.fit_network(settings, ready)
         with clock.part("freezing"):
             freeze.freeze(settings, ready, network)

@@ -34,7 +34,9 @@ def train_model(settings: Benchmark, data: Dataset) -> None:
     # Torch takes seconds to import: what is wrong with the configuration or the data has been said by now.
     from training.fit import fit_network
     from training.freeze import freeze
+    from training.suspects import leave_out_suspects
 
+    period = leave_out_suspects(training, period)
     freeze(training, period, fit_network(training, period))
 
 
