@@ -27,6 +27,7 @@ from training.fit import fit_network
 from training.period import load_period
 from training.settings import read_settings
 from training.start import CONFIGS
+from training.suspects import leave_out_suspects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ def fitted(world: World, *overrides: str) -> MaskedAutoencoder:
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = hydra.compose("train", [*period, SMALL, "trainer.limit_batches=2", *overrides])
     settings = read_settings(config)
-    return fit_network(settings, load_period(settings))
+    return fit_network(settings, leave_out_suspects(settings, load_period(settings)))
 
 
 def weights(network: MaskedAutoencoder) -> np.ndarray:
