@@ -184,7 +184,14 @@ def healthy_spread(
     evidence: NDArray[np.float32], use: NDArray[np.bool_], ids: NDArray[np.int64], n_ids: int, prior: float
 ) -> NDArray[np.float32]:
     """Root mean square of evidence on healthy ticks by id, [ids, P, S]; row 0 is the pooled one."""
-    return _pooled_rows(_root_mean_square(evidence, use), _counted(use), ids, n_ids, prior, SPREAD_LEAST)
+    return spread_table(root_mean_square(evidence, use), _counted(use), ids, n_ids, prior)
+
+
+def spread_table(
+    own: NDArray[np.float64], counted: NDArray[np.int64], ids: NDArray[np.int64], n_ids: int, prior: float
+) -> NDArray[np.float32]:
+    """As `healthy_spread`, of `root_mean_square` of each series, [N, P, S], and of how many ticks that is, [N]."""
+    return _pooled_rows(own, counted, ids, n_ids, prior, SPREAD_LEAST)
 
 
 def fit_whitening(
@@ -283,7 +290,7 @@ def _own_spreads(calibration: Calibration, data: Errors, use: NDArray[np.bool_])
     """Root mean square of the evidence of each series, [N, P, S]."""
     blocks = _blocks(data, use)
     return np.concatenate(
-        [_root_mean_square(accumulate(errors.z, calibration.evidence), mine) for _, errors, mine in blocks]
+        [root_mean_square(accumulate(errors.z, calibration.evidence), mine) for _, errors, mine in blocks]
     )
 
 
@@ -337,8 +344,8 @@ def find_usual(
     return found
 
 
-def _root_mean_square(evidence: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """[N, P, S] over the ticks in use; NaN where there are none."""
+def root_mean_square(evidence: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of evidence [N, T, P, S] over the ticks in use [N, T]: [N, P, S]; NaN where there are none."""
     total = np.einsum("nt,ntps->nps", use.astype(np.float32), evidence**2, optimize=True).astype(np.float64)
     count = use.sum(axis=1)[:, None, None]
     return np.sqrt(np.where(count > 0, total / np.maximum(count, 1), np.nan))

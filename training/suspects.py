@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from qad_dl.calibration import scaled_evidence
-from qad_dl.calibration_fit import PRIOR_DAYS, healthy_spread
+from qad_dl.calibration_fit import PRIOR_DAYS, root_mean_square, spread_table
 from qad_dl.nn.highway import highway_errors, solve_highway
 from qad_dl.progress import progress
 from qad_dl.scoring import Channel, Evidence, accumulate
@@ -89,39 +89,59 @@ def leave_out_suspects(settings: Settings, period: Period) -> Period:
     if settings.learn_suspects or not signatures.fits(preprocess.states, settings.channels, preprocess.plan.course):
         return period
     look = _look(settings, period, network_shape(settings, period), signatures)
-    left_out = _around(_alone(look, signatures.healthy), *ALONE_AROUND)
-    left_out |= _around(_together(look, period, signatures.healthy), *TOGETHER_AROUND)
-    if period.reviewed is not None:
-        rows, ticks = period.reviewed.rows, slice(look.first, look.first + left_out.shape[1])
-        left_out[rows] &= ~period.reviewed.marks.expected[:, ticks]
-    weight = Scratch(period.scratch).empty((len(look.use), len(period.prepared.times)), np.bool_)
-    for row, out in enumerate(left_out):
-        weight[row] = period.weight[row]
-        weight[row, look.first : look.first + len(out)] &= ~out
-    share = float((left_out & look.use).sum() / max(look.use.sum(), 1))
-    return replace(period, weight=weight, suspects=share)
+    alone, together = _alone(look, signatures.healthy), _together(look, period, signatures.healthy)
+    expected = _expected(period, look)
+    weight, left_out = Scratch(period.scratch).empty((len(look.use), len(period.prepared.times)), np.bool_), 0
+    for rows in _blocks(len(weight)):
+        out = _around(alone[rows], *ALONE_AROUND) | _around(together[rows], *TOGETHER_AROUND)
+        for row, ticks in zip(rows, out, strict=True):
+            ticks &= ~expected.get(int(row), np.zeros_like(ticks))
+            weight[row] = period.weight[row]
+            weight[row, look.first : look.first + len(ticks)] &= ~ticks
+        left_out += int((out & look.use[rows]).sum())
+    return replace(period, weight=weight, suspects=left_out / max(int(look.use.sum()), 1))
+
+
+def _blocks(series: int) -> list[NDArray[np.int64]]:
+    """Positions of series that are looked at together."""
+    return [np.arange(low, min(low + SERIES_BLOCK, series)) for low in range(0, series, SERIES_BLOCK)]
+
+
+def _expected(period: Period, look: _Look) -> dict[int, NDArray[np.bool_]]:
+    """Which of the ticks that are looked at reviewers call expected, by position of a series that has any."""
+    if period.reviewed is None:
+        return {}
+    ticks = slice(look.first, look.first + look.use.shape[1])
+    return dict(zip(period.reviewed.rows.tolist(), period.reviewed.marks.expected[:, ticks], strict=True))
 
 
 def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatures) -> _Look:
-    """How odd the linear part alone finds each tick of the fit and the validation."""
+    """How odd the linear part alone finds each tick of the fit and the validation.
+
+    Evidence is 220 bytes a tick and series: it is made twice, and kept of a block of series.
+    """
     preprocess, span, scratch = period.preprocess, (period.fit[0], period.validation[1]), Scratch(period.scratch)
     prepared, n, ticks = period.prepared, len(period.prepared.series), span[1] - span[0]
     solved = solve_highway(preprocess, prepared, period.weight, period.fit, shape, bool(settings.model["pooled"]))
     how = Evidence(
         tuple(Channel(shape.horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
     )
-    evidence = scratch.empty((n, ticks, len(how.channels), shape.states), np.float32)
+
+    def evidence(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return accumulate(highway_errors(preprocess, prepared, rows, span, shape, solved), how)
+
     use, statistic = scratch.empty((n, ticks), np.bool_), scratch.empty((n, ticks), np.float32)
-    blocks = [np.arange(low, min(low + SERIES_BLOCK, n)) for low in range(0, n, SERIES_BLOCK)]
-    for rows in progress(blocks, "incidents to leave out, errors", unit="block"):
-        evidence[rows] = accumulate(highway_errors(preprocess, prepared, rows, span, shape, solved), how)
+    own = np.empty((n, len(how.channels), shape.states))
+    for rows in progress(_blocks(n), "incidents to leave out, errors", unit="block"):
         use[rows] = period.weight[rows, span[0] : span[1]]
+        own[rows] = root_mean_square(evidence(rows), use[rows])
     ids = prepared.ids(np.full(n, -1), np.arange(n))[:, 0]
-    spread = healthy_spread(evidence, use, ids, shape.vocabulary[0], PRIOR_DAYS * preprocess.plan.day)
-    for rows in progress(blocks, "incidents to leave out, evidence", unit="block"):
+    prior = PRIOR_DAYS * preprocess.plan.day
+    spread = spread_table(own, np.asarray(use.sum(axis=1)), ids, shape.vocabulary[0], prior)
+    for rows in progress(_blocks(n), "incidents to leave out, evidence", unit="block"):
         part = prepared.of(rows)
         expected, recovering = (mask[:, span[0] : span[1]] for mask in (part.expected, part.recovering))
-        scaled = scaled_evidence(evidence[rows], spread[ids[rows]], expected, preprocess.states)
+        scaled = scaled_evidence(evidence(rows), spread[ids[rows]], expected, preprocess.states)
         found = any_kind(signatures.log_ratios(scaled, preprocess.states))
         statistic[rows] = found - np.where(recovering, np.float32(signatures.healthy.recovering), np.float32(0))
     return _Look(statistic, use, span[0])
