@@ -278,7 +278,7 @@ def unseen_statistics(
 def _learned(calibration: Calibration, data: Errors, use: NDArray[np.bool_], prior: float) -> Calibration:
     """With the spreads, the whitening if there is one, and the levels of some ticks."""
     n_ids, ids, counted = len(calibration.spread), data.ids, _counted(use)
-    spread = _pooled_rows(_own_spreads(calibration, data, use), counted, ids, n_ids, prior, SPREAD_LEAST)
+    spread = spread_table(_own_spreads(calibration, data, use), counted, ids, n_ids, prior)
     learned = replace(calibration, spread=spread)
     if calibration.whitening is not None:
         learned = replace(learned, whitening=_own_whitening(learned, data, use, prior))

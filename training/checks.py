@@ -114,6 +114,9 @@ def _check_data(settings: Settings) -> None:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
             msg = f"data.{name}={share!r}: give a share between 0 and 1"
             raise ConfigError(msg)
+    if not isinstance(settings.learn_suspects, bool):
+        msg = f"data.learn_suspects={settings.learn_suspects!r}: give true or false"
+        raise ConfigError(msg)
     for name, least in (("entity", 1), ("metadata", 0)):
         fields = data[name]
         texts = isinstance(fields, list) and all(isinstance(f, str) and f for f in fields)

@@ -20,7 +20,6 @@ from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export
 from qad_dl.observed import errors_of, reasons
 from qad_dl.progress import counting
 from qad_dl.reconstruction import Model, reconstruct, window_starts
-from qad_dl.scoring import Channel, Evidence
 from qad_dl.scratch import Scratch
 from qad_dl.signatures import Signatures, shipped_signatures
 from qad_dl.timeparse import format_time
@@ -66,10 +65,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     data, use = exported_errors(period, model, course)
     as_new = exported_errors(period, model, course, as_if_new=True)
     expected = None if reviewed is None else _expected(reviewed, use, scratch)
-    horizons = [int(h) for h in settings.model["horizons"]]
-    evidence = Evidence(
-        tuple(Channel(horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
-    )
+    evidence = settings.evidence(preprocess.plan.evidence)
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
     calibration = fit_calibration(
         data,
@@ -93,7 +89,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         unseen = unseen_statistics(calibration, data, use, per_day, scratch)
         detection = fit_detection(_scores(calibration, unseen, scratch), use, per_day, scratch)
     about = _about(settings, period, max(parity, apart)) | {
-        "horizons": horizons,
+        "horizons": [int(h) for h in settings.model["horizons"]],
         "statistics": sorted(calibration.survival),
     }
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, stream)

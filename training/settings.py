@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qad_dl.errors import ConfigError
+from qad_dl.scoring import Channel, Evidence
 from qad_dl.timeparse import parse_time
 from training.checks import check_settings, number, selection, whole
 
@@ -66,6 +67,11 @@ class Settings:
     combine: str
     resolved: Mapping[str, Any]
 
+    def evidence(self, ticks: int) -> Evidence:
+        """How errors are accumulated, those older than `ticks` without influence."""
+        horizons = [int(h) for h in self.model["horizons"]]
+        return Evidence(tuple(Channel(horizons.index(h), w) for h, w in self.channels), ticks)
+
 
 def read_settings(config: DictConfig) -> Settings:
     """Resolve and check a composed configuration.
@@ -86,7 +92,7 @@ def read_settings(config: DictConfig) -> Settings:
         end=parse_time(str(data["end"]), "data.end") if data["end"] is not None else None,
         shards=None if data["shards"] is None else Path(str(data["shards"])),
         shard_series=whole("data.shard_series", data["shard_series"], 1),
-        learn_suspects=bool(data["learn_suspects"]),
+        learn_suspects=data["learn_suspects"],
         data={**data, "select": selection(data["select"])},
         model=model,
         trainer=trainer,

@@ -127,10 +127,14 @@ def _rounded(data: Any) -> Any:
 def _evidence(
     work: Path, world: Mapping[str, Any], overrides: Sequence[str], scored_days: int
 ) -> dict[str, NDArray[Any]]:
-    """Evidence of the ticks to learn from of one world; kept in `work`."""
-    key = hashlib.sha256(json.dumps([dict(world), list(overrides), scored_days], sort_keys=True).encode()).hexdigest()[
-        :12
-    ]
+    """Evidence of the ticks to learn from of one world; kept in `work`.
+
+    The network leaves out what the signatures that are there take for an incident: others make other evidence.
+    """
+    from qad_dl.signatures import shipped_signatures
+
+    made_from = [dict(world), list(overrides), scored_days, shipped_signatures().to_json()]
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:12]
     kept = work / f"{key}.npz"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +157,7 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     from qad_dl.calibration_fit import PRIOR_DAYS, healthy_spread
     from qad_dl.nn.export import export_network
     from qad_dl.reconstruction import Model
-    from qad_dl.scoring import Channel, Evidence, accumulate
+    from qad_dl.scoring import accumulate
     from training.fit import fit_network
     from training.freeze import example_windows, exported_errors
     from training.period import load_period
@@ -172,9 +176,8 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
         path = Path(folder) / "model.onnx"
         export_network(network, example_windows(period), path)
         data, use = exported_errors(period, Model(path.read_bytes()), 0)
-    preprocess, horizons = period.preprocess, [int(h) for h in settings.model["horizons"]]
-    how = Evidence(tuple(Channel(horizons.index(h), w) for h, w in settings.channels), preprocess.plan.evidence)
-    kept = accumulate(data.z, how)
+    preprocess = period.preprocess
+    kept = accumulate(data.z, settings.evidence(preprocess.plan.evidence))
     day = preprocess.plan.day
     calibrating = use.copy()  # as a bundle would: calibrated on some days, in use on the days after
     calibrating[:, -scored_days * day :] = False

@@ -18,7 +18,7 @@ from qad_dl.calibration import scaled_evidence
 from qad_dl.calibration_fit import PRIOR_DAYS, root_mean_square, spread_table
 from qad_dl.nn.highway import highway_errors, solve_highway
 from qad_dl.progress import progress
-from qad_dl.scoring import Channel, Evidence, accumulate
+from qad_dl.scoring import accumulate
 from qad_dl.scratch import Scratch
 from qad_dl.signatures import EPISODE_RATES, any_kind, shipped_signatures
 from training.fit import network_shape
@@ -123,9 +123,7 @@ def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatur
     preprocess, span, scratch = period.preprocess, (period.fit[0], period.validation[1]), Scratch(period.scratch)
     prepared, n, ticks = period.prepared, len(period.prepared.series), span[1] - span[0]
     solved = solve_highway(preprocess, prepared, period.weight, period.fit, shape, bool(settings.model["pooled"]))
-    how = Evidence(
-        tuple(Channel(shape.horizons.index(h), w) for h, w in settings.channels), ticks=preprocess.plan.evidence
-    )
+    how = settings.evidence(preprocess.plan.evidence)
 
     def evidence(rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return accumulate(highway_errors(preprocess, prepared, rows, span, shape, solved), how)

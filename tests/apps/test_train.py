@@ -16,6 +16,7 @@ import torch
 import training.freeze
 from qad_dl.backtest import run_backtest
 from qad_dl.bundle import read_bundle
+from qad_dl.card import card
 from qad_dl.cli import main as qad
 from qad_dl.history import normalise_jobs
 from qad_dl.nn.lightning_module import AutoencoderModule
@@ -69,6 +70,9 @@ class TestBundle:
         assert manifest["training"]["start"] == f"{START}T00:00:00Z"
         assert manifest["training"]["end"] == f"{TRAINED}T00:00:00Z"
         assert manifest["training"]["held_out"] < manifest["training"]["calibration"] < manifest["training"]["end"]
+        assert 0 < manifest["training"]["suspects"] < 0.3
+        share = f"{100 * manifest['training']['suspects']:.1f} % of the ticks that it learned from"
+        assert f"| left out, since it looks like an incident | {share} |" in card("it", read_bundle(bundle))
         assert manifest["lookback_ticks"] == 7 * 144
         assert manifest["config"]["seed"] == 1
         assert set(manifest["versions"]) >= {"qad-dl", "torch", "onnxruntime"}
