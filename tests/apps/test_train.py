@@ -213,6 +213,7 @@ class TestResume:
         (["store=nowhere"], "nowhere"),
         (["seed=5000000000"], "seed"),
         (["seed=-1"], "seed"),
+        (["data.learn_suspects=maybe"], "data.learn_suspects"),
         (["trainer.precision=tiny"], "trainer.precision"),
         (["model.settings=tiny"], "model.settings"),
         (["model.settings={colour: 8}"], "colour"),

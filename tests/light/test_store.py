@@ -1,12 +1,10 @@
-"""The embedded store: merging, spans, what is on disk, and several processes at once."""
+"""The embedded store: merging, spans, and what is on disk."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,61 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qad_dl.atomic import TEMPORARY, create_file, replace_directory, replace_file, sweep
+from qad_dl.atomic import TEMPORARY, create_file
 from qad_dl.downtimes import Downtime
 from qad_dl.errors import StoreError
-from qad_dl.history import JOBS_SCHEMA, normalise_jobs
+from qad_dl.history import JOBS_SCHEMA
 from qad_dl.rows import empty_rows, merge_rows, seconds_of
 from qad_dl.schema import Tick
 from qad_dl.store import Store
+from tests.light.store_rows import EVER, block, content, files, t, table, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from qad_dl.schema import Times
-
-EVER = np.datetime64("1970-01-01", "s"), np.datetime64("2200-01-01", "s")
-
-
-def t(text: str) -> np.datetime64:
-    return np.datetime64(text, "s")
-
-
-def table(rows: Iterable[tuple[str, str, float]], state: str = "running", source: str = "") -> pa.Table:
-    """Rows of (time, queue, jobs)."""
-    times, queues, jobs = zip(*rows, strict=True)
-    columns = {
-        "time": pa.array(np.array(times, "datetime64[s]")),
-        "panda_queue": queues,
-        "job_status": [state] * len(queues),
-        "jobs": jobs,
-        "prod_source": [source] * len(queues),
-    }
-    return normalise_jobs(pa.table(columns), Tick(), "test")
-
-
-def block(ticks: Times, queues: int, value: float) -> pa.Table:
-    """`queues` rows of one value in each of `ticks`."""
-    names = [f"Q{i:03d}" for i in range(queues)]
-    return table((str(tick), name, value) for tick in ticks for name in names)
-
-
-def content(store: Store) -> pa.Table:
-    return merge_rows([store.read(*EVER)])
-
-
-def values(store: Store) -> dict[tuple[str, str], float]:
-    """(time, queue) -> jobs."""
-    rows = store.read(*EVER)
-    times = seconds_of(rows).view("datetime64[s]").astype("datetime64[m]")
-    names = rows.column("panda_queue").to_pylist()
-    return {(str(w), q): j for w, q, j in zip(times, names, rows.column("jobs").to_pylist(), strict=True)}
-
-
-def files(store: Store) -> dict[str, bytes]:
-    """Every file of a store but for those that are still being written."""
-    there = (path for path in store.path.rglob("*") if path.is_file() and not path.name.startswith(TEMPORARY))
-    return {str(path.relative_to(store.path)): path.read_bytes() for path in there}
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -417,128 +371,6 @@ def test_a_slow_writer_does_not_undo_others(store: Store, monkeypatch: pytest.Mo
             lambda: other.compact(t("2020-01-02")),
         ]
     assert len(values(store)) == 7
-
-
-# ---------------------------------------------------------------- several processes
-
-DAYS = ("2020-01-01", "2020-01-02")
-ROUNDS = 12
-
-
-def write_rounds(path: str) -> None:
-    """Give every row of both days one value per round: 1, 2, ..., by put or as parts, compacted now and then."""
-    store = Store.open(Path(path))
-    for value in range(1, ROUNDS + 1):
-        for day in DAYS:
-            rows = block(Tick().range(t(day), t(day) + np.timedelta64(4, "h")), 3, value)
-            (store.append if value % 3 else store.put)(rows)
-        if value % 4 == 0:
-            store.compact(t("2020-01-03"))
-
-
-def append_own(path: str, name: str) -> None:
-    """Put, append and compact rows of a queue of its own, and downtimes."""
-    store = Store.open(Path(path))
-    for i, tick in enumerate(Tick().range(t(DAYS[0]), t(DAYS[0]) + np.timedelta64(4, "h"))):
-        (store.append if i % 2 else store.put)(table([(str(tick), name, i)]))
-        store.add_downtimes([Downtime(name, tick, tick + Tick().delta, "x")])
-        if i % 7 == 0:
-            store.compact(t("2020-01-03"))
-
-
-def start(*calls: tuple[Any, tuple[Any, ...]]) -> list[Any]:
-    """Processes of their own, not forks: Arrow's threads do not survive a fork."""
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=function, args=arguments) for function, arguments in calls]
-    for process in processes:
-        process.start()
-    return processes
-
-
-def test_a_reader_sees_whole_days_while_another_writes(store: Store) -> None:
-    (writer,) = start((write_rounds, (str(store.path),)))
-    last = dict.fromkeys(DAYS, 0.0)
-    reads = 0
-    while writer.is_alive():
-        rows = store.read(*EVER)
-        days = seconds_of(rows).view("datetime64[s]").astype("datetime64[D]")
-        jobs = rows.column("jobs").to_numpy()
-        for day in DAYS:
-            found = jobs[days == np.datetime64(day)]
-            if found.size:
-                assert found.size == 3 * 24, "a day is whole"
-                assert np.unique(found).size == 1, "of one round"
-                assert found[0] >= last[day], "never an older one than before"
-                last[day] = found[0]
-        reads += 1
-    writer.join()
-    assert writer.exitcode == 0
-    assert reads > 1
-    assert set(values(store).values()) == {float(ROUNDS)}
-
-
-def test_two_writers_lose_nothing(store: Store) -> None:
-    processes = start((append_own, (str(store.path), "A")), (append_own, (str(store.path), "B")))
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    found = values(store)
-    assert len(found) == 48
-    assert {jobs for (_, queue), jobs in found.items() if queue == "A"} == set(range(24))
-    assert {jobs for (_, queue), jobs in found.items() if queue == "B"} == set(range(24))
-    assert len(store.downtimes()) == 48
-
-
-# ---------------------------------------------------------------- atomic files
-
-
-def test_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    assert create_file(path, b"one")
-    assert not create_file(path, b"two")
-    assert path.read_bytes() == b"one"
-    replace_file(path, b"three")
-    assert path.read_bytes() == b"three"
-
-    def fails(_: int) -> None:
-        msg = "disk full"
-        raise OSError(msg)
-
-    monkeypatch.setattr("qad_dl.atomic.os.fsync", fails)
-    for write in (create_file, replace_file):
-        with pytest.raises(OSError, match="disk full"):
-            write(path, b"four")
-    assert path.read_bytes() == b"three"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("exchange", [True, False])
-def test_a_folder_is_replaced_by_a_whole_one_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
-) -> None:
-    if not exchange:
-        monkeypatch.setattr("qad_dl.atomic._exchange", lambda *_: False)
-    path = tmp_path / "sub" / "bundle"
-    for text in ("one", "two"):
-        with replace_directory(path) as folder:
-            (folder / "deep").mkdir()
-            (folder / "deep" / "file").write_text(text)
-        assert (path / "deep" / "file").read_text() == text
-    with pytest.raises(FileNotFoundError), replace_directory(path) as folder:
-        (folder / "absent" / "file").write_text("three")
-    assert (path / "deep" / "file").read_text() == "two"
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_sweep_leaves_what_is_young_or_not_ours(tmp_path: Path) -> None:
-    (tmp_path / f"{TEMPORARY}folder").mkdir()
-    (tmp_path / f"{TEMPORARY}folder" / "file").touch()
-    (tmp_path / f"{TEMPORARY}file").touch()
-    (tmp_path / "other").touch()
-    now = time.time()
-    assert sweep(tmp_path, now) == 0
-    assert sweep(tmp_path, now + 7200) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 def test_settings_are_plain(store: Store) -> None:

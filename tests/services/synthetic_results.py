@@ -10,6 +10,10 @@ from qad_dl.schema import INCIDENT_KINDS, REASONS
 STATES = ("assigned", "activated", "starting", "running", "transferring", "holding", "finished", "failed")
 LEVELS = np.array([120.0, 300.0, 25.0, 900.0, 60.0, 20.0, 140.0, 6.0])
 STOCK = np.array([1, 1, 1, 1, 1, 1, 0, 0], dtype=bool)
+BY_TICK = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
+DETAILS = ("observed", "reconstruction", "lower", "upper", "contribution")
+"""What results and their details have an array of, [N, T, ...]."""
+
 THRESHOLD = 3.4
 MISSING = slice(300, 312)
 KIND = INCIDENT_KINDS.index("black_hole")
