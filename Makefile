@@ -202,9 +202,11 @@ lint: env ## ruff, mypy, import contracts
 COLLECTOR_ROWS := 1 2 3 4 5 6 7 8
 QUALITY_ROWS := 1 2 3 4 5 7 8 9 10 11 12
 REVIEW_ROWS := 1 2 3 4 5 6
-ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(QUALITY_ROWS:%=quality-%) quality-6 $(REVIEW_ROWS:%=review-%)
+BENCH_ROWS := 1 2 3 4 5 6 7 8 9
+ROWS := 1 2 3 4 5 6 7 8 9 10 $(COLLECTOR_ROWS:%=collector-%) $(QUALITY_ROWS:%=quality-%) quality-6 $(REVIEW_ROWS:%=review-%) \
+	$(BENCH_ROWS:%=cost-%) cost-10 cost-11 cost-12 cost-13 cost-14
 ACCEPT := $(BIN)/python -m pytest -s -p no:cacheprovider
-DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store)
+DOORS := $(patsubst %,tests/light/test_%.py,history import metadata downtimes incidents_file store store_processes)
 
 .PHONY: accept
 accept: env system ## every acceptance row in full, and a table of what holds
@@ -300,6 +302,25 @@ accept-review-5: env ## a bundle's life: drift is told, a challenger wins, is pr
 
 accept-review-6: env ## a hundred hostile requests: refused, and the labels as they were
 	$(ACCEPT) tests/services/test_review_hostile.py
+
+# Rows of what it costs: `make accept-cost-8`. What has been measured with the same code is not measured again.
+.PHONY: $(BENCH_ROWS:%=accept-cost-%)
+$(BENCH_ROWS:%=accept-cost-%): accept-cost-%: bench
+	$(ACCEPT) "tests/accept/test_bench.py::test_row[$*]"
+
+accept-cost-10: $(DEMO)/review.html ## two workers of Dask over one: 1.5 times, the same bytes, one of them killed
+	$(ACCEPT) tests/services/test_dask.py tests/accept/test_scaling.py
+
+accept-cost-11: env ## several processes take the steps of one, shards make the same bundle, sweeps
+	$(ACCEPT) tests/apps/test_ranks.py tests/apps/test_shards.py tests/apps/test_sweeps.py
+
+accept-cost-12: env system ## a history on S3 and in InfluxDB
+	$(ACCEPT) tests/light/test_objects.py tests/services/test_storage.py
+
+accept-cost-13: bench ## what a million series would take
+	$(ACCEPT) tests/accept/test_bench.py -k million
+
+accept-cost-14: bench-smoke ## what it costs in the small, held against what it was
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo; other runs in checkpoints/ stay
