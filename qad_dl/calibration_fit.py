@@ -1,11 +1,12 @@
 """What a `Calibration` is learned from: the errors of held-out time, some series at a time.
 
-What a series has too little of it borrows from all series together (partial pooling).
+What a series has too little of it borrows from all series together (`pooling`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from qad_dl.calibration import (
     evidence_size,
     scaled_evidence,
 )
+from qad_dl.pooling import PRIOR_DAYS, Measured, measured, parts_of, pooled_table, power_mean, table_of
 from qad_dl.scoring import Evidence, accumulate
 from qad_dl.scratch import IN_MEMORY, Scratch
 from qad_dl.stretch import known_survival, stretch_of
@@ -35,9 +37,6 @@ SERIES_BLOCK: Final = 64
 ROWS_BLOCK: Final = 1 << 20
 """Ticks whose probabilities are looked up at a time."""
 
-PRIOR_DAYS: Final = 1.0
-"""The pooled value counts as much as this many days of the series' own healthy time."""
-
 LEVEL_QUANTILE: Final = 0.99
 """The quantile of a series' statistic that makes series comparable."""
 
@@ -50,6 +49,13 @@ quieter than elsewhere in the calibration time has only not yet done what it doe
 
 LEVEL_LEAST: Final = 0.5
 """Likewise for the level."""
+
+TAILS: Final = 6
+"""Power of the mean that a spread is where sizes are compared. Usual times are not Gaussian: of two states that are as
+far off in the mean square, the one that is far off now and then is worth less when it is."""
+
+MEAN_SQUARE: Final = 2
+"""Likewise for signatures, which have learned what to think of tails."""
 
 NEW_QUANTILE: Final = 0.7
 """Of the spreads that known series would have if they were new, the one that all new series get."""
@@ -93,8 +99,8 @@ def fit_calibration(
         expected: [N, T] ticks that reviewers call expected: what stands out there is no incident.
         scratch: room for what is known of every tick.
     """
-    prior = PRIOR_DAYS * per_day
-    band = _pooled_rows(_bands(data, use), _counted(use), data.ids, n_ids, prior)
+    counted, prior = _counted(use), PRIOR_DAYS * per_day
+    band = table_of(_bands(data, use), counted, data.ids, n_ids, prior, min(prior, counted.max(initial=0.0)))
     shape = (n_ids, len(evidence.channels), len(states))
     blank = Calibration(
         evidence=evidence,
@@ -108,9 +114,9 @@ def fit_calibration(
         whitening=np.ones((*shape, len(states)), np.float32) if whiten else None,
         combine=combine,
     )
-    draft = _learned(blank, data, use, prior)
+    draft = _learned(blank, data, use, per_day)
     if as_new is not None:
-        draft = _with_new(draft, *as_new)
+        draft = _with_new(draft, *as_new, per_day)
     statistics = unseen_statistics(draft, data, use, per_day, scratch)
     if signatures is not None:
         doubtful = use if expected is None else _without(use, expected, scratch)
@@ -139,9 +145,9 @@ def _blocks(data: Errors, use: NDArray[np.bool_]) -> Iterator[tuple[slice, Error
         yield series, data.of(series), use[series]
 
 
-def _counted(use: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _counted(use: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Ticks in use of each series, [N]."""
-    return np.asarray(use.sum(axis=1))
+    return np.asarray(use.sum(axis=1), np.float64)
 
 
 def _bands(data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -162,36 +168,25 @@ def _used(values: NDArray[np.float32], use: NDArray[np.bool_], scratch: Scratch)
     return used
 
 
-def _with_new(draft: Calibration, data: Errors, use: NDArray[np.bool_]) -> Calibration:
+def _with_new(draft: Calibration, data: Errors, use: NDArray[np.bool_], per_day: int) -> Calibration:
     """Row 0 of the tables from the errors of series as if they were new.
 
     A new series is expected to be as large as its group, and is not: some are far off. One row has to do for all of
     them, and it must not be the median one, or every larger one would be odd for as long as it lives.
     """
-    spread = _first_row(draft.spread, _own_spreads(draft, data, use))
-    with_spread = replace(draft, spread=spread)
-    level = _first_row(draft.level, _own_levels(with_spread, data, use))
-    return replace(draft, spread=spread, level=level, band=_first_row(draft.band, _bands(data, use)))
+    known = np.arange(1, len(data.ids) + 1)
+    spread = _spreads(draft, data, use, known, per_day)
+    with_spread = replace(draft, spread=_first_row(draft.spread, spread[known]))
+    level = draft.level
+    if draft.signatures is None:
+        level = _first_row(level, _levels(with_spread, data, use, known, per_day)[known])
+    return replace(with_spread, level=level, band=_first_row(draft.band, _bands(data, use)))
 
 
-def _first_row(table: NDArray[np.float32], own: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The table with the `NEW_QUANTILE` over series of their values in row 0; a new one is no surer than known ones."""
-    row = np.nanquantile(own, NEW_QUANTILE, axis=0).reshape(table.shape[1:])
+def _first_row(table: NDArray[np.float32], values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The table with the `NEW_QUANTILE` over series of some values in row 0; a new one is no surer than known ones."""
+    row = np.nanquantile(values, NEW_QUANTILE, axis=0).reshape(table.shape[1:])
     return np.concatenate([np.maximum(row, table[0])[None].astype(np.float32), table[1:]])
-
-
-def healthy_spread(
-    evidence: NDArray[np.float32], use: NDArray[np.bool_], ids: NDArray[np.int64], n_ids: int, prior: float
-) -> NDArray[np.float32]:
-    """Root mean square of evidence on healthy ticks by id, [ids, P, S]; row 0 is the pooled one."""
-    return spread_table(root_mean_square(evidence, use), _counted(use), ids, n_ids, prior)
-
-
-def spread_table(
-    own: NDArray[np.float64], counted: NDArray[np.int64], ids: NDArray[np.int64], n_ids: int, prior: float
-) -> NDArray[np.float32]:
-    """As `healthy_spread`, of `root_mean_square` of each series, [N, P, S], and of how many ticks that is, [N]."""
-    return _pooled_rows(own, counted, ids, n_ids, prior, SPREAD_LEAST)
 
 
 def fit_whitening(
@@ -264,7 +259,7 @@ def unseen_statistics(
         others = scratch.empty(use.shape, np.bool_)
         others[:] = use
         others[:, ticks] = False
-        rest = _learned(calibration, data, others, PRIOR_DAYS * per_day)
+        rest = _learned(calibration, data, others, per_day)
         for series, errors, _ in _blocks(data, use):
             for name, values in rest.judge(errors).statistics.items():
                 if name not in out:
@@ -275,23 +270,49 @@ def unseen_statistics(
     return out
 
 
-def _learned(calibration: Calibration, data: Errors, use: NDArray[np.bool_], prior: float) -> Calibration:
-    """With the spreads, the whitening if there is one, and the levels of some ticks."""
-    n_ids, ids, counted = len(calibration.spread), data.ids, _counted(use)
-    spread = spread_table(_own_spreads(calibration, data, use), counted, ids, n_ids, prior)
-    learned = replace(calibration, spread=spread)
+def _learned(calibration: Calibration, data: Errors, use: NDArray[np.bool_], per_day: int) -> Calibration:
+    """With the spreads, the whitening if there is one, and the levels of some ticks; signatures read no level."""
+    learned = replace(calibration, spread=_spreads(calibration, data, use, data.ids, per_day))
     if calibration.whitening is not None:
-        learned = replace(learned, whitening=_own_whitening(learned, data, use, prior))
-    level = _pooled_rows(_own_levels(learned, data, use), counted, ids, n_ids, prior, LEVEL_LEAST)
-    return replace(learned, level=level)
+        learned = replace(learned, whitening=_own_whitening(learned, data, use, PRIOR_DAYS * per_day))
+    if calibration.signatures is not None:
+        return learned
+    return replace(learned, level=_levels(learned, data, use, data.ids, per_day))
 
 
-def _own_spreads(calibration: Calibration, data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Root mean square of the evidence of each series, [N, P, S]."""
-    blocks = _blocks(data, use)
-    return np.concatenate(
-        [root_mean_square(accumulate(errors.z, calibration.evidence), mine) for _, errors, mine in blocks]
-    )
+def _spreads(
+    calibration: Calibration, data: Errors, use: NDArray[np.bool_], ids: NDArray[np.int64], per_day: int
+) -> NDArray[np.float32]:
+    """Healthy spread of the evidence by id, [ids, P, S], drawn towards that of all series."""
+    parts = parts_of(np.flatnonzero(use.any(axis=0)))
+    power = TAILS if calibration.signatures is None else MEAN_SQUARE
+    found = [power_mean(accumulate(e.z, calibration.evidence), mine, parts, power) for _, e, mine in _blocks(data, use)]
+    of, rows = Measured.joined(found), _rows(calibration, ids)
+    if calibration.signatures is not None:
+        return signature_spreads(of, ids, rows, per_day)
+    return pooled_table(of, ids, rows, per_day, SPREAD_LEAST)
+
+
+def signature_spreads(of: Measured, ids: NDArray[np.int64], n_ids: int, per_day: int) -> NDArray[np.float32]:
+    """The spreads that signatures were learned with, [ids, P, S], of the `power_mean` of `MEAN_SQUARE`."""
+    return pooled_table(of, ids, n_ids, per_day, SPREAD_LEAST, PRIOR_DAYS)
+
+
+def _levels(
+    calibration: Calibration, data: Errors, use: NDArray[np.bool_], ids: NDArray[np.int64], per_day: int
+) -> NDArray[np.float32]:
+    """The `LEVEL_QUANTILE` of the size of evidence by the spreads of a calibration, by id, [ids, P]."""
+    parts, factors = parts_of(np.flatnonzero(use.any(axis=0))), calibration.whitening
+    found = []
+    for _, errors, mine in _blocks(data, use):
+        own = None if factors is None else factors[errors.ids]
+        size = evidence_size(_scaled(calibration, errors), calibration.states, own)
+        found.append(measured(partial(_quantiles, size, q=LEVEL_QUANTILE), mine, parts))
+    return pooled_table(Measured.joined(found), ids, _rows(calibration, ids), per_day, LEVEL_LEAST)
+
+
+def _rows(calibration: Calibration, ids: NDArray[np.int64]) -> int:
+    return max(len(calibration.spread), int(ids.max(initial=0)) + 1)
 
 
 def _own_whitening(calibration: Calibration, data: Errors, use: NDArray[np.bool_], prior: float) -> NDArray[np.float32]:
@@ -300,16 +321,6 @@ def _own_whitening(calibration: Calibration, data: Errors, use: NDArray[np.bool_
     for _, errors, mine in _blocks(data, use):
         _add_products(total, count, _scaled(calibration, errors), mine, errors.ids)
     return _factors(total, count, prior)
-
-
-def _own_levels(calibration: Calibration, data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The `LEVEL_QUANTILE` of the size of each series' evidence by the spreads of a calibration, [N, P]."""
-    found, factors = [], calibration.whitening
-    for _, errors, mine in _blocks(data, use):
-        own = None if factors is None else factors[errors.ids]
-        size = evidence_size(_scaled(calibration, errors), calibration.states, own)
-        found.append(_quantiles(size, mine, LEVEL_QUANTILE))
-    return np.concatenate(found)
 
 
 def _scaled(calibration: Calibration, errors: Errors) -> NDArray[np.float32]:
@@ -344,47 +355,9 @@ def find_usual(
     return found
 
 
-def root_mean_square(evidence: NDArray[np.float32], use: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Of evidence [N, T, P, S] over the ticks in use [N, T]: [N, P, S]; NaN where there are none."""
-    total = np.einsum("nt,ntps->nps", use.astype(np.float32), evidence**2, optimize=True).astype(np.float64)
-    count = use.sum(axis=1)[:, None, None]
-    return np.sqrt(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-
-
 def _quantiles(values: NDArray[np.float32], use: NDArray[np.bool_], q: float) -> NDArray[np.float64]:
     """The q-quantile of [N, T, C] over the ticks in use, [N, C]; NaN where there are none."""
     out = np.full((values.shape[0], values.shape[2]), np.nan)
     for n in np.flatnonzero(use.any(axis=1)):
         out[n] = np.quantile(values[n, use[n]], q, axis=0)
     return out
-
-
-def _pooled_rows(
-    own: NDArray[np.float64],
-    counted: NDArray[np.int64],
-    ids: NDArray[np.int64],
-    n_ids: int,
-    prior: float,
-    least: float = 0.0,
-) -> NDArray[np.float32]:
-    """Table by id: each series' own value drawn towards the median of all, on the logarithm; row 0 is that median.
-
-    Args:
-        own: [N, ...] values, NaN where a series has none.
-        counted: [N] how many ticks the values are of.
-        ids: [N].
-        n_ids: rows of the table.
-        prior: ticks that the median counts as.
-        least: share of the median that no value is below.
-    """
-    count = counted.astype(np.float64)
-    logs = np.log(np.maximum(own, 1e-4))
-    enough = count >= min(prior, count.max(initial=0.0))
-    pooled = np.nanmedian(logs[enough], axis=0)
-    table = np.broadcast_to(pooled, (n_ids, *pooled.shape)).copy()
-    share = (count / (count + prior)).reshape(-1, *([1] * pooled.ndim))
-    mixed = np.where(np.isfinite(logs), share * logs + (1 - share) * pooled, pooled)
-    known = ids > 0
-    table[ids[known]] = mixed[known]
-    rows: NDArray[np.float32] = np.maximum(np.exp(table), least * np.exp(pooled)).astype(np.float32)
-    return rows

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.scoring import ChannelName
+
 SHIPPED: Final = "signatures.json"
 """The file that comes with the package; `make signatures` learns it again."""
 
@@ -149,7 +151,7 @@ class Signatures:
 
     Attributes:
         states: names of the S states that it reads.
-        channels: (ticks hidden, weight of the newest error) of the P channels that it reads.
+        channels: (ticks hidden, weight of the newest error) of the P channels that it reads, some with `scoring.OWN`.
         kinds: names of the K kinds of incident.
         clip: evidence beyond this is clipped.
         enter: W [P S, D] and enter_bias: b [D]; inputs are channel by channel.
@@ -161,7 +163,7 @@ class Signatures:
     """
 
     states: tuple[str, ...]
-    channels: tuple[tuple[int, float], ...]
+    channels: tuple[ChannelName, ...]
     kinds: tuple[str, ...]
     clip: float
     enter: NDArray[np.float32]
@@ -181,7 +183,7 @@ class Signatures:
         """How many ticks before a tick each convolution reads."""
         return tuple(max(c.lags()) for c in self.course)
 
-    def fits(self, states: Sequence[str], channels: Sequence[tuple[int, float]], longest: int) -> bool:
+    def fits(self, states: Sequence[str], channels: Sequence[ChannelName], longest: int) -> bool:
         """Whether this evidence can be read: all channels, `MIN_STATES` of the states, and at most `longest` ticks."""
         enough = len(set(states) & set(self.states)) >= MIN_STATES
         return tuple(channels) == self.channels and enough and self.reach <= longest
@@ -354,7 +356,7 @@ class Signatures:
         )
         return cls(
             states=tuple(data["states"]),
-            channels=tuple((int(h), float(w)) for h, w in data["channels"]),
+            channels=tuple((int(h), float(w), *own) for h, w, *own in data["channels"]),
             kinds=tuple(data["kinds"]),
             clip=float(data["clip"]),
             enter=enter,

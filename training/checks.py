@@ -39,13 +39,7 @@ def check_settings(settings: Settings) -> None:
     _check_data(settings)
     _check_model(settings.model)
     _check_trainer(settings.trainer)
-    horizons = list(settings.model["horizons"])
-    for horizon, weight in settings.channels:
-        if horizon not in horizons or not 0 < weight <= 1:
-            msg = (
-                f"calibration.channels has [{horizon}, {weight}]: wanted a horizon of {horizons} and a weight in (0, 1]"
-            )
-            raise ConfigError(msg)
+    _check_channels(settings)
     if settings.signatures and settings.channels != shipped_signatures().channels:
         wanted = [list(c) for c in shipped_signatures().channels]
         msg = f"calibration.channels: signatures read {wanted}: give these, or calibration.signatures=false"
@@ -57,6 +51,22 @@ def check_settings(settings: Settings) -> None:
         msg = "calibration.whiten=true: signatures read evidence as it is: give calibration.signatures=false too"
         raise ConfigError(msg)
     check_target(settings.bundle)
+
+
+def _check_channels(settings: Settings) -> None:
+    horizons, spread = list(settings.model["horizons"]), settings.model["spread"]
+    for horizon, weight, *own in settings.channels:
+        if horizon not in horizons or not 0 < weight <= 1:
+            msg = (
+                f"calibration.channels has [{horizon}, {weight}]: wanted a horizon of {horizons} and a weight in (0, 1]"
+            )
+            raise ConfigError(msg)
+        if own and spread != "training":
+            msg = (
+                f"calibration.channels has [{horizon}, {weight}, own], and model.spread={spread} has one spread for "
+                "all errors: leave out own, or give model.spread=training"
+            )
+            raise ConfigError(msg)
 
 
 def check_target(bundle: Path) -> None:

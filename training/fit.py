@@ -64,9 +64,10 @@ def in_use(network: MaskedAutoencoder, settings: Settings) -> MaskedAutoencoder:
     """A trained network as it is exported.
 
     A network that sees an anomaly is unsure, and its own spread would excuse it: what is far off is measured by the
-    spread of the linear part, which knows nothing of the tick.
+    spread of the linear part, which knows nothing of the tick, and by both where channels of evidence ask for it.
     """
     network.own_spread = settings.model["spread"] == "own"
+    network.own_views = settings.own_views
     return network.eval()
 
 

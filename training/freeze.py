@@ -89,7 +89,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         unseen = unseen_statistics(calibration, data, use, per_day, scratch)
         detection = fit_detection(_scores(calibration, unseen, scratch), use, per_day, scratch)
     about = _about(settings, period, max(parity, apart)) | {
-        "horizons": [int(h) for h in settings.model["horizons"]],
+        "horizons": settings.views,
         "statistics": sorted(calibration.survival),
     }
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, stream)

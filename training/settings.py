@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qad_dl.errors import ConfigError
-from qad_dl.scoring import Channel, Evidence
+from qad_dl.scoring import OWN, Channel, ChannelName, Evidence
 from qad_dl.timeparse import parse_time
 from training.checks import check_settings, number, selection, whole
 
@@ -40,7 +40,7 @@ class Settings:
         data: the `data` group.
         model: the `model` group.
         trainer: the `trainer` group.
-        channels: (horizon, weight) of each way of accumulating evidence.
+        channels: of each way of accumulating evidence.
         signatures: whether the package's signatures of incidents are used where the history has their states.
         whiten: whether evidence is judged by what states usually do together.
         combine: `max` or `mean` of the channels.
@@ -61,16 +61,32 @@ class Settings:
     data: Mapping[str, Any]
     model: Mapping[str, Any]
     trainer: Mapping[str, Any]
-    channels: tuple[tuple[int, float], ...]
+    channels: tuple[ChannelName, ...]
     signatures: bool
     whiten: bool
     combine: str
     resolved: Mapping[str, Any]
 
+    @property
+    def own_views(self) -> tuple[int, ...]:
+        """Indices of the horizons that channels want in the network's own spread as well."""
+        wanted = {horizon for horizon, _, *own in self.channels if own}
+        return tuple(i for i, h in enumerate(self.model["horizons"]) if int(h) in wanted)
+
+    @property
+    def views(self) -> list[int]:
+        """Horizons of what the network gives in use: all of them, and those in its own spread after them."""
+        horizons = [int(h) for h in self.model["horizons"]]
+        return horizons + [horizons[i] for i in self.own_views]
+
     def evidence(self, ticks: int) -> Evidence:
         """How errors are accumulated, those older than `ticks` without influence."""
         horizons = [int(h) for h in self.model["horizons"]]
-        return Evidence(tuple(Channel(horizons.index(h), w) for h, w in self.channels), ticks)
+        place = {False: horizons, True: self.views[len(horizons) :]}
+        first = {False: 0, True: len(horizons)}
+        return Evidence(
+            tuple(Channel(first[bool(own)] + place[bool(own)].index(h), w) for h, w, *own in self.channels), ticks
+        )
 
 
 def read_settings(config: DictConfig) -> Settings:
@@ -106,13 +122,22 @@ def read_settings(config: DictConfig) -> Settings:
     return settings
 
 
-def _channels(value: Any) -> tuple[tuple[int, float], ...]:
-    pairs = value if isinstance(value, list) and value else [value]
-    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-        msg = f"calibration.channels={value!r}: give pairs of a horizon and a weight, for example '[[1,0.3]]'"
-        raise ConfigError(msg)
+def _channels(value: Any) -> tuple[ChannelName, ...]:
+    ways = value if isinstance(value, list) and value else [value]
+    for way in ways:
+        if not isinstance(way, list) or len(way) not in (2, 3) or way[2:] not in ([], [OWN]):
+            msg = (
+                f"calibration.channels={value!r}: give pairs of a horizon and a weight, and own after them for the "
+                "network's own spread, for example '[[1,0.3],[1,0.3,own]]'"
+            )
+            raise ConfigError(msg)
     return tuple(
-        (whole("calibration.channels: horizon", h, 1), number("calibration.channels: weight", w, 0)) for h, w in pairs
+        (
+            whole("calibration.channels: horizon", way[0], 1),
+            number("calibration.channels: weight", way[1], 0),
+            *way[2:],
+        )
+        for way in ways
     )
 
 

@@ -67,7 +67,7 @@ def main(config: DictConfig) -> None:
         learned = fit_signatures(
             [_course(one, kinds) for one in made],
             [str(s) for s in made[0]["states"]],
-            [(int(h), float(w)) for h, w in made[0]["channels"]],
+            [tuple(json.loads(channel)) for channel in made[0]["channels"].tolist()],
             kinds,
             Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
         )
@@ -154,8 +154,9 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     from hydra.core.global_hydra import GlobalHydra
 
     from qad_dl.calibration import scaled_evidence
-    from qad_dl.calibration_fit import PRIOR_DAYS, healthy_spread
+    from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
     from qad_dl.nn.export import export_network
+    from qad_dl.pooling import parts_of, power_mean
     from qad_dl.reconstruction import Model
     from qad_dl.scoring import accumulate
     from training.fit import fit_network
@@ -181,7 +182,8 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     day = preprocess.plan.day
     calibrating = use.copy()  # as a bundle would: calibrated on some days, in use on the days after
     calibrating[:, -scored_days * day :] = False
-    spread = healthy_spread(kept, calibrating, data.ids, len(preprocess.vocabularies[0]), PRIOR_DAYS * day)
+    own = power_mean(kept, calibrating, parts_of(np.arange(calibrating.shape[1])), MEAN_SQUARE)
+    spread = signature_spreads(own, data.ids, len(preprocess.vocabularies[0]), day)
     scaled = scaled_evidence(kept, spread[data.ids], data.expected, preprocess.states)
     prepared = period.prepared.of(np.arange(len(period.prepared.series)))
     first = len(prepared.grid.times) - scored_days * day
@@ -194,7 +196,7 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
         "normal": use & ~_touched(windows, prepared.grid.times, first, use.shape),
         "recovering": prepared.recovering[:, -scored_days * day :],
         "states": np.array(preprocess.states),
-        "channels": np.array(settings.channels),
+        "channels": np.array([json.dumps(channel) for channel in settings.channels]),
         **_hits(windows, prepared.grid.times, first, running),
     }
 

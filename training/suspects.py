@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from qad_dl.calibration import scaled_evidence
-from qad_dl.calibration_fit import PRIOR_DAYS, root_mean_square, spread_table
+from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
 from qad_dl.nn.highway import highway_errors, solve_highway
+from qad_dl.pooling import Measured, parts_of, power_mean
 from qad_dl.progress import progress
 from qad_dl.scoring import accumulate
 from qad_dl.scratch import Scratch
@@ -129,13 +130,12 @@ def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatur
         return accumulate(highway_errors(preprocess, prepared, rows, span, shape, solved), how)
 
     use, statistic = scratch.empty((n, ticks), np.bool_), scratch.empty((n, ticks), np.float32)
-    own = np.empty((n, len(how.channels), shape.states))
+    own, parts = [], parts_of(np.arange(ticks))
     for rows in progress(_blocks(n), "incidents to leave out, errors", unit="block"):
         use[rows] = period.weight[rows, span[0] : span[1]]
-        own[rows] = root_mean_square(evidence(rows), use[rows])
+        own.append(power_mean(evidence(rows), use[rows], parts, MEAN_SQUARE))
     ids = prepared.ids(np.full(n, -1), np.arange(n))[:, 0]
-    prior = PRIOR_DAYS * preprocess.plan.day
-    spread = spread_table(own, np.asarray(use.sum(axis=1)), ids, shape.vocabulary[0], prior)
+    spread = signature_spreads(Measured.joined(own), ids, shape.vocabulary[0], preprocess.plan.day)
     for rows in progress(_blocks(n), "incidents to leave out, evidence", unit="block"):
         part = prepared.of(rows)
         expected, recovering = (mask[:, span[0] : span[1]] for mask in (part.expected, part.recovering))

@@ -202,7 +202,12 @@ class MaskedAutoencoder(nn.Module):
         settings: further keyword arguments of the encoder.
         highway: whether the linear highway is used; without it the network stands alone (for ablations).
         own_spread: whether the network states its own spread; else it is that of the highway's residuals.
+
+    Attributes:
+        own_views: indices of horizons that are given a second time, after all of them, in the network's own spread.
     """
+
+    own_views: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -241,19 +246,27 @@ class MaskedAutoencoder(nn.Module):
             static_num: [B, 2 S].
 
         Returns:
-            reconstruction and spread, [B, L - context, H, S], in standardised units.
+            reconstruction and spread, [B, L - context, H + own views, S], in standardised units.
         """
         static = self.static(static_cat, static_num)
         latent = self.encoder(torch.cat([values, observed, calendar], dim=2), static)
         linear, spread = self.highway(values, static_cat[:, 0])
-        if not self.use_highway:
-            linear = torch.zeros_like(linear)
         decoded = [self._decode(i, latent, calendar, static) for i in range(len(self.shape.horizons))]
         shift = torch.stack([d[0] for d in decoded], dim=2)
         log_spread = torch.stack([d[1] for d in decoded], dim=2)
-        if not self.own_spread:
-            log_spread = torch.zeros_like(log_spread)
-        return linear + shift, spread * torch.exp(log_spread.clamp(-4, 4)) + SPREAD_FLOOR
+        return self.said(linear, shift, spread, log_spread)
+
+    def said(self, linear: Tensor, shift: Tensor, spread: Tensor, log_spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction and spread of what the highway says, and of what the decoders say, [B, M, H, S]."""
+        location = linear + shift if self.use_highway else shift
+        own = spread * torch.exp(log_spread.clamp(-4, 4)) + SPREAD_FLOOR
+        if self.own_spread:
+            return location, own
+        locations, spreads = [location], [spread + torch.zeros_like(log_spread) + SPREAD_FLOOR]
+        for i in self.own_views:
+            locations.append(location.narrow(2, i, 1))
+            spreads.append(own.narrow(2, i, 1))
+        return torch.cat(locations, dim=2), torch.cat(spreads, dim=2)
 
     def static(self, static_cat: Tensor, static_num: Tensor) -> Tensor:
         """What stays the same in a window, [B, J], of ids [B, F] and numbers [B, 2 S]."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from qad_dl.scoring import ChannelName
+
 CLIP: Final = 8.0
 CROP: Final = 264
 """Ticks of a series that are learned from at once, after as many as the network reads before each."""
@@ -90,7 +92,7 @@ class Network(nn.Module):
 def fit_signatures(
     worlds: Sequence[Course],
     states: Sequence[str],
-    channels: Sequence[tuple[int, float]],
+    channels: Sequence[ChannelName],
     kinds: Sequence[str],
     plan: Plan,
 ) -> Signatures:
@@ -169,7 +171,7 @@ def _shares(weights: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _frozen(
-    network: Network, states: Sequence[str], channels: Sequence[tuple[int, float]], kinds: Sequence[str]
+    network: Network, states: Sequence[str], channels: Sequence[ChannelName], kinds: Sequence[str]
 ) -> Signatures:
     """As arrays, the logits as ratios to normal life."""
     k = len(kinds)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from qad_dl.lanes import Lane
-from qad_dl.nn.modules import SPREAD_FLOOR, CausalBlock, TcnEncoder, linear_of_both
+from qad_dl.nn.modules import CausalBlock, TcnEncoder, linear_of_both
 
 if TYPE_CHECKING:
     from qad_dl.nn.modules import MaskedAutoencoder
@@ -58,16 +58,12 @@ class Streamed(nn.Module):
         """Reconstruction and spread [B, 1, H, S] of the window's last tick, of latent states [B, H, D]."""
         net = self.network
         linear, spread = net.highway.of_one(values, static_cat[:, 0])
-        if not net.use_highway:
-            linear = torch.zeros_like(linear)
         now = calendar.narrow(1, calendar.shape[1] - 1, 1)
         decoded = [
             decoder(torch.cat([latents.narrow(1, i, 1), now], dim=2), static) for i, decoder in enumerate(net.decoders)
         ]
         shift, log_spread = (torch.stack([d[k] for d in decoded], dim=2) for k in (0, 1))
-        if not net.own_spread:
-            log_spread = torch.zeros_like(log_spread)
-        return linear + shift, spread * torch.exp(log_spread.clamp(-4, 4)) + SPREAD_FLOOR
+        return net.said(linear, shift, spread, log_spread)
 
 
 class Prime(Streamed):

@@ -139,11 +139,24 @@ def test_the_shape_survives_as_plain_values() -> None:
 def test_in_use_a_network_that_is_unsure_excuses_nothing(encoder: str, spread: str, own: bool) -> None:
     net, batch = network(encoder), windows()
     before = run(net, batch)
-    after = run(in_use(net, cast("Settings", SimpleNamespace(model={"spread": spread}))), batch)
+    after = run(in_use(net, cast("Settings", SimpleNamespace(model={"spread": spread}, own_views=()))), batch)
     linear = net.highway.spread.numpy()[batch.static_cat[:, 0]][:, None] + SPREAD_FLOOR
     assert np.array_equal(after[0], before[0])
     assert np.allclose(after[1], np.broadcast_to(linear, after[1].shape), atol=1e-6) is not own
     assert np.array_equal(after[1], before[1]) is own
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_horizon_that_channels_want_in_the_networks_own_spread_is_given_again(encoder: str) -> None:
+    net, batch = network(encoder), windows()
+    own = run(net, batch)
+    net = in_use(net, cast("Settings", SimpleNamespace(model={"spread": "training"}, own_views=(1,))))
+    location, spread = run(net, batch)
+    assert location.shape == spread.shape == (*own[0].shape[:2], len(SHAPE.horizons) + 1, SHAPE.states)
+    assert np.array_equal(location[:, :, :-1], own[0])
+    assert np.array_equal(location[:, :, -1], own[0][:, :, 1])
+    assert np.array_equal(spread[:, :, -1], own[1][:, :, 1])
+    assert not np.allclose(spread[:, :, 1], spread[:, :, -1])
 
 
 def test_half_precision_leaves_the_highway_alone() -> None:

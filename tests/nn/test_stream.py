@@ -69,6 +69,18 @@ def test_without_a_part_of_the_network_it_is_without_it_too(option: str, tmp_pat
         np.testing.assert_allclose(theirs, ours[:, -1:], atol=1e-5)
 
 
+def test_what_is_given_in_the_networks_own_spread_is_given_tick_by_tick_too(tmp_path: Path) -> None:
+    net, batch = network("tcn", own_spread=False), windows(4)
+    net.own_views = (0, 1)
+    made, apart = export_stream(net, batch, tmp_path)
+    assert made is not None
+    assert apart <= PARITY_TOLERANCE
+    *_, last = streamed(made, batch, OUTPUTS)
+    for ours, theirs in zip(run(net, batch), last, strict=True):
+        assert theirs.shape == (4, 1, 2 * len(SHAPE.horizons), SHAPE.states)
+        np.testing.assert_allclose(theirs, ours[:, -1:], atol=1e-5)
+
+
 def test_a_layer_keeps_what_its_taps_read_and_the_decoders_what_hides_most() -> None:
     lanes = lanes_of(network("tcn"))
     assert {name: lane.lags for name, lane in lanes.items()} == {

@@ -36,7 +36,9 @@ def compare_eager(inputs: Mapping[str, Any]) -> dict[str, Any]:
     bundle = read_bundle(Path(inputs["bundle"]))
     module = AutoencoderModule.load_from_checkpoint(Path(inputs["run"]) / "best.ckpt", weights_only=True)
     network = module.network.eval()
-    network.own_spread = bundle.manifest["config"]["model"]["spread"] == "own"
+    model, views = bundle.manifest["config"]["model"], bundle.manifest["horizons"]
+    network.own_spread = model["spread"] == "own"
+    network.own_views = tuple(model["horizons"].index(h) for h in views[len(model["horizons"]) :])
     sizes = sorted(int(b) for b in inputs["batches"])
     at = np.datetime64(inputs["at"], "s")
     windows = real_windows(Store.open(Path(inputs["store"])), bundle.preprocess, at, max(sizes))
