@@ -23,6 +23,7 @@ from qad_dl.reconstruction import Model, reconstruct, window_starts
 from qad_dl.scratch import Scratch
 from qad_dl.signatures import Signatures, shipped_signatures
 from qad_dl.timeparse import format_time
+from training.fit import in_use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +51,11 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         BundleError: the exported model does not say what the network says.
         InputError: nothing in the calibration time could be scored.
     """
+    preprocess = period.preprocess
+    signatures = _signatures(settings, preprocess)
+    if signatures is None:
+        settings = settings.without_own()
+    network = in_use(network, settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         example = example_windows(period)
@@ -57,8 +63,6 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         parity = check_parity(network, path, example)
         content = path.read_bytes()
         stream, apart = export_stream(network, example, Path(folder))
-    preprocess = period.preprocess
-    signatures = _signatures(settings, preprocess)
     course = 0 if signatures is None else signatures.reach
     model, reviewed = Model(content), period.reviewed
     scratch = Scratch(period.scratch)

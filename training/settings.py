@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,10 @@ class Settings:
         """Horizons of what the network gives in use: all of them, and those in its own spread after them."""
         horizons = [int(h) for h in self.model["horizons"]]
         return horizons + [horizons[i] for i in self.own_views]
+
+    def without_own(self) -> Settings:
+        """Less the channels in the network's own spread, which only signatures have learned what to think of."""
+        return replace(self, channels=tuple(channel for channel in self.channels if len(channel) == 2))
 
     def evidence(self, ticks: int) -> Evidence:
         """How errors are accumulated, those older than `ticks` without influence."""

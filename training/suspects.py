@@ -19,7 +19,7 @@ from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
 from qad_dl.nn.highway import highway_errors, solve_highway
 from qad_dl.pooling import Measured, parts_of, power_mean
 from qad_dl.progress import progress
-from qad_dl.scoring import accumulate
+from qad_dl.scoring import Channel, Evidence, accumulate
 from qad_dl.scratch import Scratch
 from qad_dl.signatures import EPISODE_RATES, any_kind, shipped_signatures
 from training.fit import network_shape
@@ -79,7 +79,7 @@ def leave_out_suspects(settings: Settings, period: Period) -> Period:
 
     Args:
         settings: `data.learn_suspects` turns this off.
-        period: the history. One without the states, channels or ticks of the signatures is given back as it is, and
+        period: the history. One without the states, horizons or ticks of the signatures is given back as it is, and
             what reviewers call expected keeps its weight.
 
     Raises:
@@ -87,7 +87,9 @@ def leave_out_suspects(settings: Settings, period: Period) -> Period:
         ShardError: there is no room to work in.
     """
     signatures, preprocess = shipped_signatures(), period.preprocess
-    if settings.learn_suspects or not signatures.fits(preprocess.states, settings.channels, preprocess.plan.course):
+    horizons = {int(h) for h in settings.model["horizons"]}
+    reads = signatures.fits(preprocess.states, signatures.channels, preprocess.plan.course)
+    if settings.learn_suspects or not reads or not {h for h, *_ in signatures.channels} <= horizons:
         return period
     look = _look(settings, period, network_shape(settings, period), signatures)
     alone, together = _alone(look, signatures.healthy), _together(look, period, signatures.healthy)
@@ -124,7 +126,8 @@ def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatur
     preprocess, span, scratch = period.preprocess, (period.fit[0], period.validation[1]), Scratch(period.scratch)
     prepared, n, ticks = period.prepared, len(period.prepared.series), span[1] - span[0]
     solved = solve_highway(preprocess, prepared, period.weight, period.fit, shape, bool(settings.model["pooled"]))
-    how = settings.evidence(preprocess.plan.evidence)
+    horizons = list(shape.horizons)  # whatever the spread that a channel asks for, the linear part has but one
+    how = Evidence(tuple(Channel(horizons.index(h), w) for h, w, *_ in signatures.channels), preprocess.plan.evidence)
 
     def evidence(rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return accumulate(highway_errors(preprocess, prepared, rows, span, shape, solved), how)

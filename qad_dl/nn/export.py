@@ -41,8 +41,8 @@ DESCRIPTIONS: Final = {
     "calendar": "[batch, length, 6] sine and cosine of the day (two harmonics) and of the week",
     "static_cat": "[batch, fields] ids of the series and of its metadata, 0 is unknown, never negative",
     "static_num": "[batch, 2 states] location and ln(scale) of each state",
-    "reconstruction": "[batch, stride, horizons, states] expected standardised value with the newest ticks hidden",
-    "spread": "[batch, stride, horizons, states] scale of the Student t of the observation about it",
+    "reconstruction": "[batch, stride, views, states] expected standardised value; each view hides one horizon's ticks",
+    "spread": "[batch, stride, views, states] how far off that usually is; in later views at this tick",
 }
 LANE: Final = "[batch, ticks, width] what was made of ticks and is read again by later ones; oldest first"
 

@@ -103,9 +103,9 @@ def test_what_reviewers_call_expected_is_learned_from(left: tuple[Settings, Peri
     assert np.array_equal(told.weight[others], after.weight[others])
 
 
-@pytest.mark.parametrize("more", [("data.learn_suspects=true",), ("calibration.channels=[[6,0.3]]",)])
+@pytest.mark.parametrize("more", [("data.learn_suspects=true",), ("model.horizons=[1,6]",)])
 def test_a_period_is_given_back_as_it_is(polluted: Path, more: tuple[str, ...]) -> None:
-    given = (*more, "calibration.signatures=false")
+    given = (*more, "calibration.channels=[[6,0.3]]", "calibration.signatures=false")
     settings, period = load(polluted, POLLUTED, *given)
     assert leave_out_suspects(settings, period) is period
 

@@ -199,6 +199,8 @@ class TestResume:
         (["model.masking.ids=1.5"], "model.masking.ids"),
         (["calibration.channels=[[2,0.3]]"], "calibration.channels"),
         (["calibration.channels=[0.3]"], "calibration.channels"),
+        (["calibration.channels=[[1,0.3,mine]]"], "and own after them"),
+        (["model.spread=linear"], "one spread for all errors"),
         (["data.held_out=1.5"], "data.held_out"),
         (["data.start=yesterday"], "data.start"),
         (["data.start=2026-01-12", "data.end=2026-01-11"], "data.start"),

@@ -131,9 +131,10 @@ def test_known_normal_life_gives_the_score_its_meaning(shipped: Signatures) -> N
 
 def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> None:
     rng = np.random.default_rng(2)
-    z = rng.standard_normal((40, 2000, len(HORIZONS), len(shipped.states))).astype(np.float32)
+    z = rng.standard_normal((40, 2000, 2 * len(HORIZONS), len(shipped.states))).astype(np.float32)
     use, none = np.ones((40, 2000), bool), np.zeros((40, 2000), bool)
-    how = Evidence(tuple(Channel(HORIZONS.index(h), w) for h, w in shipped.channels), ticks=72)
+    views = [*((h, False) for h in HORIZONS), *((h, True) for h in HORIZONS)]
+    how = Evidence(tuple(Channel(views.index((h, bool(own))), w) for h, w, *own in shipped.channels), ticks=72)
     calm = np.zeros(use.shape, np.float32)
     data = Errors(z, calm, calm, none, none, np.arange(1, 41))
     fit = fit_calibration(data, use, how, shipped.states, 41, 144, shipped)
