@@ -291,8 +291,11 @@ class Signatures:
         return np.round(pull, 4, out=pull)
 
     def _slope(self, passed: Sequence[_Passed], ratios: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Gradient of L at some ticks by their own inputs, [..., P S]."""
-        share = np.exp(ratios - ratios.max(axis=-1, keepdims=True))
+        """Gradient of L at some ticks by their own inputs, [..., P S].
+
+        In double precision: how many ticks are odd is a matter of all series together, and a product rounds by it.
+        """
+        share = np.exp(ratios - ratios.max(axis=-1, keepdims=True), dtype=np.float64)
         share /= share.sum(axis=-1, keepdims=True)
         slope, (first, *others) = share @ self.leave.T, passed
         for convolution, one in zip(reversed(self.course), reversed(others), strict=True):

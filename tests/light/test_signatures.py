@@ -53,7 +53,7 @@ def test_textbook_incidents_are_told_from_normal_life(
 def test_normal_life_and_good_news_are_no_incident(shipped: Signatures) -> None:
     normal = any_kind(shipped.log_ratios(evidence(shipped), shipped.states))
     good = any_kind(shipped.log_ratios(evidence(shipped, running=4, finished=3, starting=2), shipped.states))
-    assert normal < shipped.healthy.thresholds[EPISODE_RATES.index(1.0)]
+    assert normal < shipped.healthy.thresholds[EPISODE_RATES.index(0.3)]  # no error in any state is not usual either
     assert good < shipped.healthy.thresholds[EPISODE_RATES.index(0.1)]
 
 
