@@ -37,13 +37,6 @@ ERROR_CLIP: Final = 8.0
 """Errors beyond this are clipped: one wild tick must not outweigh a steady deviation of an hour."""
 
 
-OWN: Final = "own"
-"""After the horizon and the weight of a channel: of errors in units of the network's own spread."""
-
-ChannelName = tuple[int, float] | tuple[int, float, str]
-"""(horizon in ticks, weight), or with `OWN` after them."""
-
-
 class Channel(NamedTuple):
     """One way of accumulating evidence.
 

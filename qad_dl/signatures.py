@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.scoring import ChannelName
-
 SHIPPED: Final = "signatures.json"
 """The file that comes with the package; `make signatures` learns it again."""
+
+OWN: Final = "own"
+"""After the horizon and the weight of a channel: of errors in units of the network's own spread."""
+
+ChannelName = tuple[int, float] | tuple[int, float, str]
+"""(horizon in ticks, weight), or with `OWN` after them."""
 
 MIN_STATES: Final = 8
 """With fewer of the states that were learned from, what is missing would be taken for quiet: no signatures then."""
@@ -151,7 +155,7 @@ class Signatures:
 
     Attributes:
         states: names of the S states that it reads.
-        channels: (ticks hidden, weight of the newest error) of the P channels that it reads, some with `scoring.OWN`.
+        channels: (ticks hidden, weight of the newest error) of the P channels that it reads, some with `OWN`.
         kinds: names of the K kinds of incident.
         clip: evidence beyond this is clipped.
         enter: W [P S, D] and enter_bias: b [D]; inputs are channel by channel.

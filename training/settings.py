@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qad_dl.errors import ConfigError
-from qad_dl.scoring import OWN, Channel, ChannelName, Evidence
+from qad_dl.scoring import Channel, Evidence
+from qad_dl.signatures import OWN, ChannelName
 from qad_dl.timeparse import parse_time
 from training.checks import check_settings, number, selection, whole
 

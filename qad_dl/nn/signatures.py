@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.scoring import ChannelName
+    from qad_dl.signatures import ChannelName
 
 CLIP: Final = 8.0
 CROP: Final = 264
