@@ -86,12 +86,9 @@ class Settings:
 
     def evidence(self, ticks: int) -> Evidence:
         """How errors are accumulated, those older than `ticks` without influence."""
-        horizons = [int(h) for h in self.model["horizons"]]
-        place = {False: horizons, True: self.views[len(horizons) :]}
-        first = {False: 0, True: len(horizons)}
-        return Evidence(
-            tuple(Channel(first[bool(own)] + place[bool(own)].index(h), w) for h, w, *own in self.channels), ticks
-        )
+        alike = len(self.model["horizons"])
+        views = [(h, i >= alike) for i, h in enumerate(self.views)]
+        return Evidence(tuple(Channel(views.index((h, bool(own))), w) for h, w, *own in self.channels), ticks)
 
 
 def read_settings(config: DictConfig) -> Settings:
