@@ -12,6 +12,7 @@ stop        the fall of ln(1 + running) in one tick that jobs which finished do 
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -95,25 +96,26 @@ def accumulate(z: NDArray[np.float32], how: Evidence, since: int = 0) -> NDArray
 
     Args:
         z: [N, T, H, S] errors.
-        how: the channels.
+        how: the channels; an error that is lost in the last digit of an average has no influence, see `_heard`.
         since: the first tick whose averages are wanted.
 
     Returns:
         [N, T - since, P, S] float32, tick by tick in memory.
     """
     n, ticks, _, s = z.shape
-    out, oldest = np.empty((ticks - since, n, len(how.channels), s), np.float32), max(0, since - how.ticks + 1)
+    out = np.empty((ticks - since, n, len(how.channels), s), np.float32)
     of_weight: dict[float, list[int]] = {}
     for p, channel in enumerate(how.channels):
         of_weight.setdefault(channel.weight, []).append(p)
-    exact = z[:, oldest:].swapaxes(0, 1).astype(np.float64, order="C")
     for weight, places in of_weight.items():
-        mine = [how.channels[p].horizon for p in places]
-        seen = exact if mine == list(range(z.shape[2])) else exact[:, :, mine]
+        mine, heard = [how.channels[p].horizon for p in places], _heard(weight, how.ticks)
+        oldest = max(0, since - heard + 1)
+        seen = z[:, oldest:, _evenly(mine)]
+        exact = seen.swapaxes(0, 1).astype(np.float64, order="C")
         if weight == 1:
-            out[:, :, places] = np.round(seen[since - oldest :], DIGITS)
+            out[:, :, places] = np.round(exact, DIGITS)
             continue
-        for averages, at in _averaged(seen.reshape(len(seen), -1), weight, how.ticks, since - oldest):
+        for averages, at in _averaged(exact.reshape(len(exact), -1), weight, heard, since - oldest):
             out[at, :, places] = averages.reshape(-1, n, len(places), s)
     return out.swapaxes(0, 1)
 
@@ -129,6 +131,20 @@ def _averaged(
         np.rint(averages, out=averages)
         averages *= 10.0**-DIGITS
         yield averages, slice(low - since, high - since)
+
+
+def _evenly(places: list[int]) -> slice | list[int]:
+    """Ascending places that are equally far apart as a slice, which copies nothing."""
+    steps = {b - a for a, b in pairwise(places)} or {1}
+    return slice(places[0], places[-1] + 1, steps.pop()) if len(steps) == 1 and min(steps) > 0 else places
+
+
+@cache
+def _heard(weight: float, ticks: int) -> int:
+    """The newest errors that have a say in an average: what is left of the others is less than half its last digit."""
+    if weight == 1:
+        return 1
+    return min(ticks, int(np.ceil(np.log(10.0**-DIGITS / 2 / ERROR_CLIP) / np.log1p(-weight))))
 
 
 @cache
