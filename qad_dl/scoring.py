@@ -84,8 +84,11 @@ def errors(
     Returns:
         [N, T, H, S] float32, 0 where there is no value: no error, and none made up.
     """
-    z = np.clip((values[:, :, None] - reconstruction) / spread, -ERROR_CLIP, ERROR_CLIP)
-    return np.where(np.isfinite(z), z, np.float32(0))
+    z: NDArray[np.float32] = values[:, :, None] - reconstruction
+    z /= spread
+    np.clip(z, -ERROR_CLIP, ERROR_CLIP, out=z)
+    np.copyto(z, np.float32(0), where=np.isnan(z))
+    return z
 
 
 def accumulate(z: NDArray[np.float32], how: Evidence, since: int = 0) -> NDArray[np.float32]:
