@@ -47,6 +47,19 @@ def test_a_network_that_differs_is_refused(exported: tuple[str, Path]) -> None:
         check_parity(other, path, windows())
 
 
+def test_a_spread_of_a_hundred_is_told_with_as_many_digits_as_one_of_one(tmp_path: Path) -> None:
+    unsure, other = (network("tcn", own_spread=True) for _ in range(2))
+    with torch.no_grad():
+        for net, more in ((unsure, 0.0), (other, PARITY_TOLERANCE / 2)):
+            for decoder in net.decoders:
+                decoder.net[-1].weight.zero_()
+                decoder.net[-1].bias[SHAPE.states :] = 3.9 + more
+    export_network(unsure, windows(), tmp_path / "model.onnx")
+    apart = np.abs(run(unsure, windows())[1] - run(other, windows())[1]).max()
+    assert apart > 10 * PARITY_TOLERANCE / 2
+    assert check_parity(other, tmp_path / "model.onnx", windows()) <= PARITY_TOLERANCE
+
+
 def test_a_network_that_gives_nan_is_refused(exported: tuple[str, Path]) -> None:
     encoder, path = exported
     other = network(encoder)

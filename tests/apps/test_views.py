@@ -1,0 +1,28 @@
+"""Which horizons a network gives in which spread, and which channel reads which of them."""
+
+from __future__ import annotations
+
+import hydra
+import pytest
+
+from training.settings import Settings, read_settings
+from training.start import CONFIGS
+
+
+def settings(*overrides: str) -> Settings:
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return read_settings(hydra.compose("train", ["store=S", "bundle=B", *overrides]))
+
+
+def test_all_horizons_come_first_and_those_in_the_networks_own_spread_after_them() -> None:
+    default = settings()
+    assert default.views == [1, 6, 18, 1, 6, 18]
+    assert [channel.horizon for channel in default.evidence(72).channels] == [0, 0, 0, 1, 2, 3, 3, 3, 4, 5]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_horizon_is_given_again_only_where_a_channel_asks_for_it(own: bool) -> None:
+    asked = settings("calibration.channels=[[1,0.3],[18,0.1,own],[6,0.3]]", "calibration.signatures=false")
+    some = asked if own else asked.without_own()
+    assert some.views == ([1, 6, 18, 18] if own else [1, 6, 18])
+    assert [channel.horizon for channel in some.evidence(72).channels] == ([0, 3, 1] if own else [0, 1])
