@@ -19,8 +19,8 @@ from qad_dl.cluster import PARTS_PER_THREAD, kept
 from qad_dl.errors import ClusterError, ConfigError
 from qad_dl.gathering import ROW_FIELDS
 from qad_dl.histories import open_history
-from qad_dl.results import Details, Results
-from qad_dl.scorer import SERIES_BLOCK, Scorer
+from qad_dl.results import BY_TICK, Details
+from qad_dl.scorer import SERIES_BLOCK, Apart, Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qad_dl.cluster import Workers
     from qad_dl.grid import Grid
     from qad_dl.histories import History
+    from qad_dl.results import Results
 
 PIECE_DAYS: Final = 28
 """Longest range that is scored at once. A quarter more is read than in one go (a lookback of 7 days), a thirtieth
@@ -58,15 +59,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Share:
-    """Results of some series of a range.
+    """Results of some series of a range, each judged by itself.
 
     Attributes:
-        places: [n] their positions among the series of the range that were asked for.
-        results: of them.
+        places: [n] their positions among the series of the range that are scored.
+        apart: of them.
     """
 
     places: NDArray[np.int64]
-    results: Results
+    apart: Apart
 
 
 def backtest_pieces(
@@ -143,7 +144,7 @@ def score_share(
 def _here(store: History, scorer: Scorer, pieces: Sequence[Any], asked: Asked) -> Iterator[Results]:
     """Do it in this process."""
     for piece in (_of(asked, *piece) for piece in pieces):
-        yield _score(store, scorer, _grid(store, scorer, piece), piece).results
+        yield _together(store, scorer, _score(store, scorer, _grid(store, scorer, piece), piece).apart, piece)
 
 
 def _there(
@@ -151,7 +152,8 @@ def _there(
 ) -> Iterator[Results]:
     """Let workers do it; a piece is given as soon as all of it and of those before it is there."""
     field = series_field(scorer.bundle.preprocess.entity)
-    blocks = ceil(len(asked.queues or _names(store, field, asked.end)) / SERIES_BLOCK)
+    names = _names(store, field, asked.end)
+    blocks = ceil(len(names if scorer.bundle.calibration.shared else asked.queues or names) / SERIES_BLOCK)
     shares = min(max(blocks, 1), ceil(PARTS_PER_THREAD * workers.threads / len(pieces)))
     address, known = store.address, (bundle.absolute(), scorer.bundle.name)
     parts = [
@@ -163,7 +165,8 @@ def _there(
     for number, made in workers.run(score_share, parts, (address, known[0]), "scoring"):
         waiting[number // shares].append(made)
         while waiting and len(next(iter(waiting.values()))) == shares:
-            yield _joined(waiting.pop(next(iter(waiting))))
+            done = next(iter(waiting))
+            yield _together(store, scorer, _joined(waiting.pop(done)), _of(asked, *pieces[done]))
 
 
 def _of(asked: Asked, start: np.datetime64, end: np.datetime64) -> Asked:
@@ -184,34 +187,41 @@ def _grid(store: History, scorer: Scorer, asked: Asked) -> Grid:
 
 def _score(store: History, scorer: Scorer, grid: Grid, asked: Asked, share: tuple[int, int] = (0, 1)) -> Share:
     """Score a share of the series of a grid: every so manyth block of those with rows, then of the others."""
-    field = grid.entity.index(series_field(grid.entity))
-    there = {key[field] for key in grid.series}
-    queues = [queue for queue in asked.queues if queue in there]
-    chosen = chosen_series(grid, queues) if queues or not asked.queues else np.empty(0, np.int64)
+    wanted = scorer.bundle.calibration.shared or not asked.queues
+    chosen = np.arange(len(grid.series)) if wanted else _wanted(grid, asked)
     first = len(grid.times) - len(store.tick.range(asked.start, asked.end))
     retired = (grid.quiet[chosen, first:] >= scorer.bundle.preprocess.plan.lookback).all(axis=1)
     order = np.argsort(retired, kind="stable")
     mine = np.sort(order[np.arange(len(order)) // SERIES_BLOCK % share[1] == share[0]])
-    results = scorer.score_grid(grid, store.metadata(), first, asked.budget, asked.details, chosen[mine])
-    return Share(mine, results)
+    return Share(mine, scorer.score_apart(grid, store.metadata(), first, asked.budget, asked.details, chosen[mine]))
 
 
-def _joined(shares: Sequence[Share]) -> Results:
+def _wanted(grid: Grid | Results, asked: Asked) -> NDArray[np.int64]:
+    """Positions of the series that are asked for; a range may not have all of them."""
+    field = grid.entity.index(series_field(grid.entity))
+    there = {key[field] for key in grid.series}
+    queues = [queue for queue in asked.queues if queue in there]
+    return chosen_series(grid, queues) if queues or not asked.queues else np.empty(0, np.int64)
+
+
+def _together(store: History, scorer: Scorer, apart: Apart, asked: Asked) -> Results:
+    """What is asked for of a range of which all series have been judged."""
+    results = scorer.together(apart, store.metadata())
+    return results.of(_wanted(results, asked)) if asked.queues else results
+
+
+def _joined(shares: Sequence[Share]) -> Apart:
     """The results of one range out of those of its shares."""
     order = np.argsort(np.concatenate([share.places for share in shares]))
-    parts = [share.results for share in shares]
-    if len(parts) == 1:
-        return parts[0]
+    if len(shares) == 1:
+        return shares[0].apart
+    parts = [share.apart.results for share in shares]
     keys = [key for part in parts for key in part.series]
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts])[order] for name in _BY_SERIES
-    }
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in BY_TICK}
     details = [part.details for part in parts if part.details is not None]
     whole = _joined_details(details, order) if details else None
-    return replace(parts[0], series=tuple(keys[i] for i in order), details=whole, **arrays)
-
-
-_BY_SERIES: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
+    ratios = np.concatenate([share.apart.log_ratios for share in shares])[order]
+    return Apart(replace(parts[0], series=tuple(keys[i] for i in order), details=whole, **arrays), ratios)
 
 
 def _joined_details(parts: Sequence[Details], order: NDArray[np.int64]) -> Details:

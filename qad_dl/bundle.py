@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 
-READABLE: Final = (3, FORMAT_VERSION)
-"""Formats that are read: in 3 all numbers were decimals."""
+READABLE: Final = (3, 4, FORMAT_VERSION)
+"""Formats that are read: in 3 all numbers were decimals, up to 4 each series was judged by itself."""
 
 ERRORS: Final = "errors"
 """The name of errors among what is made of a tick."""

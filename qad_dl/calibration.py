@@ -72,7 +72,7 @@ class Judged(NamedTuple):
 
     Attributes:
         scaled: [N, T, P, S] evidence over its own healthy spread, clipped.
-        log_ratios: [N, T, K] of each kind of incident; K is 0 without signatures.
+        log_ratios: [N, T, K] of each kind of incident, of which the statistic is made; K is 0 without signatures.
         ratios: [N, T, P] deviation of each channel over its level; None with signatures.
         statistics: by name, [N, T] each: `signature`, or else `deviation` and `stop`.
         pulls: [N, T, P, S] what each state adds to the square of the whitened deviation; None where it is not whitened.
@@ -121,6 +121,8 @@ class Calibration:
         survival: of each statistic in use.
         total: of the largest -log10 p_k / share_k.
         usual: by id, of the series that have any.
+        shared: metadata fields that may be the cause of an incident: what series with a common value show is joined
+            (`together`); none without signatures, or where each series is judged by itself.
     """
 
     evidence: Evidence
@@ -134,11 +136,17 @@ class Calibration:
     whitening: NDArray[np.float32] | None = None
     combine: str = "max"
     usual: Mapping[int, Usual] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Names of the kinds of incident that can be told; none without signatures."""
         return () if self.signatures is None else self.signatures.kinds
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """The kinds of which it is known what series with a common value show; none where each is judged by itself."""
+        return self.kinds if self.shared else ()
 
     @property
     def reach(self) -> int:
@@ -175,7 +183,8 @@ class Calibration:
         else:
             log_ratios, pull, read_now = self.signatures.follow(scaled, self.states, course)
         unusual = np.where(errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0))
-        statistics = {"signature": any_kind(log_ratios) - unusual}
+        log_ratios -= unusual[:, :, None]
+        statistics = {"signature": any_kind(log_ratios)}
         return Judged(scaled, log_ratios, None, statistics, pull=pull, course=read_now)
 
     def _deviation(self, errors: Errors, since: int, scaled: NDArray[np.float32]) -> Judged:
@@ -208,6 +217,13 @@ class Calibration:
         for row, i in enumerate([] if ids is None or not self.usual else ids.tolist()):
             if i in self.usual:
                 score[row] = self.usual[i].limit(score[row])
+        return score
+
+    def told(self, log_ratios: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """`score` [M] of ticks by what is known of each kind of incident, [M, K], and the ids [M] of their series."""
+        score = self.score({"signature": any_kind(log_ratios)})
+        for i in self.usual.keys() & set(ids.tolist()):
+            score[ids == i] = self.usual[i].limit(score[ids == i])
         return score
 
     def leading(self, judged: Judged) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
@@ -252,6 +268,7 @@ class Calibration:
             "total": self.total.to_json(),
             "whitening": None if self.whitening is None else floats.to_json(self.whitening),
             "combine": self.combine,
+            "shared": list(self.shared),
         } | ({"usual": {str(i): [u.odd, u.rare] for i, u in self.usual.items()}} if self.usual else {})
 
     @classmethod
@@ -270,6 +287,7 @@ class Calibration:
             whitening=None if whitening is None else floats.from_json(whitening),
             combine=str(data.get("combine", "max")),
             usual={int(i): Usual(float(odd), float(rare)) for i, (odd, rare) in data.get("usual", {}).items()},
+            shared=tuple(data.get("shared", ())),
         )
 
 

@@ -81,6 +81,7 @@ def fit_calibration(
     as_new: tuple[Errors, NDArray[np.bool_]] | None = None,
     expected: NDArray[np.bool_] | None = None,
     scratch: Scratch = IN_MEMORY,
+    shared: Sequence[str] = (),
 ) -> Calibration:
     """Learn spreads, levels and survival curves on held-out time, some series at a time.
 
@@ -98,6 +99,7 @@ def fit_calibration(
             measured by. None: by the median of the known ones.
         expected: [N, T] ticks that reviewers call expected: what stands out there is no incident.
         scratch: room for what is known of every tick.
+        shared: metadata fields that may be the cause of an incident; without signatures they are not looked at.
     """
     counted, prior = _counted(use), PRIOR_DAYS * per_day
     band = table_of(_bands(data, use), counted, data.ids, n_ids, prior, min(prior, counted.max(initial=0.0)))
@@ -113,6 +115,7 @@ def fit_calibration(
         total=AS_IT_IS,
         whitening=np.ones((*shape, len(states)), np.float32) if whiten else None,
         combine=combine,
+        shared=() if signatures is None else tuple(shared),
     )
     draft = _learned(blank, data, use, per_day)
     if as_new is not None:

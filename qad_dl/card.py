@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from qad_dl.incidents import SHARED_FIELDS
+from qad_dl.causes import SHARED_FIELDS
 from qad_dl.labels import EXPECTED, PROBLEM
 
 if TYPE_CHECKING:

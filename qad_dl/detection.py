@@ -71,9 +71,14 @@ class Detection(NamedTuple):
         return cls(np.array(data["thresholds"]), np.array(data["log_rates"]), float(data["slope"]))
 
 
-def known_detection(healthy: Healthy) -> Detection:
-    """The rate of episodes in normal life that is known to be normal, for scores calibrated on its survival curve."""
-    thresholds = known_survival(healthy).score(healthy.thresholds)
+def known_detection(healthy: Healthy, *, alone: bool = False) -> Detection:
+    """The rate of episodes in normal life that is known to be normal, for scores calibrated on its survival curve.
+
+    Args:
+        healthy: known normal life.
+        alone: of the scores that series have by themselves.
+    """
+    thresholds = known_survival(healthy).score(healthy.alone if alone else healthy.thresholds)
     rates = np.log10(np.array(EPISODE_RATES))
     return Detection(thresholds, rates, float((rates[-1] - rates[-3]) / (thresholds[-1] - thresholds[-3])))
 

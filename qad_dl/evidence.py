@@ -32,6 +32,11 @@ def evidence(results: Results) -> NDArray[np.float64]:
     return results.score - results.offset if isinstance(results, Tuned) else results.score
 
 
+def evidence_alone(results: Results) -> NDArray[np.float64]:
+    """Likewise what each series shows by itself."""
+    return results.alone - results.offset if isinstance(results, Tuned) else results.alone
+
+
 def plain(results: Results) -> Results:
     """The same scores, flagged from the one threshold."""
     parts = {part.name: getattr(results, part.name) for part in fields(Results)}

@@ -1,10 +1,10 @@
 """From scores to incidents: events of one queue, and queues that go wrong together told once, with what they share.
 
 An event is a run of ticks of one queue above a threshold. There is one list of events per level, from weak evidence
-that normal life shows every third day to the level that is flagged. In the order of their onset, each event looks at
-who else has one of its level or above within `TOGETHER_TICKS`. For every metadata value of its queue, the share of
-the value's queues that show it is held against the share among all other queues, or the rate of normal life if that
-is higher:
+that normal life shows every third day, of what a queue shows by itself, to what is flagged. In the order of their
+onset, each event looks at who else has one of its level or above within `TOGETHER_TICKS`. For every metadata value of
+its queue, the share of the value's queues that show it is held against the share among all other queues, or the rate
+of normal life if that is higher:
 
     LLR = k ln(q1 / q0) + (m - k) ln((1 - q1) / (1 - q0)),   q1 = k / m,   q0 = max(outside, rate)
 
@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from qad_dl.causes import ALIKE, FIELDS_OF_KIND, KINDS_OF_FIELD, OTHER, SHARED_FIELDS, WIDEST, can_have
 from qad_dl.events import find_events
-from qad_dl.evidence import evidence
+from qad_dl.evidence import evidence, evidence_alone
 from qad_dl.incidents_file import QUEUE_FIELD, Incident
 
 if TYPE_CHECKING:
@@ -46,68 +47,11 @@ LEAST_QUEUES: Final = 2
 LEAST_SHARE: Final = 0.35
 """At least this many, and this share of the value's queues, must show something for the value to be told."""
 
-WIDEST: Final = 0.75
-"""A value of a larger share of all queues is told only of flagged ones: campaigns begin and end for all at once."""
-
 GROUP_ALARMS: Final = 0.01
 """Groups without a flagged queue that are told by accident, per day, over all values and levels."""
 
 CHANCE: Final = 0.02
 """Chance that a flagged queue is told with a value where nothing is shared, over all its values and levels."""
-
-OTHER: Final = "other"
-
-SHARED_FIELDS: Final = (
-    "atlas_site",
-    "write_storage",
-    "frontier",
-    "harvester",
-    "nucleus",
-    "prod_source",
-    "pilot_version",
-    "container_type",
-    "cloud",
-    "vo_name",
-)
-"""Fields that may name a cause, in the order in which ties are told: what breaks by itself comes first."""
-
-FIELDS_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = {
-    "storage_writes": ("write_storage", "atlas_site"),
-    "transfer_backlog": ("nucleus", "write_storage"),
-    "bad_task": ("prod_source",),
-    "frontier": ("frontier", "atlas_site"),
-    "rollout": ("pilot_version", "container_type"),
-    "harvester_down": ("harvester",),
-}
-"""Fields that a kind goes by: they win ties."""
-
-ALIKE: Final = (
-    ("black_hole", "bad_task", "frontier", "rollout"),  # jobs fail
-    ("pilots_starve", "harvester_down"),  # jobs wait for pilots
-    ("storage_writes", "transfer_backlog"),  # jobs wait for their output to leave
-    ("input_stuck", "brokerage_stop"),  # no new jobs
-)
-"""Kinds that look alike in the counts of one queue; which of them it is shows in what the queues share."""
-
-KINDS_OF_FIELD: Final[Mapping[str, tuple[str, ...]]] = {
-    QUEUE_FIELD: (
-        *("black_hole", "rollout", "pilots_starve", "storage_writes", "transfer_backlog"),
-        *("input_stuck", "site_down", "slots_lost"),
-    ),
-    "atlas_site": (
-        *("frontier", "pilots_starve", "storage_writes", "transfer_backlog", "input_stuck"),
-        *("site_down", "slots_lost"),
-    ),
-    "write_storage": ("storage_writes", "transfer_backlog"),
-    "frontier": ("frontier",),
-    "harvester": ("harvester_down",),
-    "nucleus": ("transfer_backlog",),
-    "prod_source": ("bad_task", "brokerage_stop"),
-    "pilot_version": ("rollout",),
-    "container_type": ("rollout",),
-}
-"""Kinds that queues with a value of the field in common can have (panda.md, what the hit queues share); the first of
-those that look alike is told. A field that is not here has them all."""
 
 
 class Found(NamedTuple):
@@ -180,11 +124,12 @@ class _Events(NamedTuple):
     def of(cls, results: Results) -> _Events:
         """Those of a range: of each weak level with a threshold below the flagged one, and of what is flagged."""
         weak = [(rate, least) for rate, least in results.levels if least < results.threshold]
-        score = np.nan_to_num(evidence(results), nan=-np.inf)
+        # By itself: what others have already told a series says nothing of who is hit.
+        alone, score = (np.nan_to_num(of(results), nan=-np.inf) for of in (evidence_alone, evidence))
         rows = [
             (e.start, -level, i, e.end)
             for level, (_, least) in enumerate(weak)
-            for i, e in _each(score >= least, score)
+            for i, e in _each(alone >= least, alone)
         ]
         rows += [(e.start, -len(weak), i, e.end) for i, e in _each(results.flagged, score, FLAP_TICKS)]
         start, level, series, end = np.array(sorted(rows), np.int64).reshape(-1, 4).T
@@ -263,7 +208,7 @@ class _Search:
         best, at_level = np.unravel_index(llr.argmax(), llr.shape)
         kind = _leading_kind(self.results, np.flatnonzero(begun[at_level] & member[best]), max(begin, 0), end)
         fields = [self.values.names[value][0] for value in tried.tolist()]
-        fitting = np.where([[_can_have(field, kind)] for field in fields], llr, -np.inf)
+        fitting = np.where([[can_have(field, kind)] for field in fields], llr, -np.inf)
         if fitting.max() >= enough:
             llr = fitting
         where = np.argwhere(llr >= llr.max() - 1e-9).tolist()
@@ -396,12 +341,6 @@ def _log_likelihood_ratios(
 def _different(member: NDArray[np.bool_]) -> int:
     """How many rows of [V, N] there are: what the very same queues have is tried once, whatever its names."""
     return len(set(map(bytes, np.packbits(member, axis=1))))
-
-
-def _can_have(field: str, kind: str) -> bool:
-    """Whether queues that share a value of the field can have the kind, or one that looks like it in their counts."""
-    alike = next((family for family in ALIKE if kind in family), (kind,))
-    return kind == OTHER or not set(alike).isdisjoint(KINDS_OF_FIELD.get(field, alike))
 
 
 def _rank(field: str, preferred: Sequence[str]) -> tuple[int, int]:

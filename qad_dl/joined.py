@@ -30,6 +30,7 @@ def tick_of(results: Results, at: int) -> Results:
 
 _FILLS: Final[Mapping[str, Any]] = {
     "score": np.nan,
+    "alone": np.nan,
     "flagged": False,
     "reason": MISSING_TICK,
     "known": False,

@@ -29,7 +29,11 @@ NOTHING: Final[Made] = MappingProxyType({})
 
 
 class Part(NamedTuple):
-    """Results of some series, as in `Results`, and what was made of ticks; details and that only where wanted."""
+    """Results of some series, each by itself, as in `Results`.
+
+    What was made of ticks and the details are there only where they are wanted; `log_ratios` [n, ticks, K] are of each
+    kind of incident, and K is 0 where nothing is made of them any more.
+    """
 
     score: NDArray[np.float64]
     reason: NDArray[np.int8]
@@ -37,6 +41,7 @@ class Part(NamedTuple):
     direction: NDArray[np.int8]
     kind: NDArray[np.int8]
     expected: NDArray[np.bool_]
+    log_ratios: NDArray[np.float32]
     details: tuple[NDArray[np.float32], ...]
     made: Made
 
@@ -94,7 +99,8 @@ class Judge:
         kind = judged.log_ratios.argmax(axis=2) if calibration.kinds else np.full(reason.shape, -1)
         kind = np.where(reason == 0, kind, -1).astype(np.int8)
         kept = self._made(seen.z, judged.course, lanes) if asked.remember else NOTHING
-        return Part(score, reason, state, direction, kind, prepared.expected[:, start:], details, kept)
+        ratios = judged.log_ratios if calibration.shared else judged.log_ratios[:, :, :0]
+        return Part(score, reason, state, direction, kind, prepared.expected[:, start:], ratios, details, kept)
 
     def _split(self, before: Made) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """What was kept that a tick is judged by: errors, and what the signatures read."""
@@ -135,6 +141,7 @@ class Judge:
             direction=np.zeros(shape, np.int8),
             kind=np.full(shape, -1, np.int8),
             expected=prepared.expected[:, start:],
+            log_ratios=np.zeros((*shape, len(self.bundle.calibration.joined)), np.float32),
             details=(absent,) * 5 if asked.details else (),
             made=NOTHING,
         )

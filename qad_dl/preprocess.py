@@ -141,12 +141,12 @@ class Preprocess:
             raise InputError(msg)
         scale = joined_scale([scale_of(part, use, states, quantity) for part, use in parts()])
         series = [key for tally in tallies for key in tally.series]
-        records = _records(grid.entity, series, metadata.at(grid.times[-1]))
+        records = records_of(grid.entity, series, metadata.at(grid.times[-1]))
         groups = [_group(records[i]) for i in enough]
         names = tuple(sorted(set(groups)))
         by_group = [median_scale(scale, enough[[g == name for g in groups]]) for name in names]
         vocabularies = (
-            Vocabulary("series", tuple(_join(series[i]) for i in enough)),
+            Vocabulary("series", tuple(joined_key(series[i]) for i in enough)),
             *(Vocabulary.fit(f, [r.get(f, "") for r in records]) for f in fields),
         )
         return cls(
@@ -189,7 +189,7 @@ class Preprocess:
         segments = metadata.segments(grid.times[0], grid.times[-1] + grid.tick.delta)
         starts = np.array([s for s, _, _ in segments])
         segment = np.searchsorted(starts[1:], grid.times, side="right")
-        records = [_records(grid.entity, grid.series, held) for _, _, held in segments]
+        records = [records_of(grid.entity, grid.series, held) for _, _, held in segments]
         static_cat = self._static_cat(grid, records)
         ticks = np.arange(len(grid.times))
         last_row = np.where(grid.quiet != NEVER, ticks - grid.quiet, NO_ROW)
@@ -215,7 +215,7 @@ class Preprocess:
         """A training period that another preprocessing of the same states made ready, as this one would."""
         grid = prepared.grid
         held = metadata.segments(grid.times[0], grid.times[-1] + grid.tick.delta)
-        records = [_records(grid.entity, grid.series, dump) for _, _, dump in held]
+        records = [records_of(grid.entity, grid.series, dump) for _, _, dump in held]
         static_cat = self._static_cat(grid, records)
         scale = self._scales(static_cat[:, :, 0], records)
         values = _standardised(prepared.x, scale, prepared.segment)
@@ -309,7 +309,7 @@ class Preprocess:
     def _static_cat(self, grid: Grid, records: Sequence[Sequence[Record]]) -> NDArray[np.int64]:
         """Ids of each series and of its metadata, [D, N, F]."""
         own, *fields = self.vocabularies
-        series = [own.encode(_join(key)) for key in grid.series]
+        series = [own.encode(joined_key(key)) for key in grid.series]
         known = [(v.field, v.ids) for v in fields]
         codes = np.empty((len(records), len(series), 1 + len(fields)), np.int64)
         for d, held in enumerate(records):
@@ -320,6 +320,10 @@ class Preprocess:
             codes[d, :, 0] = series
             codes[d, :, 1:] = np.array([coded[id(record)] for record in held], np.int64).reshape(len(held), len(fields))
         return codes
+
+    def series_id(self, key: Sequence[str]) -> int:
+        """Id of a series by its key, 0 where training did not know it."""
+        return self.vocabularies[0].encode(joined_key(key))
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` is the inverse."""
@@ -393,7 +397,7 @@ def _standardised(x: NDArray[np.float32], scale: Scale, segment: NDArray[np.int6
     return values
 
 
-def _records(entity: Sequence[str], series: Sequence[tuple[str, ...]], held: Mapping[str, Record]) -> list[Record]:
+def records_of(entity: Sequence[str], series: Sequence[tuple[str, ...]], held: Mapping[str, Record]) -> list[Record]:
     """What the metadata say of each series; for sums over queues, the values that all of its queues share."""
     if "panda_queue" in entity:
         at = entity.index("panda_queue")
@@ -411,10 +415,10 @@ def _common(records: Sequence[Record]) -> Record:
 
 
 def _group(record: Record) -> str:
-    return _join(tuple(record.get(f, "") for f in GROUP_FIELDS))
+    return joined_key(tuple(record.get(f, "") for f in GROUP_FIELDS))
 
 
-def _join(key: Sequence[str]) -> str:
+def joined_key(key: Sequence[str]) -> str:
     """One string for a key; the separator is a control character that no name has."""
     return "\x1f".join(key)
 

@@ -32,6 +32,7 @@ from qad_dl.joined import joined
 from qad_dl.preview_hits import Heard, Hit, hits_of
 from qad_dl.preview_tape import PEOPLE, Sent, Tape, keeping
 from qad_dl.progress import progress
+from qad_dl.results import BY_TICK
 from qad_dl.sinks.news import News, records_of
 from qad_dl.sinks.outbox import Outbox
 from qad_dl.sinks.places import places_of
@@ -202,7 +203,7 @@ class _Span:
         ticks = slice(max(0, stop - KEPT_TICKS), stop)
         known = past.known[:, stop - 1]
         rows: slice | NDArray[np.int64] = slice(None) if known.all() else np.flatnonzero(known)
-        arrays = {name: getattr(past, name)[:, ticks][rows] for name in _ARRAYS}  # those of `past` are not tuned
+        arrays = {name: getattr(past, name)[:, ticks][rows] for name in BY_TICK}  # those of `past` are not tuned
         series = tuple(key for key, there in zip(past.series, known, strict=True) if there)
         return replace(past, times=past.times[ticks], series=series, **arrays)
 
@@ -266,9 +267,6 @@ def _flagged(window: Results, level: Level, metadata: Metadata) -> Results:
     """The window with what is flagged at a level."""
     shared = plain(replace(window, budget=level.budget, threshold=level.threshold))
     return tuned(shared, level.tune, metadata)
-
-
-_ARRAYS: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
 
 
 class _Replay:

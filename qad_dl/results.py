@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from qad_dl.schema import Times
+
+
+BY_TICK: Final = ("score", "alone", "flagged", "reason", "known", "expected", "state", "direction", "kind")
+"""The arrays [N, T] of results."""
 
 
 class Details(NamedTuple):
@@ -39,6 +43,7 @@ class Results:
         series: keys, [N].
         times: ticks, [T] `datetime64[s]`.
         score: [N, T] float64, -log10 p; NaN where unscored.
+        alone: [N, T] float64, the score had the series nothing in common with others (`together`).
         flagged: [N, T] the decision at `budget`.
         reason: [N, T] int8 index into `schema.REASONS`.
         known: [N, T] the series was known at that tick; only these are rows of the table.
@@ -58,6 +63,7 @@ class Results:
     series: tuple[tuple[str, ...], ...]
     times: Times
     score: NDArray[np.float64]
+    alone: NDArray[np.float64]
     flagged: NDArray[np.bool_]
     reason: NDArray[np.int8]
     known: NDArray[np.bool_]
@@ -74,7 +80,6 @@ class Results:
 
     def of(self, series: NDArray[np.int64]) -> Results:
         """Some of the series, by their positions."""
-        names = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
-        arrays: dict[str, Any] = {name: getattr(self, name)[series] for name in names}
+        arrays: dict[str, Any] = {name: getattr(self, name)[series] for name in BY_TICK}
         details = self.details and Details(*(array[series] for array in self.details))
         return replace(self, series=tuple(self.series[i] for i in series.tolist()), details=details, **arrays)

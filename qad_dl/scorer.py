@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, T
 import numpy as np
 
 from qad_dl.bundle import Bundle, read_bundle
-from qad_dl.detection import DEFAULT_BUDGET
+from qad_dl.detection import DEFAULT_BUDGET, known_detection
 from qad_dl.judging import NOTHING, Asked, Judge
+from qad_dl.preprocess import records_of
 from qad_dl.progress import counting
 from qad_dl.reconstruction import (
     begins_window,
@@ -26,6 +27,7 @@ from qad_dl.reconstruction import (
     window_starts,
 )
 from qad_dl.results import Details, Results
+from qad_dl.together import groups_of, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,6 +52,18 @@ WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Apart(NamedTuple):
+    """Results of series of which each is judged by itself, and what they show of each kind of incident.
+
+    Attributes:
+        results: of [N] series.
+        log_ratios: [N, T, K]; K is 0 where nothing is joined.
+    """
+
+    results: Results
+    log_ratios: NDArray[np.float32]
 
 
 class _OfGroup(NamedTuple):
@@ -162,7 +176,24 @@ class Scorer:
             start: position of the first tick to score.
             budget: false alarm episodes per series and day; 0.01 if not given.
             details: also give the per-state arrays.
-            only: positions of the series to score; all if not given.
+            only: positions of the series that are wanted; all if not given.
+        """
+        if only is None or not self.bundle.calibration.shared:
+            return self.together(self.score_apart(grid, metadata, start, budget, details, only), metadata)
+        return self.together(self.score_apart(grid, metadata, start, budget, details), metadata).of(only)
+
+    def score_apart(
+        self,
+        grid: Grid,
+        metadata: Metadata,
+        start: int,
+        budget: float | None = None,
+        details: bool = False,
+        only: NDArray[np.int64] | None = None,
+    ) -> Apart:
+        """`score_grid` of each series by itself: any of them may be scored apart from the others.
+
+        Takes the same arguments; `together` makes scores of what all series of a grid show.
         """
         chosen = np.arange(len(grid.series)) if only is None else only
         asked = self._asked(grid, metadata, start, details)
@@ -171,7 +202,35 @@ class Scorer:
         place = np.empty(len(grid.series), np.int64)
         place[np.concatenate([chosen[:0], *(series for series, _ in judged)])] = np.arange(len(chosen))
         keys, known = tuple(grid.series[i] for i in chosen), asked.grid.known[chosen, asked.start :]
-        return self._results(parts, place[chosen], keys, known, asked.grid.times[asked.start :], budget, details)
+        return self._apart(parts, place[chosen], keys, known, asked.grid.times[asked.start :], budget, details)
+
+    def together(self, apart: Apart, metadata: Metadata) -> Results:
+        """Scores of series by what they show and what those show that have something in common with them.
+
+        Args:
+            apart: all series of the history, each judged by itself.
+            metadata: what held in its ticks.
+        """
+        results, calibration = apart.results, self.bundle.calibration
+        if not calibration.joined:
+            return results
+        counts = (results.reason == 0) & ~results.expected
+        score, kind = results.score.copy(), results.kind.copy()
+        until = results.times[-1] + self.bundle.preprocess.tick.delta
+        for start, end, held in metadata.segments(results.times[0], until):
+            ticks = slice(*np.searchsorted(results.times, np.array([start, end])).tolist())
+            groups = groups_of(records_of(results.entity, results.series, held), calibration.shared, calibration.kinds)
+            known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
+            more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
+            score[:, ticks][more] = calibration.told(known[more], self._ids(results.series)[np.nonzero(more)[0]])
+            kind[:, ticks][more] = known[more].argmax(axis=1)
+        return replace(results, score=score, kind=kind, flagged=score >= results.threshold)
+
+    def _ids(self, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
+        """Ids of series, [N], where it matters which they are."""
+        if not self.bundle.calibration.usual:
+            return np.zeros(len(series), np.int64)
+        return np.array([self.bundle.preprocess.series_id(key) for key in series], np.int64)
 
     def score_last(self, kept: Kept, metadata: Metadata, budget: float | None = None) -> Results:
         """Score the newest tick of what is kept with details, as `score_grid` does, and keep the errors it came from.
@@ -191,7 +250,8 @@ class Scorer:
         order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
         known = np.concatenate([np.empty((0, 1), np.bool_), *(one.known for one in judged)])[order]
         times = np.array([kept.end])
-        return self._results([one.part for one in judged], order, tuple(keys[i] for i in order), known, times, budget)
+        apart = self._apart([one.part for one in judged], order, tuple(keys[i] for i in order), known, times, budget)
+        return self.together(apart, metadata)
 
     def _asked(self, grid: Grid, metadata: Metadata, start: int, details: bool) -> Asked:
         """What is asked of the ticks from position `start` of a grid on, and the part of it that this looks at."""
@@ -282,7 +342,7 @@ class Scorer:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(judge, blocks))
 
-    def _results(
+    def _apart(
         self,
         parts: Sequence[Part],
         order: NDArray[np.int64],
@@ -291,20 +351,23 @@ class Scorer:
         times: Times,
         budget: float | None,
         details: bool = True,
-    ) -> Results:
+    ) -> Apart:
         """The results of all parts, of which `order` says which row of them each series has."""
         bundle, budget = self.bundle, DEFAULT_BUDGET if budget is None else budget
+        signatures = bundle.calibration.signatures
+        weak = bundle.detection if signatures is None else known_detection(signatures.healthy, alone=True)
         threshold = bundle.detection.threshold(budget)
 
         def all_of(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(part, name) for part in parts])[order]
 
         score = all_of("score")
-        return Results(
+        results = Results(
             entity=bundle.preprocess.entity,
             series=series,
             times=times,
             score=score,
+            alone=score,
             flagged=score >= threshold,  # never where unscored: NaN is not above anything, whatever the budget
             reason=all_of("reason"),
             known=known,
@@ -316,9 +379,10 @@ class Scorer:
             kinds=bundle.calibration.kinds,
             budget=budget,
             threshold=threshold,
-            levels=tuple((rate, bundle.detection.threshold(rate)) for rate in WEAK_RATES),
+            levels=tuple((rate, weak.threshold(rate)) for rate in WEAK_RATES),
             details=_join_details(parts, order) if details else None,
         )
+        return Apart(results, all_of("log_ratios"))
 
 
 def _blocks(series: NDArray[np.int64]) -> list[NDArray[np.int64]]:

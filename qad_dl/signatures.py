@@ -64,12 +64,15 @@ class Healthy(NamedTuple):
     Attributes:
         values: at each of `SURVIVAL_SCORES`, ascending.
         thresholds: at each of `EPISODE_RATES`, ascending.
+        alone: likewise of what a series shows by itself, where `values` and `thresholds` are of all that is known of it
+            (`together`).
         recovering: taken off L in the day after a queue was away (`Prepared.recovering`). Work comes back in ways
             that look like an incident: ln of how much more likely such evidence is then without one.
     """
 
     values: NDArray[np.float64]
     thresholds: NDArray[np.float64]
+    alone: NDArray[np.float64]
     recovering: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -77,17 +80,19 @@ class Healthy(NamedTuple):
         return {
             "values": self.values.tolist(),
             "thresholds": self.thresholds.tolist(),
+            "alone": self.alone.tolist(),
             "recovering": self.recovering,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Healthy:
-        """Read what `to_json` wrote; the first bundles took nothing off."""
-        values, thresholds = (np.array(data[n], np.float64) for n in ("values", "thresholds"))
-        return cls(values, thresholds, float(data.get("recovering", 0.0)))
+        """Read what `to_json` wrote; the first bundles took nothing off, and joined nothing."""
+        alone = data.get("alone", data["thresholds"])
+        values, thresholds, alone = (np.array(of, np.float64) for of in (data["values"], data["thresholds"], alone))
+        return cls(values, thresholds, alone, float(data.get("recovering", 0.0)))
 
 
-NOT_KNOWN: Final = Healthy(SURVIVAL_SCORES.copy(), -np.log10(np.array(EPISODE_RATES)))
+NOT_KNOWN: Final = Healthy(SURVIVAL_SCORES.copy(), *[-np.log10(np.array(EPISODE_RATES))] * 2)
 """Before it has been measured."""
 
 

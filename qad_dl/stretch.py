@@ -65,7 +65,7 @@ def stretch_of(
     days = use.sum() / per_day
     if days * STRETCH_RATE < STRETCH_EPISODES:
         return 1.0
-    reference = {rate: healthy.thresholds[EPISODE_RATES.index(rate)] for rate in (STRETCH_RATE, PLATEAU_RATE)}
+    reference = {rate: healthy.alone[EPISODE_RATES.index(rate)] for rate in (STRETCH_RATE, PLATEAU_RATE)}
     counts = _episodes(statistic_, use, per_day, scratch)
     incidents = counts if doubtful is use else _episodes(statistic_, doubtful, per_day, scratch)
     of = days if doubtful is use else doubtful.sum() / per_day

@@ -25,7 +25,7 @@ from qad_dl.followed import CLOSED, OPENED, REOPENED, Followed, Rules, Transitio
 from qad_dl.incident_log import KEPT_TICKS, follow
 from qad_dl.incidents import values_among
 from qad_dl.joined import joined, until
-from qad_dl.results import Results
+from qad_dl.results import BY_TICK, Results
 from qad_dl.schema import TICK_MINUTES
 from qad_dl.sinks.news import MONITOR, News, records_of
 from qad_dl.sinks.places import places_of
@@ -189,7 +189,7 @@ def load_results(path: Path) -> Results | None:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
-            arrays = {name: file[name] for name in _ARRAYS}
+            arrays = {name: file[name] for name in BY_TICK}
             times = file["times"].astype("datetime64[s]")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -211,13 +211,10 @@ def save_results(path: Path, results: Results) -> None:
     names = ("entity", "series", "states", "kinds", "budget", "threshold", "levels")
     about = json.dumps({name: getattr(results, name) for name in names}).encode()
     content = io.BytesIO()
-    arrays = {name: getattr(results, name) for name in _ARRAYS}
+    arrays = {name: getattr(results, name) for name in BY_TICK}
     np.savez(content, about=np.frombuffer(about, np.uint8), times=results.times.astype(np.int64), **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content.getvalue())
-
-
-_ARRAYS: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
 
 
 def _trouble(name: str, tick: np.datetime64) -> Followed:

@@ -84,6 +84,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         as_new,
         expected,
         scratch,
+        settings.shared,
     )
     if reviewed is not None:
         calibration = replace(calibration, usual=_usual(period, reviewed, model, calibration, course))

@@ -13,6 +13,7 @@ from qad_dl.errors import ConfigError
 from qad_dl.scoring import Channel, Evidence
 from qad_dl.signatures import OWN, ChannelName
 from qad_dl.timeparse import parse_time
+from qad_dl.together import JOINED_FIELDS
 from training.checks import check_settings, number, selection, whole
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Settings:
         signatures: whether the package's signatures of incidents are used where the history has their states.
         whiten: whether evidence is judged by what states usually do together.
         combine: `max` or `mean` of the channels.
+        shared: metadata fields that may be the cause of an incident: what series with a common value show is joined.
         resolved: the whole configuration, for the manifest.
     """
 
@@ -66,6 +68,7 @@ class Settings:
     signatures: bool
     whiten: bool
     combine: str
+    shared: tuple[str, ...]
     resolved: Mapping[str, Any]
 
     @property
@@ -118,6 +121,7 @@ def read_settings(config: DictConfig) -> Settings:
         signatures=bool(plain["calibration"]["signatures"]),
         whiten=bool(plain["calibration"]["whiten"]),
         combine=str(plain["calibration"]["combine"]),
+        shared=_shared(plain["calibration"]["shared"]),
         resolved=plain,
     )
     check_settings(settings)
@@ -141,6 +145,15 @@ def _channels(value: Any) -> tuple[ChannelName, ...]:
         )
         for way in ways
     )
+
+
+def _shared(value: Any) -> tuple[str, ...]:
+    fields = value if isinstance(value, list) else [value]
+    for field in fields:
+        if field not in JOINED_FIELDS:
+            msg = f"calibration.shared: no field {field!r} that may be the cause of an incident; there are: "
+            raise ConfigError(msg + ", ".join(JOINED_FIELDS))
+    return tuple(fields)
 
 
 def _resolve(config: DictConfig) -> dict[str, Any]:

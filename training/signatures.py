@@ -82,24 +82,35 @@ def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]])
     """How the statistic behaves in the normal life of the worlds: known to be normal, since incidents are known."""
     from qad_dl.progress import progress
     from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy, any_kind
+    from qad_dl.together import JOINED_FIELDS, groups_of, together
 
-    values, thresholds, returns = [], [], []
+    apart, returns = [], []
     for one in progress(made, "normal life", unit="world"):
-        scaled = one["scaled"].astype(np.float32)
-        statistic = any_kind(signatures.log_ratios(scaled, [str(s) for s in one["states"]]))
-        usual, back = (one["normal"] & mask for mask in (~one["recovering"], one["recovering"]))
-        values.append(np.quantile(statistic[usual], 1 - 10.0**-SURVIVAL_SCORES))
-        statistic[~one["scored"]] = statistic.min()  # where there is no score there is no episode
-        thresholds.append([_threshold([(statistic, usual)], rate) for rate in EPISODE_RATES])
-        returns.append((statistic, back))
-    usual_thresholds = np.nanmedian(thresholds, axis=0)
+        ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
+        statistic, usual = _where_scored(any_kind(ratios), one), one["normal"] & ~one["recovering"]
+        apart.append([_threshold([(statistic, usual)], rate) for rate in EPISODE_RATES])
+        returns.append((statistic, one["normal"] & one["recovering"]))
+    alone = np.nanmedian(apart, axis=0)
     # Of all worlds together, and of rates that they are long enough for: few days are spent coming back.
     more = [
-        _threshold(returns, rate * RECOVERING_SHARE) - usual_thresholds[EPISODE_RATES.index(rate)]
-        for rate in RECOVERING_RATES
+        _threshold(returns, rate * RECOVERING_SHARE) - alone[EPISODE_RATES.index(rate)] for rate in RECOVERING_RATES
     ]
     known = [m for m in more if np.isfinite(m)]  # worlds of a test may be too short for any: nothing is taken off then
-    return Healthy(np.median(values, axis=0), usual_thresholds, max(0.0, float(np.median(known))) if known else 0.0)
+    recovering = max(0.0, float(np.median(known))) if known else 0.0
+    values, thresholds = [], []
+    for one in progress(made, "what queues show together", unit="world"):
+        ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
+        ratios -= np.where(one["recovering"], np.float32(recovering), np.float32(0))[:, :, None]
+        groups = groups_of([json.loads(record) for record in one["records"].tolist()], JOINED_FIELDS, signatures.kinds)
+        statistic, usual = any_kind(together(ratios, one["scored"], groups)), one["normal"] & ~one["recovering"]
+        values.append(np.quantile(statistic[usual], 1 - 10.0**-SURVIVAL_SCORES))
+        thresholds.append([_threshold([(_where_scored(statistic, one), usual)], rate) for rate in EPISODE_RATES])
+    return Healthy(np.median(values, axis=0), np.nanmedian(thresholds, axis=0), alone, recovering)
+
+
+def _where_scored(statistic: NDArray[np.float32], one: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Where there is no score there is no episode."""
+    return np.where(one["scored"], statistic, statistic.min())
 
 
 def _threshold(of: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]], rate: float) -> float:
@@ -155,8 +166,10 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
 
     from qad_dl.calibration import scaled_evidence
     from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
+    from qad_dl.metadata import read_cric
     from qad_dl.nn.export import export_network
     from qad_dl.pooling import parts_of, power_mean
+    from qad_dl.preprocess import records_of
     from qad_dl.reconstruction import Model
     from qad_dl.scoring import accumulate
     from training.fit import fit_network
@@ -188,6 +201,7 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     prepared = period.prepared.of(np.arange(len(period.prepared.series)))
     first = len(prepared.grid.times) - scored_days * day
     windows = truth(prepared.grid.series, prepared.grid.times)
+    records = records_of(prepared.grid.entity, prepared.grid.series, read_cric(place / "cric.json"))
     use = use[:, -scored_days * day :]
     running = np.nan_to_num(prepared.grid.counts[:, :, prepared.grid.states.index("running")])
     return {
@@ -196,6 +210,7 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
         "normal": use & ~_touched(windows, prepared.grid.times, first, use.shape),
         "recovering": prepared.recovering[:, -scored_days * day :],
         "states": np.array(preprocess.states),
+        "records": np.array([json.dumps(dict(record)) for record in records]),
         "channels": np.array([json.dumps(channel) for channel in settings.channels]),
         **_hits(windows, prepared.grid.times, first, running),
     }

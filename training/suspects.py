@@ -150,12 +150,12 @@ def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatur
 
 def _alone(look: _Look, healthy: Healthy) -> NDArray[np.bool_]:
     """Ticks in which a series is odd, [N, T']."""
-    return np.asarray((look.statistic >= healthy.thresholds[EPISODE_RATES.index(ALONE_RATE)]) & look.use)
+    return np.asarray((look.statistic >= healthy.alone[EPISODE_RATES.index(ALONE_RATE)]) & look.use)
 
 
 def _together(look: _Look, period: Period, healthy: Healthy) -> NDArray[np.bool_]:
     """Ticks in which a series is one of many with the same metadata that are a little odd, [N, T']."""
-    odd = (look.statistic >= healthy.thresholds[EPISODE_RATES.index(TOGETHER_RATE)]) & look.use
+    odd = (look.statistic >= healthy.alone[EPISODE_RATES.index(TOGETHER_RATE)]) & look.use
     usual, found = odd.sum() / max(look.use.sum(), 1), np.zeros_like(odd)
     every, segment = np.arange(len(odd)), period.prepared.segment[look.first : look.first + odd.shape[1]]
     for one in np.unique(segment):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.backtest import run_backtest
-from qad_dl.results import Details
+from qad_dl.results import BY_TICK, Details
 from qad_dl.rows import seconds_of
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from qad_dl.results import Results
     from qad_dl.scorer import Scorer
     from qad_dl.store import Store
-
-BY_TICK: Final = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
-"""Arrays of `Results` that have a column for each tick."""
 
 LOOKBACK: Final = np.timedelta64(8, "D")
 """No score depends on anything that is older than a week before its tick; one day more, since days are read whole."""

@@ -67,6 +67,7 @@ class World:
             series=tuple((f"Q{i:02d}",) for i in range(QUEUES)),
             times=START + np.arange(shape[1]) * TICK.delta,
             score=self.score.copy(),
+            alone=self.score,
             flagged=self.score >= THRESHOLD,
             reason=np.zeros(shape, np.int8),
             known=np.ones(shape, bool),

@@ -163,7 +163,8 @@ def test_calibration_counts_episodes(scorer: Scorer) -> None:
     nothing = np.zeros((n, t), np.int8)
     results = Results(
         ("panda_queue",), tuple((f"Q{i}",) for i in range(n)), at(0) + np.arange(t) * TICK.delta, np.zeros((n, t)),
-        nothing > 0, nothing, nothing == 0, nothing > 0, nothing.astype(np.int16), nothing, nothing, (), (), 0.01, 9.0,
+        np.zeros((n, t)), nothing > 0, nothing, nothing == 0, nothing > 0, nothing.astype(np.int16), nothing, nothing,
+        (), (), 0.01, 9.0,
     )  # fmt: skip
     score = np.zeros((n, t))
     score[:, 50 :: 5 * DAY] = threshold + 0.01  # two episodes in a week of 7 days: 0.286 a queue-day

@@ -12,7 +12,7 @@ from qad_dl.followed import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Followed,
 from qad_dl.incident_log import follow
 from qad_dl.incidents import Values, find_incidents, to_incidents
 from qad_dl.joined import joined, until
-from qad_dl.results import Details, Results
+from qad_dl.results import BY_TICK, Details, Results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +43,7 @@ def results(flagged: Spans, height: float = 3.5, jobs: float = 100.0) -> Results
         series=tuple((f"Q{i:02d}",) for i in range(N)),
         times=np.datetime64("2026-01-05T00:00:00", "s") + np.arange(T) * TEN,
         score=score,
+        alone=score,
         flagged=hot,
         reason=np.zeros((N, T), np.int8),
         known=np.ones((N, T), bool),
@@ -190,8 +191,7 @@ def test_a_week_that_moves_on_changes_no_name() -> None:
 
 
 def _tick(made: Results, t: int) -> Results:
-    names = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
-    arrays = {name: getattr(made, name)[:, t : t + 1] for name in names}
+    arrays = {name: getattr(made, name)[:, t : t + 1] for name in BY_TICK}
     return replace(made, times=made.times[t : t + 1], details=None, **arrays)
 
 

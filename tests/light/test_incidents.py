@@ -43,6 +43,7 @@ def results(flagged: dict[int, list[tuple[int, int]]], kind: str = "pilots_starv
         series=tuple((f"Q{i:02d}",) for i in range(N)),
         times=np.datetime64("2026-01-05T00:00:00", "s") + np.arange(T) * np.timedelta64(600, "s"),
         score=score,
+        alone=score,
         flagged=hot,
         reason=np.zeros((N, T), np.int8),
         known=np.ones((N, T), bool),

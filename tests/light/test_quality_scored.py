@@ -26,6 +26,7 @@ def piece(names: str, first: int, ticks: int = 4) -> Scored:
         series=tuple((name,) for name in names),
         times=START + (first + np.arange(ticks)) * np.timedelta64(600, "s"),
         score=score,
+        alone=score,
         flagged=score >= 2,
         reason=np.isnan(score).astype(np.int8),
         known=np.ones((n, ticks), np.bool_),
@@ -75,7 +76,7 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     save(tmp_path / "scores.npz", kept)
     back = load(tmp_path / "scores.npz")
     for name, array in arrays_of(kept.results).items():
-        assert np.array_equal(getattr(back.results, name), array, equal_nan=name == "score"), name
+        assert np.array_equal(getattr(back.results, name), array, equal_nan=name in ("score", "alone")), name
     others = {f.name for f in fields(Results)} - set(arrays_of(kept.results))
     assert all(getattr(back.results, name) == getattr(kept.results, name) for name in others)
     assert all(np.array_equal(back.flags[b], kept.flags[b]) for b in RATES)

@@ -64,6 +64,7 @@ def small_results(scores: list[list[float]], threshold: float = 3.0, names: tupl
         series=tuple((name,) for name in (names or tuple(f"Q{i}" for i in range(n)))),
         times=np.datetime64("2026-01-01T00:00:00", "s") + np.arange(t) * np.timedelta64(600, "s"),
         score=score,
+        alone=score,
         flagged=np.nan_to_num(score) >= threshold,
         reason=np.where(scored, 0, REASONS.index("gap")).astype(np.int8),
         known=np.ones((n, t), dtype=bool),

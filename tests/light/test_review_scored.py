@@ -10,10 +10,10 @@ import pytest
 import serving.review.scored
 from qad_dl.backtest import run_backtest
 from qad_dl.downtimes import Downtime
-from qad_dl.results import Details
+from qad_dl.results import BY_TICK, Details
 from qad_dl.scorer import Scorer
 from qad_dl.store import Store
-from serving.review.scored import BY_TICK, score_window
+from serving.review.scored import score_window
 from tests.light.made import TICK, at
 from tests.light.made import history as rows_of
 from tests.light.made_bundle import METADATA, QUEUES, STATES, made_history, write_made_bundle

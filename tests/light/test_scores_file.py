@@ -25,6 +25,7 @@ RESULTS = Results(
     series=(("A", ""), ("B", "user")),
     times=ticks(2),
     score=VALUES,
+    alone=VALUES,
     flagged=np.array([[False, False], [False, True]]),
     reason=np.array([[0, 3], [0, 0]], np.int8),
     known=np.array([[True, True], [False, True]]),

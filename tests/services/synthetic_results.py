@@ -10,7 +10,6 @@ from qad_dl.schema import INCIDENT_KINDS, REASONS
 STATES = ("assigned", "activated", "starting", "running", "transferring", "holding", "finished", "failed")
 LEVELS = np.array([120.0, 300.0, 25.0, 900.0, 60.0, 20.0, 140.0, 6.0])
 STOCK = np.array([1, 1, 1, 1, 1, 1, 0, 0], dtype=bool)
-BY_TICK = ("score", "flagged", "reason", "known", "expected", "state", "direction", "kind")
 DETAILS = ("observed", "reconstruction", "lower", "upper", "contribution")
 """What results and their details have an array of, [N, T, ...]."""
 
@@ -39,6 +38,7 @@ def make_results(queues: int, ticks: int, seed: int = 1, names: tuple[str, ...] 
         series=tuple((name,) for name in (names + tuple(f"SITE-{i:04d}_MCORE" for i in range(queues)))[:queues]),
         times=times,
         score=score,
+        alone=score,
         flagged=score >= THRESHOLD,
         reason=np.where(unscored, REASONS.index("missing_tick"), 0).astype(np.int8),
         known=np.ones((queues, ticks), dtype=bool),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qad_dl.results import Details
+from qad_dl.results import BY_TICK, Details
 from tests.services.review_live import LiveServer
 from tests.services.review_pages import HOSTILE, content_of, drawn, names, write_page
-from tests.services.synthetic_results import BY_TICK, DETAILS, MISSING, make_results
+from tests.services.synthetic_results import DETAILS, MISSING, make_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from qad_dl.results import Details
+from qad_dl.results import BY_TICK, Details
 from qad_dl.review.page import load_uplot, static_page
 from tests.services.review_live import LiveServer
 from tests.services.review_pages import content_of
-from tests.services.synthetic_results import BY_TICK, DETAILS, make_results
+from tests.services.synthetic_results import DETAILS, make_results
 
 if TYPE_CHECKING:
     from pathlib import Path

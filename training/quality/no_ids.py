@@ -1,7 +1,11 @@
-"""The trained model without what it knows of the queues' metadata: every metadata id is 0, unknown; calibrated anew."""
+"""The trained model without what it knows of the queues' metadata: every metadata id is 0, unknown; calibrated anew.
+
+Of queues whose site is unknown it is not known either who else is there: each is judged by itself.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from training.quality.bundles import overrides_of
@@ -35,7 +39,7 @@ def make_no_ids(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]
     trained = AutoencoderModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).network
     network = in_use(trained, settings)
     forget_ids(network)
-    return {"bundle": freeze(settings, period, network)}
+    return {"bundle": freeze(replace(settings, shared=()), period, network)}
 
 
 def forget_ids(network: MaskedAutoencoder) -> None:

@@ -33,6 +33,7 @@ FILE: Final = "scores.npz"
 
 ABSENT: Final = {
     "score": np.nan,
+    "alone": np.nan,
     "flagged": False,
     "reason": 1,
     "known": False,

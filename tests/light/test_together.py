@@ -1,0 +1,153 @@
+"""What queues with something in common show together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qad_dl.causes import SHARED_FIELDS, can_have, kinds_of
+from qad_dl.signatures import any_kind
+from qad_dl.together import IN_COMMON, JOINED_FIELDS, LARGEST, MOST, SHOWS, TICKS_BLOCK, Group, groups_of, together
+
+KINDS = ("site_down", "harvester_down", "pilots_starve", "storage_writes")
+QUIET = -5.0
+
+
+def quiet(n: int = 12, t: int = 1) -> np.ndarray:
+    return np.full((n, t, len(KINDS)), QUIET, np.float32)
+
+
+def everywhere(ratios: np.ndarray) -> np.ndarray:
+    return np.ones(ratios.shape[:2], np.bool_)
+
+
+def of(*rows: int) -> Group:
+    return Group(np.array(rows), np.arange(len(KINDS)))
+
+
+def by_hand(ratios: np.ndarray, counts: np.ndarray, groups: list[Group]) -> np.ndarray:
+    """The formula of the module, one number at a time."""
+    out = ratios.astype(np.float64)
+    n, ticks, kinds = ratios.shape
+    for t in range(ticks):
+        for k in range(kinds):
+            r = np.minimum(ratios[:, t, k].astype(np.float64), MOST)
+            s = (1 - SHOWS) + SHOWS * np.exp(r)
+            for i in range(n):
+                odds = np.exp(float(ratios[i, t, k]))
+                for group in groups:
+                    mine = [j for j in group.rows if counts[j, t]]
+                    if i in mine and k in group.kinds and 2 <= len(mine) <= 0.75 * counts[:, t].sum():
+                        g = sum(np.log(s[j]) for j in mine) / (1 + (len(mine) - 1) * IN_COMMON)
+                        odds += max(0.0, np.expm1(min(g, LARGEST))) * SHOWS * np.exp(r[i]) / s[i]
+                out[i, t, k] = np.log(odds)
+    return out
+
+
+def test_the_formula() -> None:
+    rng = np.random.default_rng(1)
+    ratios = rng.normal(-1, 3, (12, 5, len(KINDS))).astype(np.float32)
+    counts = rng.random((12, 5)) < 0.9
+    groups = [of(0, 1, 2), Group(np.array([1, 3, 4, 5, 6]), np.array([1, 2])), of(*range(11)), of(7, 8)]
+    np.testing.assert_allclose(together(ratios, counts, groups), by_hand(ratios, counts, groups), rtol=1e-5, atol=1e-5)
+
+
+def test_weak_evidence_in_many_is_strong() -> None:
+    ratios = quiet()
+    ratios[:5, 0, 0] = 1.5
+    alone, known = any_kind(ratios), any_kind(together(ratios, everywhere(ratios), [of(0, 1, 2, 3, 4, 5)]))
+    assert (known[:5] > alone[:5] + 1.5).all()
+    assert known[5] > alone[5] + 2  # the sixth of the site shows nothing, and is likely hit with it
+    assert np.array_equal(known[6:], alone[6:])
+
+
+def test_a_queue_that_is_surely_hit_is_no_proof_for_the_others() -> None:
+    ratios = quiet()
+    ratios[0, 0, 0] = 12.0
+    known = any_kind(together(ratios, everywhere(ratios), [of(0, 1, 2)]))
+    assert known[0] == pytest.approx(12, abs=0.01)
+    assert (known[1:3] < 0).all()
+
+
+def test_a_group_alone_is_no_more_than_a_queue_once_in_a_hundred_days() -> None:
+    ratios = quiet(40)
+    ratios[:20, 0, 0] = 8.0
+    known = any_kind(together(ratios, everywhere(ratios), [of(*range(24))]))
+    assert (known[20:24] < LARGEST).all()
+    assert known[:20].max() == pytest.approx(np.log(np.exp(8) + np.exp(LARGEST)), abs=0.05)
+
+
+def test_quiet_queues_take_nothing_away() -> None:
+    ratios = quiet()
+    ratios[0, 0, 1] = 3.0
+    known = together(ratios, everywhere(ratios), [of(*range(8))])
+    assert np.array_equal(known, ratios)
+
+
+def test_a_value_counts_for_its_kinds_alone() -> None:
+    ratios = quiet()
+    ratios[:5, 0] = 1.5
+    known = together(ratios, everywhere(ratios), [Group(np.arange(5), np.array([1, 2]))])
+    assert (known[:5, 0, 1:3] > 2).all()
+    assert np.array_equal(known[:, :, [0, 3]], ratios[:, :, [0, 3]])
+
+
+@pytest.mark.parametrize("others", [0.0, 8.0, np.nan])
+def test_what_does_not_count_says_nothing_and_is_told_nothing(others: float) -> None:
+    ratios = quiet()
+    ratios[:4, 0, 0] = 1.5
+    counts = everywhere(ratios)
+    wanted = together(ratios, counts, [of(0, 1, 2, 3)])
+    ratios[4:6], counts[4:6] = others, False
+    known = together(ratios, counts, [of(0, 1, 2, 3, 4, 5)])
+    assert np.array_equal(known[:4], wanted[:4])
+    assert np.array_equal(known[4:6], ratios[4:6], equal_nan=True)
+
+
+def test_what_nearly_all_share_is_no_cause() -> None:
+    ratios = quiet()
+    ratios[:10, 0, 0] = 2.0
+    assert np.array_equal(together(ratios, everywhere(ratios), [of(*range(10))]), ratios)
+    assert not np.array_equal(together(ratios, everywhere(ratios), [of(*range(9))]), ratios)
+
+
+def test_a_tick_is_the_same_in_any_range() -> None:
+    rng = np.random.default_rng(2)
+    ratios = rng.normal(-1, 3, (12, TICKS_BLOCK + 20, len(KINDS))).astype(np.float32)
+    groups = [of(0, 1, 2), of(3, 4, 5, 6, 7, 8)]
+    whole = together(ratios, everywhere(ratios), groups)
+    for low, high in ((0, 1), (7, 9), (TICKS_BLOCK - 1, TICKS_BLOCK + 5)):
+        some = ratios[:, low:high]
+        np.testing.assert_allclose(together(some, everywhere(some), groups), whole[:, low:high], rtol=0, atol=1e-6)
+
+
+def test_without_groups_nothing_is_made() -> None:
+    ratios = quiet()
+    assert together(ratios, everywhere(ratios), []) is ratios
+
+
+def test_what_the_same_queues_share_is_one_group() -> None:
+    site, other = {"atlas_site": "S", "write_storage": "D"}, {"atlas_site": "T", "harvester": "H"}
+    found = groups_of([site, other, site, {}, other], ("atlas_site", "write_storage", "harvester"), KINDS)
+    assert [(group.rows.tolist(), group.kinds.tolist()) for group in found] == [
+        ([0, 2], kinds_of("atlas_site", KINDS)),
+        ([1, 4], kinds_of("atlas_site", KINDS)),
+    ]
+    assert groups_of([site, other], JOINED_FIELDS, KINDS) == []  # nobody shares anything
+
+
+@pytest.mark.parametrize(
+    ("field", "kinds"),
+    [
+        ("harvester", {"harvester_down", "pilots_starve"}),
+        ("write_storage", {"storage_writes"}),
+        ("cloud", set(KINDS)),
+    ],
+)
+def test_kinds_that_a_field_can_be_the_cause_of(field: str, kinds: set[str]) -> None:
+    assert {KINDS[k] for k in kinds_of(field, KINDS)} == kinds
+    assert all(can_have(field, kind) == (kind in kinds) for kind in KINDS)
+
+
+def test_fields_that_are_joined_may_name_a_cause() -> None:
+    assert set(JOINED_FIELDS) < set(SHARED_FIELDS)
