@@ -364,10 +364,10 @@ def _unflapped(groups: list[Found]) -> list[Found]:
 
 
 def _weights(results: Results, series: Sequence[int] | NDArray[np.int64], start: int, end: int) -> NDArray[np.float64]:
-    """How much speaks for each kind in some ticks of some series, [K]: the squares of the scores told so."""
+    """How much speaks for each kind in some ticks of some series, [K]: squares of what each shows of it by itself."""
     total = np.zeros(len(results.kinds) + 1)  # the last is for ticks that tell none
     rows, ticks = np.asarray(series, np.int64), slice(start, end)
-    np.add.at(total, results.kind[rows, ticks], np.nan_to_num(results.score[rows, ticks]) ** 2)
+    np.add.at(total, results.kind[rows, ticks], np.nan_to_num(results.alone[rows, ticks]) ** 2)
     return total[:-1]
 
 

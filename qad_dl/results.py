@@ -50,7 +50,8 @@ class Results:
         expected: [N, T] a fall was expected.
         state: [N, T] int16 index into `states` of the largest contribution, -1 where unscored.
         direction: [N, T] int8, +1 high, -1 low, 0 where unscored.
-        kind: [N, T] int8 index into `kinds` of the likeliest kind of incident, -1 where unscored or not told.
+        kind: [N, T] int8 index into `kinds` of the likeliest kind of incident by what the series shows by itself, -1
+            where unscored or not told.
         states: names of the job states, [S].
         kinds: names of the kinds, [K]; empty where the bundle has no signatures.
         budget: false alarm episodes per series and day that `flagged` is set to.

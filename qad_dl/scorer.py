@@ -215,7 +215,7 @@ class Scorer:
         if not calibration.joined:
             return results
         counts = (results.reason == 0) & ~results.expected
-        score, kind = results.score.copy(), results.kind.copy()
+        score = results.score.copy()
         until = results.times[-1] + self.bundle.preprocess.tick.delta
         for start, end, held in metadata.segments(results.times[0], until):
             ticks = slice(*np.searchsorted(results.times, np.array([start, end])).tolist())
@@ -223,8 +223,7 @@ class Scorer:
             known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
             more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
             score[:, ticks][more] = calibration.told(known[more], self._ids(results.series)[np.nonzero(more)[0]])
-            kind[:, ticks][more] = known[more].argmax(axis=1)
-        return replace(results, score=score, kind=kind, flagged=score >= results.threshold)
+        return replace(results, score=score, flagged=score >= results.threshold)
 
     def _ids(self, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
         """Ids of series, [N], where it matters which they are."""

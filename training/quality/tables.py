@@ -103,7 +103,14 @@ def areas(reader: Reader) -> Table:
         for name in names
     ]
     head = ["score", *(f"{k} {w}" for k in ("AUC-PR", "VUS-PR") for w in reader.worlds)]
-    return Table("Areas", "Over all pairs of queue and tick.", head, rows, "*figures/*")
+    return Table(
+        "Areas",
+        "Over all pairs of queue and tick. no_ids: all metadata ids are 0, unknown: the network has no use of them, "
+        "and each queue is judged by itself.",
+        head,
+        rows,
+        "*figures/*",
+    )
 
 
 def delays(reader: Reader) -> Table:
