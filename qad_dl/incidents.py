@@ -111,6 +111,8 @@ class _Events(NamedTuple):
 
     Attributes:
         series, start, end, level: of each; a level is an index into `rates`.
+        shown: whether the queue shows something by itself meanwhile: else it is flagged for what others show, which
+            says nothing of who is hit.
         rates: episodes per tick of normal life at each level, falling; the last level is what is flagged.
     """
 
@@ -118,13 +120,13 @@ class _Events(NamedTuple):
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     level: NDArray[np.int64]
+    shown: NDArray[np.bool_]
     rates: NDArray[np.float64]
 
     @classmethod
     def of(cls, results: Results) -> _Events:
         """Those of a range: of each weak level with a threshold below the flagged one, and of what is flagged."""
         weak = [(rate, least) for rate, least in results.levels if least < results.threshold]
-        # By itself: what others have already told a series says nothing of who is hit.
         alone, score = (np.nan_to_num(of(results), nan=-np.inf) for of in (evidence_alone, evidence))
         rows = [
             (e.start, -level, i, e.end)
@@ -133,8 +135,10 @@ class _Events(NamedTuple):
         ]
         rows += [(e.start, -len(weak), i, e.end) for i, e in _each(results.flagged, score, FLAP_TICKS)]
         start, level, series, end = np.array(sorted(rows), np.int64).reshape(-1, 4).T
+        least = min((least for _, least in weak), default=-np.inf)
+        shown = [bool((alone[i, a:b] >= least).any()) for i, a, b in zip(series, start, end, strict=True)]
         per_tick = _tick_days(results) * np.array([rate for rate, _ in weak] + [results.budget])
-        return cls(series, start, end, -level, per_tick)
+        return cls(series, start, end, -level, np.array(shown, np.bool_), per_tick)
 
     @property
     def flagged(self) -> NDArray[np.bool_]:
@@ -176,7 +180,8 @@ class _Search:
 
     def alone(self) -> list[Found]:
         """What is flagged and left, queue by queue."""
-        return [self._told([e], None) for e in np.flatnonzero(self.free & self.events.flagged).tolist()]
+        left = self.free & self.events.flagged & self.events.shown
+        return [self._told([e], None) for e in np.flatnonzero(left).tolist()]
 
     def _cause(self, e: int) -> _Shared | None:
         """What event `e` shares with others: from what has begun by then, or, if it is flagged, with what follows."""
@@ -196,7 +201,7 @@ class _Search:
     def _best(self, tried: NDArray[np.int64], begin: int, end: int, enough: float) -> _Shared | None:
         """The value whose queues have the most events that begin in [begin, end) for their number."""
         lo, hi = np.searchsorted(self.events.start, [begin, end])
-        at = np.flatnonzero(self.free[lo:hi]) + lo
+        at = np.flatnonzero(self.free[lo:hi] & self.events.shown[lo:hi]) + lo
         levels = len(self.events.rates)
         begun = np.zeros((levels, len(self.living)), np.bool_)
         for level in range(levels):

@@ -98,6 +98,26 @@ def test_a_value_that_cannot_cause_what_is_seen_is_told_where_no_other_can(value
     assert [f.field for f in find_incidents(results(hit, "black_hole"), alone)] == ["write_storage"]
 
 
+@pytest.mark.parametrize("shown", [0.2, 1.7])
+def test_who_is_flagged_for_what_others_show_does_not_say_who_is_hit(shown: float) -> None:
+    """A site of three and its storage of five: all are flagged, and the site's queues show it by themselves."""
+    records = [{"atlas_site": f"S{int(i > 2)}", "write_storage": "D"} if i < 5 else RECORDS[i] for i in range(N)]
+    made = replace(results({i: [(100, 150)] for i in range(5)}), levels=LEVELS)
+    alone = made.score.copy()
+    alone[3:5] = shown  # with a little more than usual life has, they too are of the storage
+    (found,) = find_incidents(replace(made, alone=alone), Values.of(records, SOURCES))
+    assert (found.field, found.value) == (("atlas_site", "S0") if shown < LEVELS[0][1] else ("write_storage", "D"))
+
+
+def test_the_kind_is_what_queues_show_by_themselves() -> None:
+    made = results({i: [(100, 150)] for i in (9, 10, 11)}, "pilots_starve")
+    made.kind[11] = KINDS.index("storage_writes")
+    alone = np.minimum(made.score, 1.0)
+    alone[11] = made.score[11]
+    (found,) = find_incidents(replace(made, alone=alone), Values.of(RECORDS, SOURCES))
+    assert found.kind == "storage_writes"
+
+
 def test_what_the_very_same_queues_have_is_tried_once() -> None:
     """Five names for one set of queues are no five chances to be wrong."""
     names = ("atlas_site", "write_storage", "frontier", "nucleus", "cloud")
