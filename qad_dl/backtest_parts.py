@@ -8,19 +8,19 @@ score: so the numbers of one core and of any number of workers are the same to t
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from qad_dl.apart import Apart
 from qad_dl.backtest import check_range, chosen_series, read_grid, series_field
 from qad_dl.cluster import PARTS_PER_THREAD, kept
 from qad_dl.errors import ClusterError, ConfigError
 from qad_dl.gathering import ROW_FIELDS
 from qad_dl.histories import open_history
-from qad_dl.results import BY_TICK, Details
-from qad_dl.scorer import SERIES_BLOCK, Apart, Scorer
+from qad_dl.scorer import SERIES_BLOCK, Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,7 +144,8 @@ def score_share(
 def _here(store: History, scorer: Scorer, pieces: Sequence[Any], asked: Asked) -> Iterator[Results]:
     """Do it in this process."""
     for piece in (_of(asked, *piece) for piece in pieces):
-        yield _together(store, scorer, _score(store, scorer, _grid(store, scorer, piece), piece).apart, piece)
+        scored = _score(store, scorer, _grid(store, scorer, piece), piece)
+        yield scorer.together(scored.apart, store.metadata())
 
 
 def _there(
@@ -165,8 +166,9 @@ def _there(
     for number, made in workers.run(score_share, parts, (address, known[0]), "scoring"):
         waiting[number // shares].append(made)
         while waiting and len(next(iter(waiting.values()))) == shares:
-            done = next(iter(waiting))
-            yield _together(store, scorer, _joined(waiting.pop(done)), _of(asked, *pieces[done]))
+            shared = waiting.pop(next(iter(waiting)))
+            whole = Apart.joined([share.apart for share in shared], [share.places for share in shared])
+            yield scorer.together(whole, store.metadata())
 
 
 def _of(asked: Asked, start: np.datetime64, end: np.datetime64) -> Asked:
@@ -187,45 +189,22 @@ def _grid(store: History, scorer: Scorer, asked: Asked) -> Grid:
 
 def _score(store: History, scorer: Scorer, grid: Grid, asked: Asked, share: tuple[int, int] = (0, 1)) -> Share:
     """Score a share of the series of a grid: every so manyth block of those with rows, then of the others."""
-    wanted = scorer.bundle.calibration.shared or not asked.queues
-    chosen = np.arange(len(grid.series)) if wanted else _wanted(grid, asked)
+    wanted = _wanted(grid, asked)
+    chosen = np.arange(len(grid.series)) if scorer.bundle.calibration.shared else wanted
     first = len(grid.times) - len(store.tick.range(asked.start, asked.end))
     retired = (grid.quiet[chosen, first:] >= scorer.bundle.preprocess.plan.lookback).all(axis=1)
     order = np.argsort(retired, kind="stable")
     mine = np.sort(order[np.arange(len(order)) // SERIES_BLOCK % share[1] == share[0]])
-    return Share(mine, scorer.score_apart(grid, store.metadata(), first, asked.budget, asked.details, chosen[mine]))
+    given = (asked.budget, asked.details, wanted, chosen[mine])
+    return Share(mine, scorer.score_apart(grid, store.metadata(), first, *given))
 
 
-def _wanted(grid: Grid | Results, asked: Asked) -> NDArray[np.int64]:
+def _wanted(grid: Grid, asked: Asked) -> NDArray[np.int64]:
     """Positions of the series that are asked for; a range may not have all of them."""
     field = grid.entity.index(series_field(grid.entity))
     there = {key[field] for key in grid.series}
     queues = [queue for queue in asked.queues if queue in there]
     return chosen_series(grid, queues) if queues or not asked.queues else np.empty(0, np.int64)
-
-
-def _together(store: History, scorer: Scorer, apart: Apart, asked: Asked) -> Results:
-    """What is asked for of a range of which all series have been judged."""
-    results = scorer.together(apart, store.metadata())
-    return results.of(_wanted(results, asked)) if asked.queues else results
-
-
-def _joined(shares: Sequence[Share]) -> Apart:
-    """The results of one range out of those of its shares."""
-    order = np.argsort(np.concatenate([share.places for share in shares]))
-    if len(shares) == 1:
-        return shares[0].apart
-    parts = [share.apart.results for share in shares]
-    keys = [key for part in parts for key in part.series]
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in BY_TICK}
-    details = [part.details for part in parts if part.details is not None]
-    whole = _joined_details(details, order) if details else None
-    ratios = np.concatenate([share.apart.log_ratios for share in shares])[order]
-    return Apart(replace(parts[0], series=tuple(keys[i] for i in order), details=whole, **arrays), ratios)
-
-
-def _joined_details(parts: Sequence[Details], order: NDArray[np.int64]) -> Details:
-    return Details(*(np.concatenate(values)[order] for values in zip(*parts, strict=True)))
 
 
 def _names(store: History, field: str, end: np.datetime64) -> set[str]:

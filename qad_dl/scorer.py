@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, T
 
 import numpy as np
 
+from qad_dl.apart import Apart
 from qad_dl.bundle import Bundle, read_bundle
 from qad_dl.detection import DEFAULT_BUDGET, known_detection
 from qad_dl.judging import NOTHING, Asked, Judge
@@ -52,18 +53,6 @@ WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Apart(NamedTuple):
-    """Results of series of which each is judged by itself, and what they show of each kind of incident.
-
-    Attributes:
-        results: of [N] series.
-        log_ratios: [N, T, K]; K is 0 where nothing is joined.
-    """
-
-    results: Results
-    log_ratios: NDArray[np.float32]
 
 
 class _OfGroup(NamedTuple):
@@ -176,11 +165,9 @@ class Scorer:
             start: position of the first tick to score.
             budget: false alarm episodes per series and day; 0.01 if not given.
             details: also give the per-state arrays.
-            only: positions of the series that are wanted; all if not given.
+            only: positions of the series that are wanted, ascending; all if not given.
         """
-        if only is None or not self.bundle.calibration.shared:
-            return self.together(self.score_apart(grid, metadata, start, budget, details, only), metadata)
-        return self.together(self.score_apart(grid, metadata, start, budget, details), metadata).of(only)
+        return self.together(self.score_apart(grid, metadata, start, budget, details, only), metadata)
 
     def score_apart(
         self,
@@ -190,19 +177,31 @@ class Scorer:
         budget: float | None = None,
         details: bool = False,
         only: NDArray[np.int64] | None = None,
+        among: NDArray[np.int64] | None = None,
     ) -> Apart:
-        """`score_grid` of each series by itself: any of them may be scored apart from the others.
+        """`score_grid` of each series by itself, and of those that are not wanted what they show.
 
-        Takes the same arguments; `together` makes scores of what all series of a grid show.
+        Args:
+            grid: see `score_grid`, as the other arguments.
+            metadata: see there.
+            start: see there.
+            budget: see there.
+            details: see there.
+            only: see there.
+            among: positions of the series to look at, ascending; all if not given. `together` is for all of a grid.
         """
-        chosen = np.arange(len(grid.series)) if only is None else only
+        wanted = np.ones(len(grid.series), np.bool_) if only is None else np.isin(np.arange(len(grid.series)), only)
+        chosen = np.arange(len(grid.series)) if among is None else among
+        if not self.bundle.calibration.shared:
+            chosen = chosen[wanted[chosen]]
         asked = self._asked(grid, metadata, start, details)
-        judged = self._judged(asked, chosen)
-        parts = [part for _, part in judged] or [self.judge.unasked(asked, chosen)]  # nobody is asked for
+        judged = self._judged(asked, chosen, wanted)
+        parts = [*(part for _, part in judged), self.judge.unasked(asked, chosen[:0])]  # where nobody is asked for
         place = np.empty(len(grid.series), np.int64)
         place[np.concatenate([chosen[:0], *(series for series, _ in judged)])] = np.arange(len(chosen))
         keys, known = tuple(grid.series[i] for i in chosen), asked.grid.known[chosen, asked.start :]
-        return self._apart(parts, place[chosen], keys, known, asked.grid.times[asked.start :], budget, details)
+        times = asked.grid.times[asked.start :]
+        return self._apart(parts, place[chosen], keys, known, times, budget, np.flatnonzero(wanted[chosen]), details)
 
     def together(self, apart: Apart, metadata: Metadata) -> Results:
         """Scores of series by what they show and what those show that have something in common with them.
@@ -210,10 +209,13 @@ class Scorer:
         Args:
             apart: all series of the history, each judged by itself.
             metadata: what held in its ticks.
+
+        Returns:
+            Of those that are wanted.
         """
         results, calibration = apart.results, self.bundle.calibration
         if not calibration.joined:
-            return results
+            return apart.asked_for(results)
         counts = (results.reason == 0) & ~results.expected
         score = results.score.copy()
         until = results.times[-1] + self.bundle.preprocess.tick.delta
@@ -223,7 +225,7 @@ class Scorer:
             known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
             more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
             score[:, ticks][more] = calibration.told(known[more], self._ids(results.series)[np.nonzero(more)[0]])
-        return replace(results, score=score, flagged=score >= results.threshold)
+        return apart.asked_for(replace(results, score=score, flagged=score >= results.threshold))
 
     def _ids(self, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
         """Ids of series, [N], where it matters which they are."""
@@ -249,7 +251,8 @@ class Scorer:
         order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
         known = np.concatenate([np.empty((0, 1), np.bool_), *(one.known for one in judged)])[order]
         times = np.array([kept.end])
-        apart = self._apart([one.part for one in judged], order, tuple(keys[i] for i in order), known, times, budget)
+        parts, series = [one.part for one in judged], tuple(keys[i] for i in order)
+        apart = self._apart(parts, order, series, known, times, budget, np.arange(len(keys)))
         return self.together(apart, metadata)
 
     def _asked(self, grid: Grid, metadata: Metadata, start: int, details: bool) -> Asked:
@@ -259,15 +262,24 @@ class Scorer:
         first = max(0, start - self.bundle.calibration.reach)
         return Asked(replace(seen, rest=seen.at_rest()), metadata, start, first, details)  # at rest: once for all
 
-    def _judged(self, asked: Asked, chosen: NDArray[np.int64]) -> list[_Judged]:
-        """The results of some series, some at a time; the model is not run for those that are retired in all ticks."""
+    def _judged(self, asked: Asked, chosen: NDArray[np.int64], wanted: NDArray[np.bool_]) -> list[_Judged]:
+        """The results of some series, some at a time; the model is not run for those that are retired in all ticks.
+
+        Only those that are wanted, [N] of the grid, have details.
+        """
         grid, preprocess = asked.grid, self.bundle.preprocess
         retired = (grid.quiet[chosen, asked.start :] >= preprocess.plan.lookback).all(axis=1)
-        blocks, away = (_blocks(chosen[mine]) for mine in (~retired, retired))
+        others = asked._replace(details=False)
+        blocks, away = (
+            [(asked, block) for block in _blocks(chosen[some & wanted[chosen]])]
+            + [(others, block) for block in _blocks(chosen[some & ~wanted[chosen]])]
+            for some in (~retired, retired)
+        )
         windows = len(blocks) * len(window_starts(preprocess, grid.times, asked.first))
         with counting(windows, "model", "window") as done:
-            parts = self._each(lambda block: self.judge.block(asked, block, done), blocks)
-        return list(zip([*blocks, *away], [*parts, *(self.judge.unasked(asked, of) for of in away)], strict=True))
+            parts = self._each(lambda one: self.judge.block(*one, done), blocks)
+        parts += [self.judge.unasked(*one) for one in away]
+        return [(block, part) for (_, block), part in zip([*blocks, *away], parts, strict=True)]
 
     def _group(self, kept: Kept, metadata: Metadata, group: int, done: Callable[[int], object]) -> list[_OfGroup]:
         """The results of a group of series at the newest tick; what was made of it is kept."""
@@ -349,6 +361,7 @@ class Scorer:
         known: NDArray[np.bool_],
         times: Times,
         budget: float | None,
+        wanted: NDArray[np.int64],
         details: bool = True,
     ) -> Apart:
         """The results of all parts, of which `order` says which row of them each series has."""
@@ -379,9 +392,8 @@ class Scorer:
             budget=budget,
             threshold=threshold,
             levels=tuple((rate, weak.threshold(rate)) for rate in WEAK_RATES),
-            details=_join_details(parts, order) if details else None,
         )
-        return Apart(results, all_of("log_ratios"))
+        return Apart(results, all_of("log_ratios"), wanted, _details(parts, order[wanted]) if details else None)
 
 
 def _blocks(series: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -409,5 +421,8 @@ def _ignore(_: int) -> None:
     """Who is told how far a block is, where groups are counted."""
 
 
-def _join_details(parts: Sequence[Part], back: NDArray[np.int64]) -> Details:
-    return Details(*(np.concatenate([part.details[i] for part in parts])[back] for i in range(5)))
+def _details(parts: Sequence[Part], rows: NDArray[np.int64]) -> Details:
+    """Of some rows of all parts, which have them."""
+    have = np.concatenate([np.full(len(part.score), bool(part.details)) for part in parts])
+    at = (np.cumsum(have) - 1)[rows]
+    return Details(*(np.concatenate([part.details[i] for part in parts if part.details])[at] for i in range(5)))
