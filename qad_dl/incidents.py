@@ -126,7 +126,7 @@ class _Events(NamedTuple):
     @classmethod
     def of(cls, results: Results) -> _Events:
         """Those of a range: of each weak level with a threshold below the flagged one, and of what is flagged."""
-        weak = [(rate, least) for rate, least in results.levels if least < results.threshold]
+        weak = [(rate, least) for rate, least in results.levels if rate > results.budget and least < results.threshold]
         alone, score = (np.nan_to_num(of(results), nan=-np.inf) for of in (evidence_alone, evidence))
         rows = [
             (e.start, -level, i, e.end)
