@@ -1,18 +1,47 @@
-"""Series of which each is judged by itself, before what they show is joined (`together`)."""
+"""From parts of series, each judged by itself, to results of all of them, by what they show together (`together`)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from qad_dl.detection import DEFAULT_BUDGET, known_detection
+from qad_dl.preprocess import records_of
 from qad_dl.results import BY_TICK, Details, Results
+from qad_dl.together import groups_of, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from qad_dl.bundle import Bundle
+    from qad_dl.judging import Part
+    from qad_dl.metadata import Metadata
+    from qad_dl.schema import Times
+
+WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
+"""Episodes per series and day of the evidence that counts where queues with something in common show it together."""
+
+
+class Whole(NamedTuple):
+    """What parts are parts of.
+
+    Attributes:
+        series: keys of all of them, [N].
+        known: [N, T] known at that tick.
+        times: ticks, [T] `datetime64[s]`.
+        order: [N] which row of the parts, one after the other, each series has.
+        wanted: see `Apart`.
+    """
+
+    series: tuple[tuple[str, ...], ...]
+    known: NDArray[np.bool_]
+    times: Times
+    order: NDArray[np.int64]
+    wanted: NDArray[np.int64]
 
 
 class Apart(NamedTuple):
@@ -56,3 +85,78 @@ class Apart(NamedTuple):
 
 def _joined(parts: Sequence[Details], order: NDArray[np.int64]) -> Details:
     return Details(*(np.concatenate(values)[order] for values in zip(*parts, strict=True)))
+
+
+def apart_of(bundle: Bundle, parts: Sequence[Part], whole: Whole, budget: float | None, details: bool = True) -> Apart:
+    """The results of all parts, with details of those that are wanted.
+
+    Args:
+        bundle: that judged them.
+        parts: of some series each; those with a series that is wanted have details, if any is to have some.
+        whole: what they are parts of.
+        budget: false alarm episodes per series and day; 0.01 if None.
+        details: whether there are any.
+
+    Raises:
+        ConfigError: a budget that makes no sense.
+    """
+    budget, signatures = DEFAULT_BUDGET if budget is None else budget, bundle.calibration.signatures
+    threshold = bundle.detection.threshold(budget)
+    weak = bundle.detection if signatures is None else known_detection(signatures.healthy, alone=True)
+
+    def all_of(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])[whole.order]
+
+    score = all_of("score")
+    results = Results(
+        entity=bundle.preprocess.entity,
+        series=whole.series,
+        times=whole.times,
+        score=score,
+        alone=score,
+        flagged=score >= threshold,  # never where unscored: NaN is not above anything, whatever the budget
+        reason=all_of("reason"),
+        known=whole.known,
+        expected=all_of("expected"),
+        state=all_of("state"),
+        direction=all_of("direction"),
+        kind=all_of("kind"),
+        states=bundle.preprocess.states,
+        kinds=bundle.calibration.kinds,
+        budget=budget,
+        threshold=threshold,
+        levels=tuple((rate, weak.threshold(rate)) for rate in WEAK_RATES),
+    )
+    of_wanted = _details(parts, whole.order[whole.wanted]) if details else None
+    return Apart(results, all_of("log_ratios"), whole.wanted, of_wanted)
+
+
+def known_together(bundle: Bundle, apart: Apart, metadata: Metadata) -> Results:
+    """Scores by what series show and what those show that have something in common with them, see `Scorer.together`."""
+    results, calibration = apart.results, bundle.calibration
+    if not calibration.joined:
+        return apart.asked_for(results)
+    counts, ids = (results.reason == 0) & ~results.expected, _ids(bundle, results)
+    score = results.score.copy()
+    until = results.times[-1] + bundle.preprocess.tick.delta
+    for start, end, held in metadata.segments(results.times[0], until):
+        ticks = slice(*np.searchsorted(results.times, np.array([start, end])).tolist())
+        groups = groups_of(records_of(results.entity, results.series, held), calibration.shared, calibration.kinds)
+        known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
+        more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
+        score[:, ticks][more] = calibration.told(known[more], ids[np.nonzero(more)[0]])
+    return apart.asked_for(replace(results, score=score, flagged=score >= results.threshold))
+
+
+def _ids(bundle: Bundle, results: Results) -> NDArray[np.int64]:
+    """Ids of series, [N], where it matters which they are."""
+    if not bundle.calibration.usual:
+        return np.zeros(len(results.series), np.int64)
+    return np.array([bundle.preprocess.series_id(key) for key in results.series], np.int64)
+
+
+def _details(parts: Sequence[Part], rows: NDArray[np.int64]) -> Details:
+    """Of some rows of all parts, which have them."""
+    have = np.concatenate([np.full(len(part.score), bool(part.details)) for part in parts])
+    at = (np.cumsum(have) - 1)[rows]
+    return Details(*(np.concatenate([part.details[i] for part in parts if part.details])[at] for i in range(5)))

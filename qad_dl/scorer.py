@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, T
 
 import numpy as np
 
-from qad_dl.apart import Apart
+from qad_dl.apart import Apart, Whole, apart_of, known_together
 from qad_dl.bundle import Bundle, read_bundle
-from qad_dl.detection import DEFAULT_BUDGET, known_detection
 from qad_dl.judging import NOTHING, Asked, Judge
-from qad_dl.preprocess import records_of
 from qad_dl.progress import counting
 from qad_dl.reconstruction import (
     begins_window,
@@ -27,8 +25,6 @@ from qad_dl.reconstruction import (
     unmoved,
     window_starts,
 )
-from qad_dl.results import Details, Results
-from qad_dl.together import groups_of, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,13 +37,10 @@ if TYPE_CHECKING:
     from qad_dl.judging import Made, Part
     from qad_dl.lanes import Lane
     from qad_dl.metadata import Metadata
-    from qad_dl.schema import Times
+    from qad_dl.results import Results
 
 SERIES_BLOCK: Final = 32
 """Series scored together; bounds the memory, has no influence on any score."""
-
-WEAK_RATES: Final = (0.3, 0.1, 0.03, 0.01)
-"""Episodes per series and day of the evidence that counts where queues with something in common show it together."""
 
 
 def _cores() -> int:
@@ -201,7 +194,8 @@ class Scorer:
         place[np.concatenate([chosen[:0], *(series for series, _ in judged)])] = np.arange(len(chosen))
         keys, known = tuple(grid.series[i] for i in chosen), asked.grid.known[chosen, asked.start :]
         times = asked.grid.times[asked.start :]
-        return self._apart(parts, place[chosen], keys, known, times, budget, np.flatnonzero(wanted[chosen]), details)
+        whole = Whole(keys, known, times, place[chosen], np.flatnonzero(wanted[chosen]))
+        return apart_of(self.bundle, parts, whole, budget, details)
 
     def together(self, apart: Apart, metadata: Metadata) -> Results:
         """Scores of series by what they show and what those show that have something in common with them.
@@ -213,25 +207,7 @@ class Scorer:
         Returns:
             Of those that are wanted.
         """
-        results, calibration = apart.results, self.bundle.calibration
-        if not calibration.joined:
-            return apart.asked_for(results)
-        counts = (results.reason == 0) & ~results.expected
-        score = results.score.copy()
-        until = results.times[-1] + self.bundle.preprocess.tick.delta
-        for start, end, held in metadata.segments(results.times[0], until):
-            ticks = slice(*np.searchsorted(results.times, np.array([start, end])).tolist())
-            groups = groups_of(records_of(results.entity, results.series, held), calibration.shared, calibration.kinds)
-            known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
-            more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
-            score[:, ticks][more] = calibration.told(known[more], self._ids(results.series)[np.nonzero(more)[0]])
-        return apart.asked_for(replace(results, score=score, flagged=score >= results.threshold))
-
-    def _ids(self, series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
-        """Ids of series, [N], where it matters which they are."""
-        if not self.bundle.calibration.usual:
-            return np.zeros(len(series), np.int64)
-        return np.array([self.bundle.preprocess.series_id(key) for key in series], np.int64)
+        return known_together(self.bundle, apart, metadata)
 
     def score_last(self, kept: Kept, metadata: Metadata, budget: float | None = None) -> Results:
         """Score the newest tick of what is kept with details, as `score_grid` does, and keep the errors it came from.
@@ -250,10 +226,8 @@ class Scorer:
         keys = [key for one in judged for key in one.series]
         order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
         known = np.concatenate([np.empty((0, 1), np.bool_), *(one.known for one in judged)])[order]
-        times = np.array([kept.end])
-        parts, series = [one.part for one in judged], tuple(keys[i] for i in order)
-        apart = self._apart(parts, order, series, known, times, budget, np.arange(len(keys)))
-        return self.together(apart, metadata)
+        whole = Whole(tuple(keys[i] for i in order), known, np.array([kept.end]), order, np.arange(len(keys)))
+        return self.together(apart_of(self.bundle, [one.part for one in judged], whole, budget), metadata)
 
     def _asked(self, grid: Grid, metadata: Metadata, start: int, details: bool) -> Asked:
         """What is asked of the ticks from position `start` of a grid on, and the part of it that this looks at."""
@@ -353,48 +327,6 @@ class Scorer:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(judge, blocks))
 
-    def _apart(
-        self,
-        parts: Sequence[Part],
-        order: NDArray[np.int64],
-        series: tuple[tuple[str, ...], ...],
-        known: NDArray[np.bool_],
-        times: Times,
-        budget: float | None,
-        wanted: NDArray[np.int64],
-        details: bool = True,
-    ) -> Apart:
-        """The results of all parts, of which `order` says which row of them each series has."""
-        bundle, budget = self.bundle, DEFAULT_BUDGET if budget is None else budget
-        signatures = bundle.calibration.signatures
-        weak = bundle.detection if signatures is None else known_detection(signatures.healthy, alone=True)
-        threshold = bundle.detection.threshold(budget)
-
-        def all_of(name: str) -> NDArray[Any]:
-            return np.concatenate([getattr(part, name) for part in parts])[order]
-
-        score = all_of("score")
-        results = Results(
-            entity=bundle.preprocess.entity,
-            series=series,
-            times=times,
-            score=score,
-            alone=score,
-            flagged=score >= threshold,  # never where unscored: NaN is not above anything, whatever the budget
-            reason=all_of("reason"),
-            known=known,
-            expected=all_of("expected"),
-            state=all_of("state"),
-            direction=all_of("direction"),
-            kind=all_of("kind"),
-            states=bundle.preprocess.states,
-            kinds=bundle.calibration.kinds,
-            budget=budget,
-            threshold=threshold,
-            levels=tuple((rate, weak.threshold(rate)) for rate in WEAK_RATES),
-        )
-        return Apart(results, all_of("log_ratios"), wanted, _details(parts, order[wanted]) if details else None)
-
 
 def _blocks(series: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Series that go from counts to scores together."""
@@ -419,10 +351,3 @@ def _of_lanes(made: Made, lanes: Iterable[str], series: NDArray[np.int64]) -> Ma
 
 def _ignore(_: int) -> None:
     """Who is told how far a block is, where groups are counted."""
-
-
-def _details(parts: Sequence[Part], rows: NDArray[np.int64]) -> Details:
-    """Of some rows of all parts, which have them."""
-    have = np.concatenate([np.full(len(part.score), bool(part.details)) for part in parts])
-    at = (np.cumsum(have) - 1)[rows]
-    return Details(*(np.concatenate([part.details[i] for part in parts if part.details])[at] for i in range(5)))
