@@ -19,6 +19,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from qad_dl.bundle import read_bundle
 from tests.apps.conftest import start_in_process
 from training.quality.__main__ import main
 from training.quality.parts import Workshop, table_of
@@ -86,6 +87,12 @@ def test_the_figures_of_a_part(quality: Quality) -> None:
     assert set(of["delays_min"]) == set(quality.result("facts/c1")["incidents"])
     false = [of["realised"][b]["healthy"] for b in ("0.1", "0.01", "0.001")]
     assert false == sorted(false, reverse=True)
+
+
+def test_without_ids_each_queue_is_judged_by_itself(quality: Quality) -> None:
+    of = {v: read_bundle(quality.place(f"bundle/c1/{v}/1") / "bundle").calibration for v in ("no_ids", "linear")}
+    assert of["no_ids"].shared == ()
+    assert "harvester" in of["linear"].shared
 
 
 def test_what_was_away_is_looked_at_only_once_it_is_back(quality: Quality) -> None:

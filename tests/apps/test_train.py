@@ -200,6 +200,8 @@ class TestResume:
         (["calibration.channels=[[2,0.3]]"], "calibration.channels"),
         (["calibration.channels=[0.3]"], "calibration.channels"),
         (["calibration.channels=[[1,0.3,mine]]"], "and own after them"),
+        (["calibration.shared=[site]"], "calibration.shared: no field 'site'"),
+        (["calibration.shared=[prod_source]"], "there are: atlas_site, "),
         (["model.spread=linear"], "one spread for all errors"),
         (["data.held_out=1.5"], "data.held_out"),
         (["data.start=yesterday"], "data.start"),
