@@ -33,14 +33,16 @@ def seen_curves(reader: Reader, path: Path) -> bool:
             _curve(axis, name, curve)
         axis.set(title=world, xscale="log", xlabel="false episodes per queue and day", ylim=(0, 1))
     axes[0].set_ylabel("incidents seen")
-    axes[-1].legend(fontsize=7)
+    named = dict(zip(*reversed(axes[-1].get_legend_handles_labels()), strict=True))  # the grey ones once
+    figure.legend(named.values(), named.keys(), loc="outside right upper", fontsize=7)
     return _save(figure, path)
 
 
 def _curve(axis: Any, name: str, curve: dict[str, float | None] | None) -> None:
     points = sorted((float(b), seen) for b, seen in (curve or {}).items() if seen is not None)
     if points:
-        axis.plot(*zip(*points, strict=True), "-o", ms=3, color=HIGHLIGHT.get(name, OTHERS), label=name)
+        label = name if name in HIGHLIGHT else "other peers"
+        axis.plot(*zip(*points, strict=True), "-o", ms=3, color=HIGHLIGHT.get(name, OTHERS), label=label)
 
 
 def delay_distribution(reader: Reader, path: Path) -> bool:
