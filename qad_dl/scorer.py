@@ -123,7 +123,8 @@ class Scorer:
         """Score one tick of a history in memory: for collectors that keep their own.
 
         Args:
-            history: long rows (interfaces, section 1) of the last 7 days; older rows have no influence on a score.
+            history: long rows (interfaces, section 1) of the last 7 days, of all queues, since a score is also of what
+                those show that have something in common; older rows have no influence.
             metadata: a `Metadata`, or CRIC's object keyed by queue, which then holds for all of the history.
             at: the tick, floored, UTC if it has no zone; the newest of the history if not given. Later rows have no
                 influence.
