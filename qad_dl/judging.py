@@ -99,7 +99,7 @@ class Judge:
         kind = judged.log_ratios.argmax(axis=2) if calibration.kinds else np.full(reason.shape, -1)
         kind = np.where(reason == 0, kind, -1).astype(np.int8)
         kept = self._made(seen.z, judged.course, lanes) if asked.remember else NOTHING
-        ratios = judged.log_ratios if calibration.shared else judged.log_ratios[:, :, :0]
+        ratios = judged.log_ratios if calibration.shared else np.empty((*reason.shape, 0), np.float32)
         return Part(score, reason, state, direction, kind, prepared.expected[:, start:], ratios, details, kept)
 
     def _split(self, before: Made) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
