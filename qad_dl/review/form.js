@@ -145,13 +145,26 @@ function eventWords(event) {
 
 const historyOf = (label) => h('ol', {}, ...label.history.map((event) => h('li', {}, eventWords(event))));
 
+// Lists of labels are made anew each time the server answers; what the reader has unfolded, and where the focus is, stays.
+function fillList(list, items) {
+  const parts = (item) => [...item.querySelectorAll('button, summary')];
+  const from = document.activeElement.closest('[data-label]');
+  const focus = from && list.contains(from) ? [from.dataset.label, parts(from).indexOf(document.activeElement)] : null;
+  const open = new Set([...list.querySelectorAll('details[open]')].map((part) => part.closest('[data-label]').dataset.label));
+  list.replaceChildren(...items);
+  for (const item of items) {
+    for (const part of item.querySelectorAll('details')) part.open = open.has(item.dataset.label);
+    if (focus && focus[0] === item.dataset.label) parts(item)[focus[1]]?.focus({ preventScroll: true });
+  }
+}
+
 // Labels that were taken back, folded away: what was said, by whom, when, and how it ended.
 function fillGone() {
   const found = goneHere();
   const back = (label) => button('bring back', 'Say it again', () => { putAndNote(draftOf(label), label.label); said(`Labelled ${label.word} again.`); });
   $('gone').hidden = !found.length;
   $('gone-count').textContent = `${plural(found.length, 'label was', 'labels were')} taken back`;
-  $('gone-list').replaceChildren(...found.map((label) => h('li', { 'data-label': label.label },
+  fillList($('gone-list'), found.map((label) => h('li', { 'data-label': label.label },
     h('b', {}, `${label.word}${label.kind ? `, ${kindWords(label.kind)}` : ''}`), ` ${targetWords(label.target)} `,
     label.history[0].author === labels.author() ? back(label) : null, historyOf(label))));
 }
@@ -171,7 +184,7 @@ function fillLabels() {
   $('labels').classList.toggle('named', Boolean(labels.author()));
   $('sync').classList.toggle('trouble', (labels.away || labels.trouble) !== '');
   if (!shown) return;
-  $('label-list').replaceChildren(...labelsHere().map(labelItem));
+  fillList($('label-list'), labelsHere().map(labelItem));
   fillGone();
   fillSubject();
 }

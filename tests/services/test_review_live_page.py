@@ -85,6 +85,19 @@ def test_two_reviewers_see_each_others_words(visit: Visit, server: LiveServer, s
     assert visit.complaints == []
 
 
+def test_what_is_unfolded_and_the_focus_stay_when_the_server_answers(visit: Visit, server: LiveServer) -> None:
+    page = visit.open(server.url, "#incident=I-group")
+    as_author(page, "ada")
+    for key in "px":
+        page.keyboard.press(key)
+        sent(page)
+    page.locator("#label-list summary").click()
+    page.keyboard.press("u")
+    sent(page)
+    assert "unsure" in page.locator("#label-list details[open] ol").inner_text()
+    assert page.evaluate("() => document.activeElement.closest('#label-list summary')?.textContent") == "3 entries"
+
+
 def test_it_asks_its_own_server_for_what_it_shows_and_nobody_else(visit: Visit, server: LiveServer) -> None:
     asked: list[str] = []
     visit.page.on("request", lambda request: asked.append(request.url))
