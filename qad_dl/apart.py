@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from qad_dl.detection import DEFAULT_BUDGET, known_detection
+from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.preprocess import records_of
 from qad_dl.results import BY_TICK, Details, Results
 from qad_dl.together import groups_of, together
@@ -141,11 +142,19 @@ def known_together(bundle: Bundle, apart: Apart, metadata: Metadata) -> Results:
     until = results.times[-1] + bundle.preprocess.tick.delta
     for start, end, held in metadata.segments(results.times[0], until):
         ticks = slice(*np.searchsorted(results.times, np.array([start, end])).tolist())
-        groups = groups_of(records_of(results.entity, results.series, held), calibration.shared, calibration.kinds)
+        records = records_of(results.entity, results.series, held)
+        groups = groups_of(records, _queues(results), calibration.shared, calibration.kinds)
         known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
         more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
         score[:, ticks][more] = calibration.told(known[more], ids[np.nonzero(more)[0]])
     return apart.asked_for(replace(results, score=score, flagged=score >= results.threshold))
+
+
+def _queues(results: Results) -> list[object]:
+    """Which queue each series is of; where the entity has none, each is one of its own."""
+    if QUEUE_FIELD not in results.entity:
+        return list(results.series)
+    return [key[results.entity.index(QUEUE_FIELD)] for key in results.series]
 
 
 def _ids(bundle: Bundle, results: Results) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from qad_dl.evidence import evidence
+from qad_dl.evidence import evidence, evidence_alone
 from qad_dl.followed import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Figure, Followed, Rules, Transition
 from qad_dl.incidents import TOGETHER_TICKS, find_incidents
 from qad_dl.incidents_file import QUEUE_FIELD
@@ -138,9 +138,9 @@ def _size(found: Found, results: Results, values: Values) -> int:
 
 
 def _leader(found: Found, results: Results) -> tuple[str, str]:
-    """The state and direction with the most score behind them."""
+    """The state and direction with the most behind them; what others have told a queue says nothing of its states."""
     rows, ticks = list(found.series), slice(found.start, found.end)
-    score = np.nan_to_num(results.score[rows, ticks])
+    score = np.nan_to_num(results.alone[rows, ticks])
     state, direction = results.state[rows, ticks], results.direction[rows, ticks]
     total = np.zeros((len(results.states), 3))
     told = state >= 0
@@ -194,13 +194,14 @@ class _Now(NamedTuple):
     def shows(self, sight: _Sight) -> bool:
         """Whether enough of the newest ticks show it, and it is large enough to be told."""
         results, rules = self.results, self.rules
-        recent = evidence(results)[list(sight.series), -rules.m :]
-        flagged = results.flagged[list(sight.series), -rules.m :]
+        rows = list(sight.series)
+        known, alone = (of(results)[rows, -rules.m :] for of in (evidence, evidence_alone))
+        flagged = results.flagged[rows, -rules.m :]
         if sight.last < results.times[-rules.m :][0]:
             return False
         least = min([results.threshold, *(least for _, least in results.levels)])
-        signs = int((flagged | (recent >= least)).sum())
-        sure = bool((flagged & (recent >= results.threshold + rules.sure)).any())
+        signs = int((flagged | (alone >= least)).sum())
+        sure = bool((flagged & (known >= results.threshold + rules.sure)).any())
         return (signs >= rules.n or sure) and self._large(sight)
 
     def _large(self, sight: _Sight) -> bool:
@@ -225,9 +226,9 @@ class _Now(NamedTuple):
         )
 
     def worst(self, sight: _Sight) -> tuple[str, ...]:
-        """Its queues with the highest scores."""
+        """Its queues that show the most by themselves."""
         names = series_names(self.results)
-        score = np.nan_to_num(self.results.score[list(sight.series), -1], nan=-np.inf)
+        score = np.nan_to_num(self.results.alone[list(sight.series), -1], nan=-np.inf)
         order = np.argsort(-score, kind="stable")[:WORST]
         return tuple(dict.fromkeys(names[sight.series[i]] for i in order.tolist()))
 
@@ -244,12 +245,12 @@ class _Now(NamedTuple):
         )
 
     def _details(self, sight: _Sight) -> tuple[NDArray[np.float64], ...] | None:
-        """observed, expected and share of the score, [its series, S] each."""
+        """observed, expected and share of what each shows by itself, [its series, S] each."""
         if self.detailed is None or self.detailed.details is None:
             return None
         place = {key: i for i, key in enumerate(self.detailed.series)}
         rows = [place[key] for key in (self.results.series[i] for i in sight.series) if key in place]
-        details, score = self.detailed.details, np.nan_to_num(self.detailed.score[rows, 0])
+        details, score = self.detailed.details, np.nan_to_num(self.detailed.alone[rows, 0])
         arrays = (details.observed, details.reconstruction, details.contribution)
         observed, expected, share = (np.asarray(array[rows, 0], np.float64) for array in arrays)
         return observed, expected, share * score[:, None]

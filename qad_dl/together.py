@@ -5,7 +5,8 @@ of these are summed up (Bayes), each kind of incident by itself:
 
     r_i   ln p(evidence | kind) / p(evidence | normal life) of series i, no more than `MOST`
     s_i   (1 - SHOWS) + SHOWS exp r_i             if a value is hit, a series with it shows something, or does not
-    G     sum of ln s_i over the m series with the value, / (1 + (m - 1) IN_COMMON)
+    G     sum of ln s_i over the m series with the value, / (1 + (m - 1) IN_COMMON); series of one queue count as one,
+          by their mean
     b_i   SHOWS exp r_i / s_i                     that this series is one of those that show it
     R_i   ln (exp r_i + sum over its values of (exp min(G, LARGEST) - 1) b_i, where G is above 0)
 
@@ -19,6 +20,7 @@ This is the context of a tick: it is made from all series of the history, whiche
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -26,7 +28,7 @@ import numpy as np
 from qad_dl.causes import SHARED_FIELDS, WIDEST, kinds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,7 +51,7 @@ LARGEST: Final = 6.0
 mistake is told of all its queues: of budgets that are as strict as that, a queue itself has to be the proof."""
 
 LEAST: Final = 2
-"""Series that a value must have."""
+"""Queues that a value must have."""
 
 TICKS_BLOCK: Final = 144
 """Ticks that are looked at together: bounds the memory."""
@@ -59,19 +61,24 @@ class Group(NamedTuple):
     """Series that have a value of their metadata in common.
 
     Attributes:
-        rows: their positions, ascending, `LEAST` or more.
+        rows: their positions, ascending, of `LEAST` queues or more.
         kinds: positions of the kinds of incident that it can be the cause of, ascending.
+        share: what each of `rows` counts, float64: 1 over the series of its queue that are among them.
     """
 
     rows: NDArray[np.int64]
     kinds: NDArray[np.int64]
+    share: NDArray[np.float64]
 
 
-def groups_of(records: Sequence[Record], fields: Sequence[str], kinds: Sequence[str]) -> list[Group]:
+def groups_of(
+    records: Sequence[Record], queues: Sequence[object], fields: Sequence[str], kinds: Sequence[str]
+) -> list[Group]:
     """What series have in common; what the very same series share under several names is one group.
 
     Args:
         records: metadata of each series, [N].
+        queues: which queue each is of, [N]: the series of one are no witnesses for each other.
         fields: those that may be the cause of an incident.
         kinds: names of the kinds of incident.
     """
@@ -83,9 +90,15 @@ def groups_of(records: Sequence[Record], fields: Sequence[str], kinds: Sequence[
                 members.setdefault(record[field], []).append(i)
         can_be = kinds_of(field, kinds)
         for rows in members.values():
-            if len(rows) >= LEAST:
+            if len({queues[i] for i in rows}) >= LEAST:
                 causes.setdefault(tuple(rows), set()).update(can_be)
-    return [Group(np.array(rows, np.int64), np.array(sorted(of), np.int64)) for rows, of in causes.items() if of]
+    return [_group(rows, of, queues) for rows, of in causes.items() if of]
+
+
+def _group(rows: Sequence[int], kinds: Iterable[int], queues: Sequence[object]) -> Group:
+    series = Counter(queues[i] for i in rows)
+    share = np.array([1 / series[queues[i]] for i in rows])
+    return Group(np.array(rows, np.int64), np.array(sorted(kinds), np.int64), share)
 
 
 def together(
@@ -105,7 +118,7 @@ def together(
         return log_ratios
     out, member = log_ratios.copy(), np.zeros((len(groups), len(log_ratios)))
     for row, group in zip(member, groups, strict=True):
-        row[group.rows] = 1
+        row[group.rows] = group.share
     for low in range(0, out.shape[1], TICKS_BLOCK):
         ticks = slice(low, low + TICKS_BLOCK)
         _add(out[:, ticks], counts[:, ticks], groups, member)
@@ -115,17 +128,17 @@ def together(
 def _add(
     ratios: NDArray[np.float32], counts: NDArray[np.bool_], groups: Sequence[Group], member: NDArray[np.float64]
 ) -> None:
-    """`together` of some ticks, in place; `member` [G, N] is 1 where a series is of a group."""
+    """`together` of some ticks, in place; `member` [G, N] is what each series counts in each group."""
     shows = np.exp(np.minimum(ratios, np.float32(MOST)))
     shows *= np.float32(SHOWS)
     either = shows + np.float32(1 - SHOWS)
     said = np.where(counts[:, :, None], np.log(either), np.float32(0)).astype(np.float64)
-    m, most = member @ counts.astype(np.float64), WIDEST * counts.sum(axis=0)
+    m, series = (each @ counts.astype(np.float64) for each in (member, np.ceil(member)))
     total = (member @ said.reshape(len(said), -1)).reshape(len(groups), *said.shape[1:])
     total /= (1 + (np.maximum(m, 1) - 1) * IN_COMMON)[:, :, None]
-    total[(m < LEAST) | (m > most)] = 0
+    total[(m < LEAST) | (series > WIDEST * counts.sum(axis=0))] = 0
     added = np.zeros_like(said)
-    for (rows, kinds), of in zip(groups, total, strict=True):
+    for (rows, kinds, _), of in zip(groups, total, strict=True):
         t, k = np.nonzero(of[:, kinds] > 0)
         if t.size:
             place = (rows[:, None], t, kinds[k])

@@ -89,7 +89,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     if reviewed is not None:
         calibration = replace(calibration, usual=_usual(period, reviewed, model, calibration, course))
     if signatures is not None:
-        detection = known_detection(signatures.healthy)
+        detection = known_detection(signatures.healthy, alone=not calibration.joined)
     else:
         unseen = unseen_statistics(calibration, data, use, per_day, scratch)
         detection = fit_detection(_scores(calibration, unseen, scratch), use, per_day, scratch)

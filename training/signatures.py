@@ -101,7 +101,8 @@ def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]])
     for one in progress(made, "what queues show together", unit="world"):
         ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
         ratios -= np.where(one["recovering"], np.float32(recovering), np.float32(0))[:, :, None]
-        groups = groups_of([json.loads(record) for record in one["records"].tolist()], JOINED_FIELDS, signatures.kinds)
+        records = [json.loads(record) for record in one["records"].tolist()]
+        groups = groups_of(records, range(len(records)), JOINED_FIELDS, signatures.kinds)  # each series is a queue
         statistic, usual = any_kind(together(ratios, one["scored"], groups)), one["normal"] & ~one["recovering"]
         values.append(np.quantile(statistic[usual], 1 - 10.0**-SURVIVAL_SCORES))
         thresholds.append([_threshold([(_where_scored(statistic, one), usual)], rate) for rate in EPISODE_RATES])

@@ -100,8 +100,8 @@ def _described(results: Results, sight: Sight, begins: Sequence[NDArray[np.int64
 
 
 def _shares(results: Results, rows: Sequence[int], ticks: slice) -> tuple[float, float]:
-    """Shares of the score that flows and that what is low add most to."""
-    score = np.nan_to_num(results.score[rows, ticks], nan=0.0)
+    """Shares of what its queues show by themselves that flows and that what is low add most to."""
+    score = np.nan_to_num(results.alone[rows, ticks], nan=0.0)
     state, low = results.state[rows, ticks], results.direction[rows, ticks] < 0
     flows = np.array([name in FLOW_STATES for name in results.states] + [False])  # the last is for unscored ticks
     total = float(score.sum()) or 1.0

@@ -93,6 +93,24 @@ def test_a_single_flagged_tick_is_not_told() -> None:
     assert story(results({7: [(50, 51)], 31: [(80, 81), (84, 85)]})) == ((), [])
 
 
+def test_what_others_have_told_a_queue_is_no_sign_of_its_own() -> None:
+    made = results({7: [(50, 51)]})
+    score = made.score.copy()
+    score[7, 51:60] = 2.5  # above the level of weak evidence by what others show; below the threshold
+    weak = replace(made, levels=((0.1, 2.0),))
+    assert story(replace(weak, score=score)) == ((), [])
+    _, told = story(replace(weak, score=score, alone=score))
+    assert actions(told)[0] == (51, OPENED)
+
+
+def test_the_worst_are_those_that_show_the_most_by_themselves() -> None:
+    made = results({i: [(50, 60)] for i in (9, 10, 11)})
+    alone = made.alone.copy()
+    alone[9, 50:60] = 5.0
+    _, told = story(replace(made, alone=alone), range(52))
+    assert told[0][1].incident.worst == ("Q09", "Q11", "Q10")
+
+
 def test_few_jobs_are_not_told() -> None:
     assert story(results({7: [(50, 60)]}, jobs=9.0)) == ((), [])
     _, told = story(results({7: [(50, 60)]}, jobs=10.0))

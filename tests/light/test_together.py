@@ -22,7 +22,7 @@ def everywhere(ratios: np.ndarray) -> np.ndarray:
 
 
 def of(*rows: int) -> Group:
-    return Group(np.array(rows), np.arange(len(KINDS)))
+    return Group(np.array(rows), np.arange(len(KINDS)), np.ones(len(rows)))
 
 
 def by_hand(ratios: np.ndarray, counts: np.ndarray, groups: list[Group]) -> np.ndarray:
@@ -36,9 +36,10 @@ def by_hand(ratios: np.ndarray, counts: np.ndarray, groups: list[Group]) -> np.n
             for i in range(n):
                 odds = np.exp(float(ratios[i, t, k]))
                 for group in groups:
-                    mine = [j for j in group.rows if counts[j, t]]
-                    if i in mine and k in group.kinds and 2 <= len(mine) <= 0.75 * counts[:, t].sum():
-                        g = sum(np.log(s[j]) for j in mine) / (1 + (len(mine) - 1) * IN_COMMON)
+                    mine = {j: w for j, w in zip(group.rows, group.share, strict=True) if counts[j, t]}
+                    m = sum(mine.values())
+                    if i in mine and k in group.kinds and m >= 2 and len(mine) <= 0.75 * counts[:, t].sum():
+                        g = sum(w * np.log(s[j]) for j, w in mine.items()) / (1 + (m - 1) * IN_COMMON)
                         odds += max(0.0, np.expm1(min(g, LARGEST))) * SHOWS * np.exp(r[i]) / s[i]
                 out[i, t, k] = np.log(odds)
     return out
@@ -48,7 +49,12 @@ def test_the_formula() -> None:
     rng = np.random.default_rng(1)
     ratios = rng.normal(-1, 3, (12, 5, len(KINDS))).astype(np.float32)
     counts = rng.random((12, 5)) < 0.9
-    groups = [of(0, 1, 2), Group(np.array([1, 3, 4, 5, 6]), np.array([1, 2])), of(*range(11)), of(7, 8)]
+    groups = [
+        of(0, 1, 2),
+        Group(np.array([1, 3, 4, 5, 6]), np.array([1, 2]), np.array([1, 1, 0.5, 0.5, 1])),
+        of(*range(11)),
+        of(7, 8),
+    ]
     np.testing.assert_allclose(together(ratios, counts, groups), by_hand(ratios, counts, groups), rtol=1e-5, atol=1e-5)
 
 
@@ -87,7 +93,7 @@ def test_quiet_queues_take_nothing_away() -> None:
 def test_a_value_counts_for_its_kinds_alone() -> None:
     ratios = quiet()
     ratios[:5, 0] = 1.5
-    known = together(ratios, everywhere(ratios), [Group(np.arange(5), np.array([1, 2]))])
+    known = together(ratios, everywhere(ratios), [Group(np.arange(5), np.array([1, 2]), np.ones(5))])
     assert (known[:5, 0, 1:3] > 2).all()
     assert np.array_equal(known[:, :, [0, 3]], ratios[:, :, [0, 3]])
 
@@ -128,12 +134,26 @@ def test_without_groups_nothing_is_made() -> None:
 
 def test_what_the_same_queues_share_is_one_group() -> None:
     site, other = {"atlas_site": "S", "write_storage": "D"}, {"atlas_site": "T", "harvester": "H"}
-    found = groups_of([site, other, site, {}, other], ("atlas_site", "write_storage", "harvester"), KINDS)
+    records = [site, other, site, {}, other]
+    found = groups_of(records, range(5), ("atlas_site", "write_storage", "harvester"), KINDS)
     assert [(group.rows.tolist(), group.kinds.tolist()) for group in found] == [
         ([0, 2], kinds_of("atlas_site", KINDS)),
         ([1, 4], kinds_of("atlas_site", KINDS)),
     ]
-    assert groups_of([site, other], JOINED_FIELDS, KINDS) == []  # nobody shares anything
+    assert groups_of([site, other], "ab", JOINED_FIELDS, KINDS) == []  # nobody shares anything
+
+
+def test_series_of_one_queue_are_no_witnesses_for_each_other() -> None:
+    site = {"atlas_site": "S"}
+    assert groups_of([site] * 3, "aaa", ("atlas_site",), KINDS) == []
+    (group,) = groups_of([site] * 4, "aaab", ("atlas_site",), KINDS)
+    np.testing.assert_allclose(group.share, [1 / 3, 1 / 3, 1 / 3, 1])
+    (two,) = groups_of([site] * 2, "ab", ("atlas_site",), KINDS)
+    ratios = quiet()
+    ratios[:4, 0, 0] = 1.5
+    several, one = ratios.copy(), np.delete(ratios, [1, 2], axis=0)
+    known = together(several, everywhere(several), [group])
+    np.testing.assert_allclose(known[[0, 3]], together(one, everywhere(one), [two])[:2], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
