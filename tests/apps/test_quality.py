@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from qad_dl.bundle import read_bundle
 from tests.apps.conftest import start_in_process
 from training.quality.__main__ import main
+from training.quality.no_ids import WITHOUT_IDS
 from training.quality.parts import Workshop, table_of
 from training.quality.peers import FILE, load_peer, peer_series
 from training.quality.plan import Plan
@@ -31,7 +32,10 @@ SMOKE = ROOT / "checkpoints" / "quality-smoke"
 """Where `make quality-smoke` makes its parts. Those that are made here need not be made there, nor the other way round:
 a part is known by the hash of what it is made of, its code among it."""
 
-PARTS = ("facts/c1", "peer-figures/c1/rule", "peer-figures/c1/ridge", "measure/c1/linear/1", "measure/c1/no_ids/1")
+PARTS = (
+    *("facts/c1", "peer-figures/c1/rule", "peer-figures/c1/ridge"),
+    *("measure/c1/linear/1", "measure/c1/no_ids/1", "measure/c1/no_embeddings/1"),
+)
 
 
 class Quality:
@@ -90,11 +94,11 @@ def test_the_figures_of_a_part(quality: Quality) -> None:
 
 
 def test_without_ids_each_queue_is_judged_by_itself(quality: Quality) -> None:
-    of = {v: read_bundle(quality.place(f"bundle/c1/{v}/1") / "bundle") for v in ("no_ids", "linear")}
+    of = {v: read_bundle(quality.place(f"bundle/c1/{v}/1") / "bundle") for v in WITHOUT_IDS}
     assert of["no_ids"].calibration.shared == ()
-    assert "harvester" in of["linear"].calibration.shared
+    assert "harvester" in of["no_embeddings"].calibration.shared
     # and flagged from where normal life is as rare by itself, which is lower than what many show together
-    assert of["no_ids"].detection.threshold(0.01) < of["linear"].detection.threshold(0.01)
+    assert of["no_ids"].detection.threshold(0.01) < of["no_embeddings"].detection.threshold(0.01)
 
 
 def test_what_was_away_is_looked_at_only_once_it_is_back(quality: Quality) -> None:

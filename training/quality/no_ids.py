@@ -1,12 +1,13 @@
-"""The trained model without what it knows of the queues' metadata: every metadata id is 0, unknown; calibrated anew.
+"""The trained network without what it knows of the queues' metadata: every metadata id is 0, unknown; calibrated anew.
 
-Of queues whose site is unknown it is not known either who else is there: each is judged by itself.
+`no_ids` is the model of which nobody knows any metadata: of queues whose site is unknown it is not known either who
+else is there, and each is judged by itself. `no_embeddings` is the network alone without them: who shares what with
+whom is known.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from training.quality.bundles import overrides_of
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from qad_dl.nn.modules import MaskedAutoencoder
     from training.quality.parts import Made
+
+WITHOUT_IDS: Final = {"no_ids": ("calibration.shared=[]",), "no_embeddings": ()}
+"""Variants that are the default bundle with all metadata ids 0, and how each is calibrated."""
 
 
 def make_no_ids(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def make_no_ids(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]
     trained = AutoencoderModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).network
     network = in_use(trained, settings)
     forget_ids(network)
-    return {"bundle": freeze(replace(settings, shared=()), period, network)}
+    return {"bundle": freeze(settings, period, network)}
 
 
 def forget_ids(network: MaskedAutoencoder) -> None:

@@ -16,7 +16,7 @@ from training.quality.commands import make_incidents
 from training.quality.facts import make_facts
 from training.quality.life import CASES, make_life
 from training.quality.measure import measure_decision, measure_life, measure_model
-from training.quality.no_ids import make_no_ids
+from training.quality.no_ids import WITHOUT_IDS, make_no_ids
 from training.quality.parts import Part
 from training.quality.peer_figures import measure_peer
 from training.quality.peers import make_peer, peer_digest
@@ -190,10 +190,12 @@ class Plan:
 
     def _no_ids(self, world: World) -> Iterator[Part]:
         """The default bundle with all metadata ids 0, calibrated anew."""
-        bundle, *others = self._model(world, "no_ids", self.config["variants"]["default"])
-        needs = (*bundle.needs, f"bundle/{world.name}/default/{SEED}")
-        yield replace(bundle, make=make_no_ids, needs=needs, code=self.code["no ids"], guess_s=200)
-        yield from others
+        default = self.config["variants"]["default"]
+        for variant, overrides in WITHOUT_IDS.items():
+            bundle, *others = self._model(world, variant, [*default, *overrides])
+            needs = (*bundle.needs, f"bundle/{world.name}/default/{SEED}")
+            yield replace(bundle, make=make_no_ids, needs=needs, code=self.code["no ids"], guess_s=200)
+            yield from others
 
     def _world(self, name: str) -> Part:
         return Part(f"world/{name}", make_world, self.world(name).params, self.code["world"], (), 90)

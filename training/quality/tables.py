@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.schema import Tick
+from training.quality.no_ids import WITHOUT_IDS
 from training.quality.reader import ablation_name, ablations, ratio
 from training.quality.told import confusion
 from training.quality.verdicts import MIDDLE, over_budget, rate, share, stop_delay
@@ -90,7 +91,7 @@ def seen(reader: Reader) -> Table:
 
 def scorers(reader: Reader, world: str) -> dict[str, Mapping[str, Any] | None]:
     """Figures on a world of every variant and every peer, by name."""
-    models = {v: reader.model(world, v) for v in [*reader.config["variants"], "no_ids"]}
+    models = {v: reader.model(world, v) for v in [*reader.config["variants"], *WITHOUT_IDS]}
     return models | {f"peer {p}": reader.peer(world, p) for p in reader.peers}
 
 
@@ -106,7 +107,7 @@ def areas(reader: Reader) -> Table:
     return Table(
         "Areas",
         "Over all pairs of queue and tick. no_ids: all metadata ids are 0, unknown: the network has no use of them, "
-        "and each queue is judged by itself.",
+        "and each queue is judged by itself. no_embeddings: the network has no use of them; who shares what is known.",
         head,
         rows,
         "*figures/*",
