@@ -11,7 +11,7 @@ from qad_dl.detection import DEFAULT_BUDGET, known_detection
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.preprocess import records_of
 from qad_dl.results import BY_TICK, Details, Results
-from qad_dl.together import groups_of, together
+from qad_dl.together import TICKS_BLOCK, groups_of, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,15 +65,14 @@ class Apart(NamedTuple):
         """Some series and others as one, of the same ticks; `places` are their positions in it."""
         if len(parts) == 1:
             return parts[0]
-        order = np.argsort(np.concatenate(places))
-        of = [part.results for part in parts]
+        place, of = np.concatenate(places), [part.results for part in parts]
         keys = [key for each in of for key in each.series]
-        arrays: dict[str, Any] = {name: np.concatenate([getattr(each, name) for each in of])[order] for name in BY_TICK}
+        arrays: dict[str, Any] = {name: _placed([getattr(each, name) for each in of], place) for name in BY_TICK}
         wanted = np.concatenate([place[part.wanted] for part, place in zip(parts, places, strict=True)])
         details = [part.details for part in parts if part.details is not None]
         return cls(
-            results=replace(of[0], series=tuple(keys[i] for i in order), **arrays),
-            log_ratios=np.concatenate([part.log_ratios for part in parts])[order],
+            results=replace(of[0], series=tuple(keys[i] for i in np.argsort(place)), **arrays),
+            log_ratios=_placed([part.log_ratios for part in parts], place),
             wanted=np.sort(wanted),
             details=_joined(details, np.argsort(wanted)) if details else None,
         )
@@ -82,6 +81,15 @@ class Apart(NamedTuple):
         """Of results of all of its series what is asked for."""
         some = results if len(self.wanted) == len(results.series) else results.of(self.wanted)
         return replace(some, details=self.details)
+
+
+def _placed(parts: Sequence[NDArray[Any]], place: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows of all parts, one after the other, each at its place: held twice meanwhile and not three times."""
+    out, low = np.empty((len(place), *parts[0].shape[1:]), np.result_type(*parts)), 0
+    for part in parts:
+        out[place[low : low + len(part)]] = part
+        low += len(part)
+    return out
 
 
 def _joined(parts: Sequence[Details], order: NDArray[np.int64]) -> Details:
@@ -105,8 +113,10 @@ def apart_of(bundle: Bundle, parts: Sequence[Part], whole: Whole, budget: float 
     threshold = bundle.detection.threshold(budget)
     weak = bundle.detection if signatures is None else known_detection(signatures.healthy, alone=True)
 
+    place = np.argsort(whole.order)
+
     def all_of(name: str) -> NDArray[Any]:
-        return np.concatenate([getattr(part, name) for part in parts])[whole.order]
+        return _placed([getattr(part, name) for part in parts], place)
 
     score = all_of("score")
     results = Results(
@@ -141,12 +151,14 @@ def known_together(bundle: Bundle, apart: Apart, metadata: Metadata) -> Results:
     score = results.score.copy()
     until = results.times[-1] + bundle.preprocess.tick.delta
     for start, end, held in metadata.segments(results.times[0], until):
-        ticks = slice(*np.searchsorted(results.times, np.array([start, end])).tolist())
+        low, high = np.searchsorted(results.times, np.array([start, end])).tolist()
         records = records_of(results.entity, results.series, held)
         groups = groups_of(records, _queues(results), calibration.shared, calibration.kinds)
-        known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
-        more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
-        score[:, ticks][more] = calibration.told(known[more], ids[np.nonzero(more)[0]])
+        for first in range(low, high, TICKS_BLOCK):  # what is joined is held of so many
+            ticks = slice(first, min(first + TICKS_BLOCK, high))
+            known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
+            more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
+            score[:, ticks][more] = calibration.told(known[more], ids[np.nonzero(more)[0]])
     return apart.asked_for(replace(results, score=score, flagged=score >= results.threshold))
 
 
