@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from qad_dl.detection import DEFAULT_BUDGET, known_detection
+from qad_dl.gathering import ROW_FIELDS
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.preprocess import records_of
 from qad_dl.results import BY_TICK, Details, Results
@@ -85,6 +86,9 @@ class Apart(NamedTuple):
 
 def _placed(parts: Sequence[NDArray[Any]], place: NDArray[np.int64]) -> NDArray[Any]:
     """Rows of all parts, one after the other, each at its place: held twice meanwhile and not three times."""
+    if len(place) != sum(map(len, parts)):
+        msg = f"{sum(map(len, parts))} rows for {len(place)} places"
+        raise ValueError(msg)
     out, low = np.empty((len(place), *parts[0].shape[1:]), np.result_type(*parts)), 0
     for part in parts:
         out[place[low : low + len(part)]] = part
@@ -148,25 +152,30 @@ def known_together(bundle: Bundle, apart: Apart, metadata: Metadata) -> Results:
     if not calibration.joined:
         return apart.asked_for(results)
     counts, ids = (results.reason == 0) & ~results.expected, _ids(bundle, results)
-    score = results.score.copy()
+    score, queues = results.score.copy(), queues_of(results.entity, results.series)
     until = results.times[-1] + bundle.preprocess.tick.delta
     for start, end, held in metadata.segments(results.times[0], until):
         low, high = np.searchsorted(results.times, np.array([start, end])).tolist()
         records = records_of(results.entity, results.series, held)
-        groups = groups_of(records, _queues(results), calibration.shared, calibration.kinds)
+        each = range(len(records)) if queues is None else queues.tolist()
+        groups = groups_of(records, each, calibration.shared, calibration.kinds)
         for first in range(low, high, TICKS_BLOCK):  # what is joined is held of so many
             ticks = slice(first, min(first + TICKS_BLOCK, high))
-            known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups)
+            known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups, queues)
             more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
             score[:, ticks][more] = calibration.told(known[more], ids[np.nonzero(more)[0]])
     return apart.asked_for(replace(results, score=score, flagged=score >= results.threshold))
 
 
-def _queues(results: Results) -> list[object]:
-    """Which queue each series is of; where the entity has none, each is one of its own."""
-    if QUEUE_FIELD not in results.entity:
-        return list(results.series)
-    return [key[results.entity.index(QUEUE_FIELD)] for key in results.series]
+def queues_of(entity: Sequence[str], series: Sequence[tuple[str, ...]]) -> NDArray[np.int64] | None:
+    """Which queue each series is of, as `together` wants it; where the entity has none, the rest of what names it.
+
+    A row's own fields name no cause: the resources of one site go up and down together.
+    """
+    rest = [i for i, field in enumerate(entity) if field not in ROW_FIELDS]
+    at, places = [entity.index(QUEUE_FIELD)] if QUEUE_FIELD in entity else rest, dict[tuple[str, ...], int]()
+    queues = [places.setdefault(tuple(key[i] for i in at), len(places)) for key in series]
+    return None if len(places) == len(queues) else np.array(queues, np.int64)
 
 
 def _ids(bundle: Bundle, results: Results) -> NDArray[np.int64]:

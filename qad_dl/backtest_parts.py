@@ -144,8 +144,7 @@ def score_share(
 def _here(store: History, scorer: Scorer, pieces: Sequence[Any], asked: Asked) -> Iterator[Results]:
     """Do it in this process."""
     for piece in (_of(asked, *piece) for piece in pieces):
-        scored = _score(store, scorer, _grid(store, scorer, piece), piece)
-        yield scorer.together(scored.apart, store.metadata())
+        yield scorer.together(_score(store, scorer, _grid(store, scorer, piece), piece).apart, store.metadata())
 
 
 def _there(
@@ -166,9 +165,12 @@ def _there(
     for number, made in workers.run(score_share, parts, (address, known[0]), "scoring"):
         waiting[number // shares].append(made)
         while waiting and len(next(iter(waiting.values()))) == shares:
-            shared = waiting.pop(next(iter(waiting)))
-            whole = Apart.joined([share.apart for share in shared], [share.places for share in shared])
-            yield scorer.together(whole, store.metadata())
+            yield scorer.together(Apart.joined(*_apart(waiting.pop(next(iter(waiting))))), store.metadata())
+
+
+def _apart(shares: Sequence[Share]) -> tuple[list[Apart], list[NDArray[np.int64]]]:
+    """What shares of a piece are made of, which nobody keeps while the next piece is made."""
+    return [share.apart for share in shares], [share.places for share in shares]
 
 
 def _of(asked: Asked, start: np.datetime64, end: np.datetime64) -> Asked:

@@ -78,7 +78,7 @@ class Followed(NamedTuple):
         state: the state that shows it most, '' where it is not known.
         direction: `high` or `low`.
         of: queues that have the value; 0 where it is one queue.
-        worst: some of the queues, the highest scores at `last` first.
+        worst: some of the queues, those that showed the most by themselves at `last` first.
         figures: of its queues together at the newest tick that shows it and was scored with details.
         expected: at that tick all its queues were expected to fall: offline or in a downtime.
         unknown_queues: those of its queues that the bundle did not know then: scored as their group is.

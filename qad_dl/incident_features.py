@@ -82,8 +82,8 @@ def in_notable_units(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def leader(results: Results, series: Sequence[int], ticks: slice) -> tuple[int, int]:
-    """The state and direction with the most score behind them; -1 and 0 where nothing is scored."""
-    score = np.nan_to_num(results.score[series, ticks])
+    """The state and direction with the most behind them, of what each shows by itself; -1 and 0 where nothing is."""
+    score = np.nan_to_num(results.alone[series, ticks])
     state, direction = results.state[series, ticks], results.direction[series, ticks]
     weights = {
         (s, d): float(score[(state == s) & (direction == d)].sum())

@@ -37,7 +37,7 @@ FIGURES: Final = 3
 """At most so many states are told, the ones that contribute most."""
 
 LEAST_PART: Final = 0.1
-"""A state that contributes less than this to the score is not told."""
+"""A state that contributes less than this to what the queues show by themselves is not told."""
 
 KEPT_TICKS: Final = 1008
 """Incidents are found again at each tick in the results of a week."""
@@ -200,7 +200,7 @@ class _Now(NamedTuple):
         if sight.last < results.times[-rules.m :][0]:
             return False
         least = min([results.threshold, *(least for _, least in results.levels)])
-        signs = int((flagged | (alone >= least)).sum())
+        signs = int((alone >= least).sum())
         sure = bool((flagged & (known >= results.threshold + rules.sure)).any())
         return (signs >= rules.n or sure) and self._large(sight)
 
@@ -251,6 +251,8 @@ class _Now(NamedTuple):
         place = {key: i for i, key in enumerate(self.detailed.series)}
         rows = [place[key] for key in (self.results.series[i] for i in sight.series) if key in place]
         details, score = self.detailed.details, np.nan_to_num(self.detailed.alone[rows, 0])
+        if not score.any():  # nobody shows anything in this tick: what there is counts the same of each
+            score = np.ones_like(score)
         arrays = (details.observed, details.reconstruction, details.contribution)
         observed, expected, share = (np.asarray(array[rows, 0], np.float64) for array in arrays)
         return observed, expected, share * score[:, None]

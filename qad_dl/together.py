@@ -5,8 +5,8 @@ of these are summed up (Bayes), each kind of incident by itself:
 
     r_i   ln p(evidence | kind) / p(evidence | normal life) of series i, no more than `MOST`
     s_i   (1 - SHOWS) + SHOWS exp r_i             if a value is hit, a series with it shows something, or does not
-    G     sum of ln s_i over the m series with the value, / (1 + (m - 1) IN_COMMON); series of one queue count as one,
-          by their mean
+    G     sum of ln s_i over the m queues with the value, / (1 + (m - 1) IN_COMMON); a queue of several series says what
+          those that count say in the mean
     b_i   SHOWS exp r_i / s_i                     that this series is one of those that show it
     R_i   ln (exp r_i + sum over its values of (exp min(G, LARGEST) - 1) b_i, where G is above 0)
 
@@ -20,7 +20,6 @@ This is the context of a tick: it is made from all series of the history, whiche
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ import numpy as np
 from qad_dl.causes import SHARED_FIELDS, WIDEST, kinds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -63,12 +62,10 @@ class Group(NamedTuple):
     Attributes:
         rows: their positions, ascending, of `LEAST` queues or more.
         kinds: positions of the kinds of incident that it can be the cause of, ascending.
-        share: what each of `rows` counts, float64: 1 over the series of its queue that are among them.
     """
 
     rows: NDArray[np.int64]
     kinds: NDArray[np.int64]
-    share: NDArray[np.float64]
 
 
 def groups_of(
@@ -92,56 +89,72 @@ def groups_of(
         for rows in members.values():
             if len({queues[i] for i in rows}) >= LEAST:
                 causes.setdefault(tuple(rows), set()).update(can_be)
-    return [_group(rows, of, queues) for rows, of in causes.items() if of]
-
-
-def _group(rows: Sequence[int], kinds: Iterable[int], queues: Sequence[object]) -> Group:
-    series = Counter(queues[i] for i in rows)
-    share = np.array([1 / series[queues[i]] for i in rows])
-    return Group(np.array(rows, np.int64), np.array(sorted(kinds), np.int64), share)
+    return [Group(np.array(rows, np.int64), np.array(sorted(of), np.int64)) for rows, of in causes.items() if of]
 
 
 def together(
-    log_ratios: NDArray[np.float32], counts: NDArray[np.bool_], groups: Sequence[Group]
+    log_ratios: NDArray[np.float32],
+    counts: NDArray[np.bool_],
+    groups: Sequence[Group],
+    queues: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """R of the formula above: what is known of each series by itself and by what it has in common with others.
 
     Args:
         log_ratios: [N, T, K] of each kind of incident, finite where it counts.
         counts: [N, T] scored, and a fall is not expected: the others say nothing, and are told nothing.
-        groups: of these series.
+        groups: of these series; all series of a queue or none.
+        queues: [N] which queue each is of, 0 or more and none left out; None where each is of one of its own.
 
     Returns:
         [N, T, K], and `log_ratios` itself where no group is.
     """
     if not groups:
         return log_ratios
-    out, member = log_ratios.copy(), np.zeros((len(groups), len(log_ratios)))
+    each = np.arange(len(log_ratios)) if queues is None else queues
+    out, member = log_ratios.copy(), np.zeros((len(groups), each.max() + 1))
     for row, group in zip(member, groups, strict=True):
-        row[group.rows] = group.share
+        row[each[group.rows]] = 1
     for low in range(0, out.shape[1], TICKS_BLOCK):
         ticks = slice(low, low + TICKS_BLOCK)
-        _add(out[:, ticks], counts[:, ticks], groups, member)
+        _add(out[:, ticks], counts[:, ticks], groups, member, queues)
     return out
 
 
 def _add(
-    ratios: NDArray[np.float32], counts: NDArray[np.bool_], groups: Sequence[Group], member: NDArray[np.float64]
+    ratios: NDArray[np.float32],
+    counts: NDArray[np.bool_],
+    groups: Sequence[Group],
+    member: NDArray[np.float64],
+    queues: NDArray[np.int64] | None,
 ) -> None:
-    """`together` of some ticks, in place; `member` [G, N] is what each series counts in each group."""
+    """`together` of some ticks, in place; `member` [G, Q] is 1 where a queue is of a group."""
     shows = np.exp(np.minimum(ratios, np.float32(MOST)))
     shows *= np.float32(SHOWS)
     either = shows + np.float32(1 - SHOWS)
     said = np.where(counts[:, :, None], np.log(either), np.float32(0)).astype(np.float64)
-    m, series = (each @ counts.astype(np.float64) for each in (member, np.ceil(member)))
-    total = (member @ said.reshape(len(said), -1)).reshape(len(groups), *said.shape[1:])
+    means, speaks = (said, counts) if queues is None else _by_queue(said, counts, queues)
+    m = member @ speaks.astype(np.float64)
+    total = (member @ means.reshape(len(means), -1)).reshape(len(groups), *said.shape[1:])
     total /= (1 + (np.maximum(m, 1) - 1) * IN_COMMON)[:, :, None]
-    total[(m < LEAST) | (series > WIDEST * counts.sum(axis=0))] = 0
+    total[(m < LEAST) | (m > WIDEST * speaks.sum(axis=0))] = 0
     added = np.zeros_like(said)
-    for (rows, kinds, _), of in zip(groups, total, strict=True):
+    for (rows, kinds), of in zip(groups, total, strict=True):
         t, k = np.nonzero(of[:, kinds] > 0)
         if t.size:
             place = (rows[:, None], t, kinds[k])
             added[place] += np.expm1(np.minimum(of[t, kinds[k]], LARGEST)) * (shows[place] / either[place])
     told = (added > 0) & counts[:, :, None]
     ratios[told] = np.logaddexp(ratios[told], np.log(added[told]))
+
+
+def _by_queue(
+    said: NDArray[np.float64], counts: NDArray[np.bool_], queues: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """What the series of each queue that count say in the mean, [Q, T, K], and whether any does, [Q, T]."""
+    order = np.argsort(queues, kind="stable")
+    first = np.searchsorted(queues[order], np.arange(queues.max() + 1))
+    series = np.add.reduceat(counts[order], first, axis=0, dtype=np.int64)
+    means: NDArray[np.float64] = np.add.reduceat(said[order], first, axis=0)
+    means /= np.maximum(series, 1)[:, :, None]
+    return means, series > 0

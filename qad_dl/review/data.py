@@ -192,19 +192,18 @@ def own_threshold(results: Results, i: int) -> float | None:
 def event_line(results: Results, i: int, event: Event) -> list[Any]:
     """[start, end, score, state, direction, worst, observed, expected, lower, upper, kind] of an event.
 
-    Score, state and direction are those of its peak; worst is the tick at which that state is farthest off, and the
-    counts are of that tick: evidence is accumulated, so that at the peak itself the counts may look healthy again. The
-    kind is an index into `schema.INCIDENT_KINDS`, -1 where it is not told.
+    The score is that of its peak; state, direction and kind are of the tick in which it shows the most by itself.
+    Worst is the tick at which that state is farthest off, and the counts are of that tick: evidence is accumulated, so
+    that at the peak itself the counts may look healthy again. The kind is an index into `schema.INCIDENT_KINDS`, -1
+    where it is not told.
     """
-    details, state, direction = (
-        details_of(results),
-        int(results.state[i, event.peak]),
-        int(results.direction[i, event.peak]),
-    )
+    details, shown = details_of(results), np.nan_to_num(results.alone[i, event.start : event.end], nan=-1.0)
+    most = event.start + int(shown.argmax())
+    state, direction = int(results.state[i, most]), int(results.direction[i, most])
     worst = farthest(details, i, state, direction, event)
     arrays = (details.observed, details.reconstruction, details.lower, details.upper)
     counts = [short(float(a[i, worst, state])) for a in arrays]
-    told = int(results.kind[i, event.peak])
+    told = int(results.kind[i, most])
     kind = INCIDENT_KINDS.index(results.kinds[told]) if told >= 0 else -1
     return [event.start, event.end, short(float(results.score[i, event.peak])), state, direction, worst, *counts, kind]
 
@@ -273,7 +272,7 @@ def pack_series(results: Results, i: int, quanta: Quanta = FINE, past: Past = No
         quanta["observed"].encode(observed),
         quanta["expected"].encode(expected),
         *band_codes(expected, lower, upper, quanta["band"]),
-        quanta["weight"].encode(share * results.score[i]),
+        quanta["weight"].encode(share * results.alone[i]),
     ]
     blocks = [pack_columns(np.concatenate(columns))]
     if past is not None and states.size and np.isfinite(past[i][:, states]).any():

@@ -148,7 +148,7 @@ const historyOf = (label) => h('ol', {}, ...label.history.map((event) => h('li',
 // Lists of labels are made anew each time the server answers; what the reader has unfolded, and where the focus is, stays.
 function fillList(list, items) {
   const parts = (item) => [...item.querySelectorAll('button, summary')];
-  const from = document.activeElement.closest('[data-label]');
+  const from = document.activeElement?.closest('[data-label]');
   const focus = from && list.contains(from) ? [from.dataset.label, parts(from).indexOf(document.activeElement)] : null;
   const open = new Set([...list.querySelectorAll('details[open]')].map((part) => part.closest('[data-label]').dataset.label));
   list.replaceChildren(...items);

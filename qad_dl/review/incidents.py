@@ -84,7 +84,7 @@ def place(
         start, end = (int(np.searchsorted(results.times, t)) for t in (incident.start, incident.end))
         series = [i for queue in queues_of(incident, metadata) for i in rows.get(queue, ())]
         if start < end and series:
-            top = np.nan_to_num(results.score[series, start:end], nan=-1.0).max(axis=1)
+            top = np.nan_to_num(results.alone[series, start:end], nan=-1.0).max(axis=1)
             ranked = [series[k] for k in np.argsort(-top, kind="stable")]
             found.append(Placed(incident, tuple(ranked), start, end))
     if order is not None:

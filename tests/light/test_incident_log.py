@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from qad_dl.evidence import with_offset
 from qad_dl.followed import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Followed, Rules
 from qad_dl.incident_log import follow
 from qad_dl.incidents import Values, find_incidents, to_incidents
@@ -93,14 +94,40 @@ def test_a_single_flagged_tick_is_not_told() -> None:
     assert story(results({7: [(50, 51)], 31: [(80, 81), (84, 85)]})) == ((), [])
 
 
-def test_what_others_have_told_a_queue_is_no_sign_of_its_own() -> None:
+@pytest.mark.parametrize("told", [2.5, 3.2])  # above the level of weak evidence alone, and above the threshold
+def test_what_others_have_told_a_queue_is_no_sign_of_its_own(told: float) -> None:
     made = results({7: [(50, 51)]})
     score = made.score.copy()
-    score[7, 51:60] = 2.5  # above the level of weak evidence by what others show; below the threshold
-    weak = replace(made, levels=((0.1, 2.0),))
-    assert story(replace(weak, score=score)) == ((), [])
-    _, told = story(replace(weak, score=score, alone=score))
-    assert actions(told)[0] == (51, OPENED)
+    score[7, 51:60] = told
+    weak = replace(made, levels=((0.1, 2.0),), score=score, flagged=score >= made.threshold)
+    assert story(weak) == ((), [])
+    _, happened = story(replace(weak, alone=score))
+    assert actions(happened)[0] == (51, OPENED)
+
+
+def test_a_series_with_a_threshold_of_its_own_shows_less() -> None:
+    made = results({7: [(50, 51)]})
+    alone = made.alone.copy()
+    alone[7, 51:60] = 2.5
+    weak = replace(made, levels=((0.1, 2.0),), alone=alone)
+    assert actions(story(with_offset(weak, np.zeros((N, T))))[1])[0] == (51, OPENED)
+    assert story(with_offset(weak, np.full((N, T), 0.4)))[1][:1] == story(weak)[1][:1]
+    assert story(with_offset(replace(weak, threshold=2.0), np.full((N, T), 1.0))) == ((), [])
+
+
+def test_states_and_figures_are_weighed_by_what_each_queue_shows_by_itself() -> None:
+    """One queue shows `failed` and much, two show `running` and little; by what all know they are alike."""
+    made = results({i: [(50, 60)] for i in (9, 10, 11)})
+    state, alone, parts = made.state.copy(), made.alone.copy(), made.details
+    assert parts is not None
+    share = np.array(parts.contribution)
+    state[9], share[9], alone[9, 50:60] = 1, (0.0, 1.0), 9.0
+    told = replace(made, state=state, details=parts._replace(contribution=share))
+    of = {
+        name: story(one, range(52))[1][0][1].incident for name, one in (("a", told), ("b", replace(told, alone=alone)))
+    }
+    assert (of["a"].state, of["a"].figures[0].state) == ("running", "running")
+    assert (of["b"].state, of["b"].figures[0].state) == ("failed", "failed")
 
 
 def test_the_worst_are_those_that_show_the_most_by_themselves() -> None:

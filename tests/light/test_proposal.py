@@ -169,7 +169,7 @@ def test_an_order_is_proposed_where_the_score_misleads() -> None:
     assert made.order.old is not None
     assert made.order.new > made.order.old + 0.3
     words = {what: weight for what, weight, *_ in made.order.coefficients}
-    assert words["share of its score by what is low"] > 0.5
+    assert words["share of what its queues show by what is low"] > 0.5
     assert words["highest score above the threshold"] < 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from qad_dl.apart import queues_of
 from qad_dl.causes import SHARED_FIELDS, can_have, kinds_of
 from qad_dl.signatures import any_kind
 from qad_dl.together import IN_COMMON, JOINED_FIELDS, LARGEST, MOST, SHOWS, TICKS_BLOCK, Group, groups_of, together
@@ -22,12 +23,14 @@ def everywhere(ratios: np.ndarray) -> np.ndarray:
 
 
 def of(*rows: int) -> Group:
-    return Group(np.array(rows), np.arange(len(KINDS)), np.ones(len(rows)))
+    return Group(np.array(rows), np.arange(len(KINDS)))
 
 
-def by_hand(ratios: np.ndarray, counts: np.ndarray, groups: list[Group]) -> np.ndarray:
+def by_hand(
+    ratios: np.ndarray, counts: np.ndarray, groups: list[Group], queues: np.ndarray | None = None
+) -> np.ndarray:
     """The formula of the module, one number at a time."""
-    out = ratios.astype(np.float64)
+    out, queues = ratios.astype(np.float64), np.arange(len(ratios)) if queues is None else queues
     n, ticks, kinds = ratios.shape
     for t in range(ticks):
         for k in range(kinds):
@@ -36,10 +39,11 @@ def by_hand(ratios: np.ndarray, counts: np.ndarray, groups: list[Group]) -> np.n
             for i in range(n):
                 odds = np.exp(float(ratios[i, t, k]))
                 for group in groups:
-                    mine = {j: w for j, w in zip(group.rows, group.share, strict=True) if counts[j, t]}
-                    m = sum(mine.values())
-                    if i in mine and k in group.kinds and m >= 2 and len(mine) <= 0.75 * counts[:, t].sum():
-                        g = sum(w * np.log(s[j]) for j, w in mine.items()) / (1 + (m - 1) * IN_COMMON)
+                    mine = [j for j in group.rows if counts[j, t]]
+                    each = {q: np.mean([np.log(s[j]) for j in mine if queues[j] == q]) for q in queues[mine].tolist()}
+                    every = len(set(queues[counts[:, t]].tolist()))
+                    if i in mine and k in group.kinds and 2 <= len(each) <= 0.75 * every:
+                        g = sum(each.values()) / (1 + (len(each) - 1) * IN_COMMON)
                         odds += max(0.0, np.expm1(min(g, LARGEST))) * SHOWS * np.exp(r[i]) / s[i]
                 out[i, t, k] = np.log(odds)
     return out
@@ -51,7 +55,7 @@ def test_the_formula() -> None:
     counts = rng.random((12, 5)) < 0.9
     groups = [
         of(0, 1, 2),
-        Group(np.array([1, 3, 4, 5, 6]), np.array([1, 2]), np.array([1, 1, 0.5, 0.5, 1])),
+        Group(np.array([1, 3, 4, 5, 6]), np.array([1, 2])),
         of(*range(11)),
         of(7, 8),
     ]
@@ -93,7 +97,7 @@ def test_quiet_queues_take_nothing_away() -> None:
 def test_a_value_counts_for_its_kinds_alone() -> None:
     ratios = quiet()
     ratios[:5, 0] = 1.5
-    known = together(ratios, everywhere(ratios), [Group(np.arange(5), np.array([1, 2]), np.ones(5))])
+    known = together(ratios, everywhere(ratios), [Group(np.arange(5), np.array([1, 2]))])
     assert (known[:5, 0, 1:3] > 2).all()
     assert np.array_equal(known[:, :, [0, 3]], ratios[:, :, [0, 3]])
 
@@ -147,13 +151,41 @@ def test_series_of_one_queue_are_no_witnesses_for_each_other() -> None:
     site = {"atlas_site": "S"}
     assert groups_of([site] * 3, "aaa", ("atlas_site",), KINDS) == []
     (group,) = groups_of([site] * 4, "aaab", ("atlas_site",), KINDS)
-    np.testing.assert_allclose(group.share, [1 / 3, 1 / 3, 1 / 3, 1])
-    (two,) = groups_of([site] * 2, "ab", ("atlas_site",), KINDS)
-    ratios = quiet()
-    ratios[:4, 0, 0] = 1.5
-    several, one = ratios.copy(), np.delete(ratios, [1, 2], axis=0)
-    known = together(several, everywhere(several), [group])
-    np.testing.assert_allclose(known[[0, 3]], together(one, everywhere(one), [two])[:2], rtol=1e-6)
+    assert group.rows.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("entity", "keys", "queues"),
+    [
+        (("panda_queue",), ["A", "B", "C"], None),
+        (("panda_queue", "resource"), ["A S", "B S", "A M"], [0, 1, 0]),
+        (("resource", "panda_queue"), ["S A", "S B", "M A"], [0, 1, 0]),
+        (("atlas_site", "resource"), ["X S", "Y S", "X M"], [0, 1, 0]),
+        (("atlas_site", "cloud"), ["X DE", "Y DE", "X FR"], None),
+        (("resource",), ["S", "M", "L"], [0, 0, 0]),
+    ],
+)
+def test_which_queue_a_series_is_of(entity: tuple[str, ...], keys: list[str], queues: list[int] | None) -> None:
+    found = queues_of(entity, [tuple(key.split()) for key in keys])
+    assert (None if found is None else found.tolist()) == queues
+
+
+@pytest.mark.parametrize("ticks", [1, 2, 5, 9, TICKS_BLOCK + 1])
+@pytest.mark.parametrize("layout", [(3, 3), (3, 5), (2, 1, 7), (1, 1, 1, 6)])
+def test_each_queue_says_what_its_series_say_in_the_mean(layout: tuple[int, ...], ticks: int) -> None:
+    """Whichever of them count in a tick, and however many ticks are asked for."""
+    rng = np.random.default_rng(3)
+    n = sum(layout)
+    ratios, counts = quiet(n + 6, ticks), rng.random((n + 6, ticks)) < 0.6
+    ratios[:n] = rng.normal(1.5, 1, (n, 1, len(KINDS))).astype(np.float32)
+    counts[:, 0] = True
+    queues = np.concatenate([np.repeat(np.arange(len(layout)), layout), len(layout) + np.arange(6)])
+    mixed = rng.permutation(len(queues))  # the series of a queue need not lie beside each other
+    groups = [Group(np.sort(np.flatnonzero(mixed < n)), np.arange(len(KINDS)))]
+    known = together(ratios[mixed], counts[mixed], groups, queues[mixed])
+    wanted = by_hand(ratios[mixed], counts[mixed], groups, queues[mixed])
+    np.testing.assert_allclose(known, wanted, rtol=1e-5, atol=1e-5)
+    assert (known[:, 0] != ratios[mixed][:, 0]).any()
 
 
 @pytest.mark.parametrize(
