@@ -170,7 +170,7 @@ $(TRAINED)/bundle/manifest.json:
 # A light test that passed where torch is not shows nothing new where it is, with the same releases of the same packages:
 # only those that were skipped there, and those marked `everywhere`, run again. `.venv/bin/python -m pytest` runs all.
 PASSED := checkpoints/passed-light.json
-PYTEST_TOGETHER := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST_TOGETHER := -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 .PHONY: test
 test: export QAD_TEST_BUNDLE := $(TRAINED)
