@@ -140,7 +140,6 @@ def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> No
     fit = fit_calibration(data, use, how, shipped.states, 41, 144, shipped)
     assert list(fit.survival) == ["signature"]
     z[3, 1000:1040, :, shipped.states.index("failed")] = 6
-    z[3, 1000:1040, :, shipped.states.index("finished")] -= 1  # jobs that fail do not finish
     judged = fit.judge(data)
     assert fit.score(judged.statistics)[3, 1020] > 3 > fit.score(judged.statistics)[3, 900]
     weight, sign = fit.leading(judged)
