@@ -12,6 +12,7 @@ from qad_dl.cli import main
 from qad_dl.downsampling import DAYS, HOURS
 from qad_dl.errors import SourceError
 from qad_dl.influx.client import Influx
+from qad_dl.influx.history import OVERLAP_TICKS, PIECE_TICKS
 from qad_dl.influx.sink import InfluxSink
 from qad_dl.metadata import Metadata
 from qad_dl.rows import merge_rows, seconds_of
@@ -118,7 +119,8 @@ def test_a_tick_reads_a_cold_start_and_then_only_the_last_ticks(filled, tmp_path
     store.append(early.rows)
     asked.clear()
     now = fetch_influx(counting, store, newest, 3, metadata=True)
-    assert len(asked) == 1
+    read = newest - np.arange(OVERLAP_TICKS + 1) * TICK.delta  # those of before again, and the tick
+    assert len(asked) == len(set((TICK.index(read) // PIECE_TICKS).tolist()))  # one, but at 0, 6, 12 and 18 h UTC
     assert set(seconds_of(now.rows).tolist()) == {int(newest.astype(np.int64))}
     assert now.queues["DESY-HH_MCORE"] == METADATA.dumps[0]["DESY-HH_MCORE"]
     store.append(now.rows)
