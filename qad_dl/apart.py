@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from qad_dl.detection import DEFAULT_BUDGET, known_detection
-from qad_dl.gathering import ROW_FIELDS
-from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.preprocess import records_of
 from qad_dl.results import BY_TICK, Details, Results
-from qad_dl.together import TICKS_BLOCK, groups_of, together
+from qad_dl.together import TICKS_BLOCK, groups_of, queue_of_each, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +60,9 @@ class Apart(NamedTuple):
     details: Details | None
 
     @classmethod
-    def joined(cls, parts: Sequence[Apart], places: Sequence[NDArray[np.int64]]) -> Apart:
-        """Some series and others as one, of the same ticks; `places` are their positions in it."""
+    def joined(cls, placed: Sequence[tuple[Apart, NDArray[np.int64]]]) -> Apart:
+        """Some series and others as one, of the same ticks; each part with the positions of its series in it."""
+        parts, places = zip(*placed, strict=True)
         if len(parts) == 1:
             return parts[0]
         place, of = np.concatenate(places), [part.results for part in parts]
@@ -152,30 +151,18 @@ def known_together(bundle: Bundle, apart: Apart, metadata: Metadata) -> Results:
     if not calibration.joined:
         return apart.asked_for(results)
     counts, ids = (results.reason == 0) & ~results.expected, _ids(bundle, results)
-    score, queues = results.score.copy(), queues_of(results.entity, results.series)
+    score, queues = results.score.copy(), queue_of_each(results.entity, results.series)
     until = results.times[-1] + bundle.preprocess.tick.delta
     for start, end, held in metadata.segments(results.times[0], until):
         low, high = np.searchsorted(results.times, np.array([start, end])).tolist()
         records = records_of(results.entity, results.series, held)
-        each = range(len(records)) if queues is None else queues.tolist()
-        groups = groups_of(records, each, calibration.shared, calibration.kinds)
+        groups = groups_of(records, queues, calibration.shared, calibration.kinds)
         for first in range(low, high, TICKS_BLOCK):  # what is joined is held of so many
             ticks = slice(first, min(first + TICKS_BLOCK, high))
             known = together(apart.log_ratios[:, ticks], counts[:, ticks], groups, queues)
             more = (known != apart.log_ratios[:, ticks]).any(axis=2) & counts[:, ticks]
             score[:, ticks][more] = calibration.told(known[more], ids[np.nonzero(more)[0]])
     return apart.asked_for(replace(results, score=score, flagged=score >= results.threshold))
-
-
-def queues_of(entity: Sequence[str], series: Sequence[tuple[str, ...]]) -> NDArray[np.int64] | None:
-    """Which queue each series is of, as `together` wants it; where the entity has none, the rest of what names it.
-
-    A row's own fields name no cause: the resources of one site go up and down together.
-    """
-    rest = [i for i, field in enumerate(entity) if field not in ROW_FIELDS]
-    at, places = [entity.index(QUEUE_FIELD)] if QUEUE_FIELD in entity else rest, dict[tuple[str, ...], int]()
-    queues = [places.setdefault(tuple(key[i] for i in at), len(places)) for key in series]
-    return None if len(places) == len(queues) else np.array(queues, np.int64)
 
 
 def _ids(bundle: Bundle, results: Results) -> NDArray[np.int64]:

@@ -165,12 +165,10 @@ def _there(
     for number, made in workers.run(score_share, parts, (address, known[0]), "scoring"):
         waiting[number // shares].append(made)
         while waiting and len(next(iter(waiting.values()))) == shares:
-            yield scorer.together(Apart.joined(*_apart(waiting.pop(next(iter(waiting))))), store.metadata())
-
-
-def _apart(shares: Sequence[Share]) -> tuple[list[Apart], list[NDArray[np.int64]]]:
-    """What shares of a piece are made of, which nobody keeps while the next piece is made."""
-    return [share.apart for share in shares], [share.places for share in shares]
+            shared = waiting.pop(next(iter(waiting)))
+            whole = Apart.joined([(share.apart, share.places) for share in shared])
+            del shared  # nor is the whole kept while the next piece is made: a piece may be gigabytes
+            yield scorer.together(whole, store.metadata())
 
 
 def _of(asked: Asked, start: np.datetime64, end: np.datetime64) -> Asked:

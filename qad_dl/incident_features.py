@@ -82,9 +82,13 @@ def in_notable_units(features: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def leader(results: Results, series: Sequence[int], ticks: slice) -> tuple[int, int]:
-    """The state and direction with the most behind them, of what each shows by itself; -1 and 0 where nothing is."""
-    score = np.nan_to_num(results.alone[series, ticks])
-    state, direction = results.state[series, ticks], results.direction[series, ticks]
+    """The state and direction with the most behind them; -1 and 0 where nothing is scored.
+
+    Of what each shows by itself: what others have told a queue says nothing of its states.
+    """
+    rows = list(series)
+    score = np.nan_to_num(results.alone[rows, ticks])
+    state, direction = results.state[rows, ticks], results.direction[rows, ticks]
     weights = {
         (s, d): float(score[(state == s) & (direction == d)].sum())
         for s in np.unique(state[state >= 0]).tolist()

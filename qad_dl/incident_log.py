@@ -20,6 +20,7 @@ import numpy as np
 
 from qad_dl.evidence import evidence, evidence_alone
 from qad_dl.followed import CLOSED, FOLDED, OPENED, REOPENED, UPDATED, Figure, Followed, Rules, Transition
+from qad_dl.incident_features import leader
 from qad_dl.incidents import TOGETHER_TICKS, find_incidents
 from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.joined import step_of, tick_of
@@ -108,7 +109,7 @@ class _Sight(NamedTuple):
         """By names and times in place of indices."""
         every = series_names(results)
         names = [every[i] for i in found.series]
-        state, direction = _leader(found, results)
+        state, direction = leader(results, found.series, slice(found.start, found.end))
         return cls(
             field=found.field if found.value or QUEUE_FIELD in results.entity else "/".join(results.entity),
             value=found.value or names[0],
@@ -118,8 +119,8 @@ class _Sight(NamedTuple):
             last=results.times[found.end - 1],
             kind=found.kind,
             score=round(found.score, 4),
-            state=state,
-            direction=direction,
+            state=results.states[state] if state >= 0 else "",
+            direction=("low", "", "high")[direction + 1],
             of=_size(found, results, values),
         )
 
@@ -135,20 +136,6 @@ def _size(found: Found, results: Results, values: Values) -> int:
         return 0
     living = (results.reason == 0).any(axis=1)
     return int((values.member[values.names.index((found.field, found.value))] & living).sum())
-
-
-def _leader(found: Found, results: Results) -> tuple[str, str]:
-    """The state and direction with the most behind them; what others have told a queue says nothing of its states."""
-    rows, ticks = list(found.series), slice(found.start, found.end)
-    score = np.nan_to_num(results.alone[rows, ticks])
-    state, direction = results.state[rows, ticks], results.direction[rows, ticks]
-    total = np.zeros((len(results.states), 3))
-    told = state >= 0
-    np.add.at(total, (state[told], direction[told].astype(np.int64) + 1), score[told])
-    if not total.any():
-        return "", ""
-    best, sign = np.unravel_index(int(total.argmax()), total.shape)
-    return results.states[best], ("low", "", "high")[int(sign)]
 
 
 class _Now(NamedTuple):

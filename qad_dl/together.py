@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from qad_dl.causes import SHARED_FIELDS, WIDEST, kinds_of
+from qad_dl.gathering import ROW_FIELDS
+from qad_dl.incidents_file import QUEUE_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,8 +70,19 @@ class Group(NamedTuple):
     kinds: NDArray[np.int64]
 
 
+def queue_of_each(entity: Sequence[str], series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
+    """Which queue each series is of, [N], numbered as they come first.
+
+    Where the entity has no queue, it is the rest of what names a series but for what differs from row to row: the
+    resources of one site go up and down together.
+    """
+    rest = [i for i, field in enumerate(entity) if field not in ROW_FIELDS]
+    at, numbers = [entity.index(QUEUE_FIELD)] if QUEUE_FIELD in entity else rest, dict[tuple[str, ...], int]()
+    return np.array([numbers.setdefault(tuple(key[i] for i in at), len(numbers)) for key in series], np.int64)
+
+
 def groups_of(
-    records: Sequence[Record], queues: Sequence[object], fields: Sequence[str], kinds: Sequence[str]
+    records: Sequence[Record], queues: NDArray[np.int64], fields: Sequence[str], kinds: Sequence[str]
 ) -> list[Group]:
     """What series have in common; what the very same series share under several names is one group.
 
@@ -87,7 +100,7 @@ def groups_of(
                 members.setdefault(record[field], []).append(i)
         can_be = kinds_of(field, kinds)
         for rows in members.values():
-            if len({queues[i] for i in rows}) >= LEAST:
+            if len(np.unique(queues[rows])) >= LEAST:
                 causes.setdefault(tuple(rows), set()).update(can_be)
     return [Group(np.array(rows, np.int64), np.array(sorted(of), np.int64)) for rows, of in causes.items() if of]
 
@@ -96,7 +109,7 @@ def together(
     log_ratios: NDArray[np.float32],
     counts: NDArray[np.bool_],
     groups: Sequence[Group],
-    queues: NDArray[np.int64] | None = None,
+    queues: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """R of the formula above: what is known of each series by itself and by what it has in common with others.
 
@@ -104,17 +117,16 @@ def together(
         log_ratios: [N, T, K] of each kind of incident, finite where it counts.
         counts: [N, T] scored, and a fall is not expected: the others say nothing, and are told nothing.
         groups: of these series; all series of a queue or none.
-        queues: [N] which queue each is of, 0 or more and none left out; None where each is of one of its own.
+        queues: [N] of `queue_of_each`.
 
     Returns:
         [N, T, K], and `log_ratios` itself where no group is.
     """
     if not groups:
         return log_ratios
-    each = np.arange(len(log_ratios)) if queues is None else queues
-    out, member = log_ratios.copy(), np.zeros((len(groups), each.max() + 1))
+    out, member = log_ratios.copy(), np.zeros((len(groups), queues.max() + 1))
     for row, group in zip(member, groups, strict=True):
-        row[each[group.rows]] = 1
+        row[queues[group.rows]] = 1
     for low in range(0, out.shape[1], TICKS_BLOCK):
         ticks = slice(low, low + TICKS_BLOCK)
         _add(out[:, ticks], counts[:, ticks], groups, member, queues)
@@ -126,14 +138,14 @@ def _add(
     counts: NDArray[np.bool_],
     groups: Sequence[Group],
     member: NDArray[np.float64],
-    queues: NDArray[np.int64] | None,
+    queues: NDArray[np.int64],
 ) -> None:
     """`together` of some ticks, in place; `member` [G, Q] is 1 where a queue is of a group."""
     shows = np.exp(np.minimum(ratios, np.float32(MOST)))
     shows *= np.float32(SHOWS)
     either = shows + np.float32(1 - SHOWS)
     said = np.where(counts[:, :, None], np.log(either), np.float32(0)).astype(np.float64)
-    means, speaks = (said, counts) if queues is None else _by_queue(said, counts, queues)
+    means, speaks = _by_queue(said, counts, queues)
     m = member @ speaks.astype(np.float64)
     total = (member @ means.reshape(len(means), -1)).reshape(len(groups), *said.shape[1:])
     total /= (1 + (np.maximum(m, 1) - 1) * IN_COMMON)[:, :, None]
@@ -152,6 +164,8 @@ def _by_queue(
     said: NDArray[np.float64], counts: NDArray[np.bool_], queues: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """What the series of each queue that count say in the mean, [Q, T, K], and whether any does, [Q, T]."""
+    if queues.max() + 1 == len(queues):
+        return said, counts
     order = np.argsort(queues, kind="stable")
     first = np.searchsorted(queues[order], np.arange(queues.max() + 1))
     series = np.add.reduceat(counts[order], first, axis=0, dtype=np.int64)

@@ -190,10 +190,8 @@ def load_results(path: Path) -> Results | None:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             # One of before has no scores of series by themselves: they were the scores.
-            arrays = {
-                name: file[name if name in file.files else "score"] if name == "alone" else file[name]
-                for name in BY_TICK
-            }
+            before = {} if "alone" in file.files else {"alone": "score"}
+            arrays = {name: file[before.get(name, name)] for name in BY_TICK}
             times = file["times"].astype("datetime64[s]")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

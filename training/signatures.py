@@ -102,8 +102,9 @@ def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]])
         ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
         ratios -= np.where(one["recovering"], np.float32(recovering), np.float32(0))[:, :, None]
         records = [json.loads(record) for record in one["records"].tolist()]
-        groups = groups_of(records, range(len(records)), JOINED_FIELDS, signatures.kinds)  # each series is a queue
-        statistic, usual = any_kind(together(ratios, one["scored"], groups)), one["normal"] & ~one["recovering"]
+        queues = np.arange(len(records))  # a series each
+        groups = groups_of(records, queues, JOINED_FIELDS, signatures.kinds)
+        statistic, usual = any_kind(together(ratios, one["scored"], groups, queues)), one["normal"] & ~one["recovering"]
         values.append(np.quantile(statistic[usual], 1 - 10.0**-SURVIVAL_SCORES))
         thresholds.append([_threshold([(_where_scored(statistic, one), usual)], rate) for rate in EPISODE_RATES])
     return Healthy(np.median(values, axis=0), np.nanmedian(thresholds, axis=0), alone, recovering)

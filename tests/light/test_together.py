@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qad_dl.apart import queues_of
 from qad_dl.causes import SHARED_FIELDS, can_have, kinds_of
 from qad_dl.signatures import any_kind
-from qad_dl.together import IN_COMMON, JOINED_FIELDS, LARGEST, MOST, SHOWS, TICKS_BLOCK, Group, groups_of, together
+from qad_dl.together import IN_COMMON, JOINED_FIELDS, LARGEST, MOST, SHOWS, TICKS_BLOCK, Group, groups_of, queue_of_each
+from qad_dl.together import together as joined
 
 KINDS = ("site_down", "harvester_down", "pilots_starve", "storage_writes")
 QUIET = -5.0
@@ -20,6 +20,13 @@ def quiet(n: int = 12, t: int = 1) -> np.ndarray:
 
 def everywhere(ratios: np.ndarray) -> np.ndarray:
     return np.ones(ratios.shape[:2], np.bool_)
+
+
+def together(
+    ratios: np.ndarray, counts: np.ndarray, groups: list[Group], queues: np.ndarray | None = None
+) -> np.ndarray:
+    """Each series is a queue of its own unless said otherwise."""
+    return joined(ratios, counts, groups, np.arange(len(ratios)) if queues is None else queues)
 
 
 def of(*rows: int) -> Group:
@@ -53,12 +60,7 @@ def test_the_formula() -> None:
     rng = np.random.default_rng(1)
     ratios = rng.normal(-1, 3, (12, 5, len(KINDS))).astype(np.float32)
     counts = rng.random((12, 5)) < 0.9
-    groups = [
-        of(0, 1, 2),
-        Group(np.array([1, 3, 4, 5, 6]), np.array([1, 2])),
-        of(*range(11)),
-        of(7, 8),
-    ]
+    groups = [of(0, 1, 2), Group(np.array([1, 3, 4, 5, 6]), np.array([1, 2])), of(*range(11)), of(7, 8)]
     np.testing.assert_allclose(together(ratios, counts, groups), by_hand(ratios, counts, groups), rtol=1e-5, atol=1e-5)
 
 
@@ -139,35 +141,34 @@ def test_without_groups_nothing_is_made() -> None:
 def test_what_the_same_queues_share_is_one_group() -> None:
     site, other = {"atlas_site": "S", "write_storage": "D"}, {"atlas_site": "T", "harvester": "H"}
     records = [site, other, site, {}, other]
-    found = groups_of(records, range(5), ("atlas_site", "write_storage", "harvester"), KINDS)
+    found = groups_of(records, np.arange(5), ("atlas_site", "write_storage", "harvester"), KINDS)
     assert [(group.rows.tolist(), group.kinds.tolist()) for group in found] == [
         ([0, 2], kinds_of("atlas_site", KINDS)),
         ([1, 4], kinds_of("atlas_site", KINDS)),
     ]
-    assert groups_of([site, other], "ab", JOINED_FIELDS, KINDS) == []  # nobody shares anything
+    assert groups_of([site, other], np.arange(2), JOINED_FIELDS, KINDS) == []  # nobody shares anything
 
 
 def test_series_of_one_queue_are_no_witnesses_for_each_other() -> None:
     site = {"atlas_site": "S"}
-    assert groups_of([site] * 3, "aaa", ("atlas_site",), KINDS) == []
-    (group,) = groups_of([site] * 4, "aaab", ("atlas_site",), KINDS)
+    assert groups_of([site] * 3, np.zeros(3, np.int64), ("atlas_site",), KINDS) == []
+    (group,) = groups_of([site] * 4, np.array([0, 0, 0, 1]), ("atlas_site",), KINDS)
     assert group.rows.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("entity", "keys", "queues"),
     [
-        (("panda_queue",), ["A", "B", "C"], None),
+        (("panda_queue",), ["A", "B", "C"], [0, 1, 2]),
         (("panda_queue", "resource"), ["A S", "B S", "A M"], [0, 1, 0]),
         (("resource", "panda_queue"), ["S A", "S B", "M A"], [0, 1, 0]),
         (("atlas_site", "resource"), ["X S", "Y S", "X M"], [0, 1, 0]),
-        (("atlas_site", "cloud"), ["X DE", "Y DE", "X FR"], None),
+        (("atlas_site", "cloud"), ["X DE", "Y DE", "X FR"], [0, 1, 2]),
         (("resource",), ["S", "M", "L"], [0, 0, 0]),
     ],
 )
-def test_which_queue_a_series_is_of(entity: tuple[str, ...], keys: list[str], queues: list[int] | None) -> None:
-    found = queues_of(entity, [tuple(key.split()) for key in keys])
-    assert (None if found is None else found.tolist()) == queues
+def test_which_queue_a_series_is_of(entity: tuple[str, ...], keys: list[str], queues: list[int]) -> None:
+    assert queue_of_each(entity, [tuple(key.split()) for key in keys]).tolist() == queues
 
 
 @pytest.mark.parametrize("ticks", [1, 2, 5, 9, TICKS_BLOCK + 1])
