@@ -94,7 +94,7 @@ def figures() -> dict[str, Any]:
     for world in "ab":
         parts[f"facts/{world}"] = FACTS
         parts |= {f"measure/{world}/{v}/1": model(a) for v, a in (("default", 0.9), ("lstm", 0.8), ("linear", 0.7))}
-        parts[f"measure/{world}/no_ids/1"] = model(0.85)
+        parts |= {f"measure/{world}/{v}/1": model(0.85) for v in ("no_ids", "no_embeddings")}
         parts[f"bundle/{world}/default/1"] = {"wall_s": 600.0, "cpu_s": 1100.0}
         parts[f"peer-figures/{world}/ridge"] = score(0.75, 0.6, {"x": 30.0, "y": None, "z": None})
         parts[f"peer-figures/{world}/rule"] = score(0.2, 0.1, {"x": None, "y": None, "z": None})
@@ -145,7 +145,7 @@ def test_the_worst_world_decides() -> None:
     parts = changed("measure/b/default/1", auc_pr=short["auc_pr"])
     rows = by_row(parts)
     assert rows[3][:2] == [False, True], "the ridge has 0.75 in AUC-PR"
-    assert rows[11] == [True, False], "0.7 the linear part, 0.85 without ids"
+    assert rows[11] == [True, False, False], "0.7 the linear part, 0.85 without ids"
 
 
 @pytest.mark.parametrize(("name", "values", "row"), [

@@ -18,6 +18,7 @@ from qad_dl.cli import main
 from qad_dl.downtimes import Downtime
 from qad_dl.errors import ConfigError, InputError
 from qad_dl.events import Event, find_events
+from qad_dl.incident_features import leader
 from qad_dl.results import Details, Results
 from qad_dl.review import data, fields, packing, page, spark
 from qad_dl.schema import REASONS
@@ -268,6 +269,19 @@ def test_counts_of_an_event_are_those_of_the_tick_that_is_farthest_off() -> None
     assert data.event_line(results, 0, Event(0, 3, 1)) == [0, 3, 5.0, 1, 1, 0, 90.0, 10.0, 8.0, 12.0, -1]
     details.observed[0, :, 1] = 10  # nothing is off at any tick: the counts are those of the peak
     assert data.event_line(results, 0, Event(0, 3, 1))[5] == 1
+
+
+def test_state_and_counts_of_an_event_are_those_of_what_the_queue_shows_by_itself() -> None:
+    """The score is the highest, in the second tick, which others have made of it; the queue itself shows the third."""
+    results = small_results([[4.0, 5.0, 4.5]])
+    state, direction = np.array([[0, 0, 1]], np.int16), np.array([[-1, -1, 1]], np.int8)
+    told = replace(results, state=state, direction=direction)
+    by_itself = replace(told, alone=np.array([[1.0, 0.0, 4.5]]))
+    assert data.event_line(told, 0, Event(0, 3, 1))[2:5] == [5.0, 0, -1]
+    assert data.event_line(by_itself, 0, Event(0, 3, 1))[2:5] == [5.0, 1, 1]
+    assert leader(told, [0], slice(0, 3)) == (0, -1)
+    assert leader(by_itself, [0], slice(0, 3)) == (1, 1)
+    assert leader(replace(told, alone=np.full((1, 3), np.nan)), [0], slice(0, 3)) == (-1, 0)
 
 
 def test_a_page_that_would_be_too_large_is_packed_coarsely(monkeypatch: pytest.MonkeyPatch) -> None:

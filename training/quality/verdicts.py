@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 RIDGE: Final = "ridge"
 MIDDLE: Final = "0.01"
 
+LESS: Final = {
+    "linear": "the linear part alone",
+    "no_ids": "all metadata ids 0",
+    "no_embeddings": "the network's metadata ids 0, who shares what known",
+}
+"""Variants that the whole model has to be better than, in words."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -205,7 +212,7 @@ def _training(reader: Reader, needed: Mapping[str, Any]) -> list[Verdict]:
 
 def _parts(reader: Reader, _needed: Mapping[str, Any]) -> list[Verdict]:
     out = []
-    for variant, name in (("linear", "the linear part alone"), ("no_ids", "all metadata ids 0")):
+    for variant, name in LESS.items():
         more = {w: _difference(reader.model(w), reader.model(w, variant)) for w in reader.worlds}
         known = complete(list(more.values()))
         holds = min(known) > 0 if known else None
