@@ -16,8 +16,10 @@ import pytest
 
 from qad_dl.downtimes import Downtime
 from qad_dl.errors import StoreError
+from qad_dl.results import Results
 from serving.compiled import uncompiled
 from serving.deadline import DeadlineError, deadline
+from serving.follow import load_results, save_results
 from serving.lock import Held, Holder, boot_id, locked, process_start, since_boot
 from serving.metrics import Gauge, format_gauges, write_textfile
 from serving.state import Clocks, Collected, Progress, State
@@ -155,6 +157,41 @@ def test_a_damaged_file_of_the_state_is_one_line(tmp_path: Path, name: str) -> N
     state = State(tmp_path)
     with pytest.raises(StoreError, match="is damaged"):
         state.progress() if name == "progress.json" else state.kept()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_results_are_kept_and_those_of_before_are_read(tmp_path: Path, before: bool) -> None:
+    """Files of before scores were joined have no score of a series by itself: it was the score."""
+    path, score = tmp_path / "results" / "bundle.npz", np.array([[1.0, np.nan, 4.0]])
+    made = Results(
+        entity=("panda_queue",),
+        series=(("Q",),),
+        times=np.arange(3).astype("datetime64[s]"),
+        score=score,
+        alone=score / 2,
+        flagged=score > 3,
+        reason=np.array([[0, 1, 0]], np.int8),
+        known=np.ones((1, 3), np.bool_),
+        expected=np.zeros((1, 3), np.bool_),
+        state=np.zeros((1, 3), np.int16),
+        direction=np.ones((1, 3), np.int8),
+        kind=np.zeros((1, 3), np.int8),
+        states=("running",),
+        kinds=("site_down",),
+        budget=0.01,
+        threshold=3.0,
+        levels=((0.1, 2.0),),
+    )
+    save_results(path, made)
+    if before:
+        with np.load(path) as file:
+            kept = {name: file[name] for name in file.files if name != "alone"}
+        np.savez(path, **kept)
+    read = load_results(path)
+    assert read is not None
+    np.testing.assert_array_equal(read.score, made.score)
+    np.testing.assert_array_equal(read.alone, made.score if before else made.alone)
+    assert (read.series, read.levels, read.kinds) == (made.series, made.levels, made.kinds)
 
 
 def test_troubles_wait_for_the_next_tick(tmp_path: Path) -> None:
