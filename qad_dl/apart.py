@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from qad_dl.detection import DEFAULT_BUDGET, known_detection
-from qad_dl.preprocess import records_of
+from qad_dl.records import records_of
 from qad_dl.results import BY_TICK, Details, Results
 from qad_dl.together import TICKS_BLOCK, groups_of, queue_of_each, together
 
@@ -62,13 +62,13 @@ class Apart(NamedTuple):
     @classmethod
     def joined(cls, placed: Sequence[tuple[Apart, NDArray[np.int64]]]) -> Apart:
         """Some series and others as one, of the same ticks; each part with the positions of its series in it."""
-        parts, places = zip(*placed, strict=True)
+        parts, place = [part for part, _ in placed], np.concatenate([at for _, at in placed])
         if len(parts) == 1:
             return parts[0]
-        place, of = np.concatenate(places), [part.results for part in parts]
+        of = [part.results for part in parts]
         keys = [key for each in of for key in each.series]
         arrays: dict[str, Any] = {name: _placed([getattr(each, name) for each in of], place) for name in BY_TICK}
-        wanted = np.concatenate([place[part.wanted] for part, place in zip(parts, places, strict=True)])
+        wanted = np.concatenate([at[part.wanted] for part, at in placed])
         details = [part.details for part in parts if part.details is not None]
         return cls(
             results=replace(of[0], series=tuple(keys[i] for i in np.argsort(place)), **arrays),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.services.panda_world import PER_DAY, make_day
-from tests.services.tick_day import FULL, START, judge, play, report
+from tests.services.tick_day_judged import judge, report
+from tests.services.tick_day_played import FULL, START, play
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ import pytest
 
 from tests.conftest import absent
 from tests.services.panda_world import make_small_day
-from tests.services.tick_day import SMALL, START, judge, play, report
+from tests.services.tick_day_judged import judge, report
+from tests.services.tick_day_played import SMALL, START, play
 
 
 @pytest.mark.program("influxd")
