@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from qad_dl.detection import DEFAULT_BUDGET, known_detection
-from qad_dl.records import records_of
+from qad_dl.records import queue_of_each, records_of
 from qad_dl.results import BY_TICK, Details, Results
-from qad_dl.together import TICKS_BLOCK, groups_of, queue_of_each, together
+from qad_dl.together import TICKS_BLOCK, groups_of, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

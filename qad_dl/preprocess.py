@@ -10,41 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl import floats
-from qad_dl.errors import BundleError, InputError
-from qad_dl.gathering import ROW_FIELDS
+from qad_dl.errors import BundleError
 from qad_dl.grid import NEVER
 from qad_dl.prepared import NO_ROW, Prepared
+from qad_dl.records import group_of, joined_key, records_of
 from qad_dl.scaling import CLIP, Quantity, Scale, to_x
 from qad_dl.schema import Tick, Times
-from qad_dl.tally import frequent_states, joined_scale, median_scale, same_ticks, scale_of, tally_of
 from qad_dl.vocab import UNKNOWN, Vocabulary
 from qad_dl.windows import WindowPlan, Windows, carry_forward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from qad_dl.grid import Grid
     from qad_dl.metadata import Metadata, Record
     from qad_dl.prepared import Windowed
-
-METADATA_DEFAULT: Final = (
-    "cloud",
-    "tier",
-    "type",
-    "resource_type",
-    "capability",
-    "harvester",
-    "workflow",
-    "pilot_manager",
-    "pilot_version",
-    "container_type",
-)
-"""CRIC fields that are embedded unless config names others."""
-
-GROUP_FIELDS: Final = ("type", "resource_type", "capability")
-"""Fields whose common values make the group that a series without history borrows its scale from."""
 
 CALENDAR_CHANNELS: Final = 6
 
@@ -60,7 +42,7 @@ class Preprocess:
         states: the model's channels.
         vocabularies: `series` first, then the metadata fields.
         series_scale: loc and scale of the known series, [len(series), S].
-        groups: keys of the groups (values of `GROUP_FIELDS`), and
+        groups: keys of the groups (values of `qad_dl.records.GROUP_FIELDS`), and
         group_scale: their loc and scale, [len(groups), S].
         global_scale: of all series, [S].
         quantity: what the values of the history are.
@@ -82,85 +64,6 @@ class Preprocess:
     def plan(self) -> WindowPlan:
         """Lengths of windows at this tick."""
         return WindowPlan.for_tick(self.tick)
-
-    @classmethod
-    def fit(
-        cls,
-        grid: Grid,
-        metadata: Metadata,
-        use: NDArray[np.bool_],
-        fields: Sequence[str] = METADATA_DEFAULT,
-        select: Mapping[str, str] | None = None,
-        quantity: Quantity = Quantity.COUNTS,
-    ) -> Preprocess:
-        """Learn states, scales and vocabularies.
-
-        Args:
-            grid: the training period.
-            metadata: what held in it.
-            use: [N, T] ticks to learn from: those before the held-out time, online, in no downtime.
-            fields: metadata fields to embed; one that no record has stays all unknown.
-            select: the selection that the grid was built with; kept for serving.
-            quantity: what the values of the grid are.
-
-        Raises:
-            InputError: no series has a day of usable ticks.
-        """
-        return cls.fit_parts(lambda: [(grid, use)], metadata, fields, select, quantity)
-
-    @classmethod
-    def fit_parts(
-        cls,
-        parts: Callable[[], Iterable[tuple[Grid, NDArray[np.bool_]]]],
-        metadata: Metadata,
-        fields: Sequence[str] = METADATA_DEFAULT,
-        select: Mapping[str, str] | None = None,
-        quantity: Quantity = Quantity.COUNTS,
-    ) -> Preprocess:
-        """Learn the same from a grid that is given some series at a time.
-
-        Args:
-            parts: gives, twice, the grids of some series each, in their order, with the ticks to use of them.
-                Measurements must come in one part: how fine they are judged depends on all of them.
-            metadata: as in `fit`, and so are the others and what is raised.
-            fields: metadata fields to embed.
-            select: the selection.
-            quantity: what the values are.
-        """
-        tallies = [tally_of(grid, use) for grid, use in parts()]
-        grid, enough = same_ticks(tallies), np.concatenate([t.enough for t in tallies]).nonzero()[0]
-        if not enough.size:
-            msg = (
-                f"no series has a day of usable ticks between {grid.times[0]} and {grid.times[-1]}: "
-                "import more history, or widen data.start and data.end"
-            )
-            raise InputError(msg)
-        states = frequent_states(tallies) if quantity is Quantity.COUNTS else grid.states
-        if not states:
-            msg = f"all counts between {grid.times[0]} and {grid.times[-1]} are 0: there is nothing to learn from"
-            raise InputError(msg)
-        scale = joined_scale([scale_of(part, use, states, quantity) for part, use in parts()])
-        series = [key for tally in tallies for key in tally.series]
-        records = records_of(grid.entity, series, metadata.at(grid.times[-1]))
-        groups = [_group(records[i]) for i in enough]
-        names = tuple(sorted(set(groups)))
-        by_group = [median_scale(scale, enough[[g == name for g in groups]]) for name in names]
-        vocabularies = (
-            Vocabulary("series", tuple(joined_key(series[i]) for i in enough)),
-            *(Vocabulary.fit(f, [r.get(f, "") for r in records]) for f in fields),
-        )
-        return cls(
-            tick=grid.tick,
-            entity=grid.entity,
-            select=dict(select or {}),
-            states=states,
-            vocabularies=vocabularies,
-            series_scale=Scale(scale.loc[enough], scale.scale[enough]),
-            groups=names,
-            group_scale=Scale(np.stack([s.loc for s in by_group]), np.stack([s.scale for s in by_group])),
-            global_scale=median_scale(scale, enough),
-            quantity=quantity,
-        )
 
     def as_if_new(self) -> Preprocess:
         """The same, knowing no series: each is what any new one is, of its group's usual size and without an id."""
@@ -257,6 +160,45 @@ class Preprocess:
             static_num=self._level(level.loc, level.scale),
         )
 
+    def series_id(self, key: Sequence[str]) -> int:
+        """Id of a series by its key, 0 where training did not know it."""
+        return self.vocabularies[0].encode(joined_key(key))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; `from_json` is the inverse."""
+        return {
+            "tick_minutes": self.tick.minutes,
+            "entity": list(self.entity),
+            "select": dict(self.select),
+            "states": list(self.states),
+            "vocabularies": [{"field": v.field, "values": list(v.values)} for v in self.vocabularies],
+            "series_scale": _scale_json(self.series_scale),
+            "groups": list(self.groups),
+            "group_scale": _scale_json(self.group_scale),
+            "global_scale": _scale_json(self.global_scale),
+            "quantity": self.quantity.value,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Preprocess:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: not what `to_json` wrote; the bundle turns it into its own error.
+        """
+        return cls(
+            tick=Tick(int(data["tick_minutes"])),
+            entity=tuple(data["entity"]),
+            select=dict(data["select"]),
+            states=tuple(data["states"]),
+            vocabularies=tuple(Vocabulary(v["field"], tuple(v["values"])) for v in data["vocabularies"]),
+            series_scale=_scale_from(data["series_scale"]),
+            groups=tuple(data["groups"]),
+            group_scale=_scale_from(data["group_scale"]),
+            global_scale=_scale_from(data["global_scale"]),
+            quantity=Quantity(data.get("quantity", Quantity.COUNTS)),  # bundles of before it was written are of counts
+        )
+
     def _level(self, loc: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
         """What standardising took away, [B, 2 S]: of measurements in units of all series together, having none else."""
         if self.quantity is Quantity.MEASUREMENTS:
@@ -300,7 +242,7 @@ class Preprocess:
         for d, held in enumerate(records):
             mine, others = np.flatnonzero(own[d] != UNKNOWN), np.flatnonzero(own[d] == UNKNOWN)
             loc[d, mine], scale[d, mine] = (a[own[d, mine] - 1] for a in (known.loc, known.scale))
-            group = np.array([place.get(_group(held[n]), -1) for n in others.tolist()], np.int64)
+            group = np.array([place.get(group_of(held[n]), -1) for n in others.tolist()], np.int64)
             loc[d, others], scale[d, others] = every.loc, every.scale
             grouped = others[group >= 0]
             loc[d, grouped], scale[d, grouped] = (a[group[group >= 0]] for a in (among.loc, among.scale))
@@ -320,45 +262,6 @@ class Preprocess:
             codes[d, :, 0] = series
             codes[d, :, 1:] = np.array([coded[id(record)] for record in held], np.int64).reshape(len(held), len(fields))
         return codes
-
-    def series_id(self, key: Sequence[str]) -> int:
-        """Id of a series by its key, 0 where training did not know it."""
-        return self.vocabularies[0].encode(joined_key(key))
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; `from_json` is the inverse."""
-        return {
-            "tick_minutes": self.tick.minutes,
-            "entity": list(self.entity),
-            "select": dict(self.select),
-            "states": list(self.states),
-            "vocabularies": [{"field": v.field, "values": list(v.values)} for v in self.vocabularies],
-            "series_scale": _scale_json(self.series_scale),
-            "groups": list(self.groups),
-            "group_scale": _scale_json(self.group_scale),
-            "global_scale": _scale_json(self.global_scale),
-            "quantity": self.quantity.value,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Preprocess:
-        """Read what `to_json` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: not what `to_json` wrote; the bundle turns it into its own error.
-        """
-        return cls(
-            tick=Tick(int(data["tick_minutes"])),
-            entity=tuple(data["entity"]),
-            select=dict(data["select"]),
-            states=tuple(data["states"]),
-            vocabularies=tuple(Vocabulary(v["field"], tuple(v["values"])) for v in data["vocabularies"]),
-            series_scale=_scale_from(data["series_scale"]),
-            groups=tuple(data["groups"]),
-            group_scale=_scale_from(data["group_scale"]),
-            global_scale=_scale_from(data["global_scale"]),
-            quantity=Quantity(data.get("quantity", Quantity.COUNTS)),  # bundles of before it was written are of counts
-        )
 
 
 def calendar(times: Times) -> NDArray[np.float32]:
@@ -395,32 +298,6 @@ def _standardised(x: NDArray[np.float32], scale: Scale, segment: NDArray[np.int6
     for d, (low, high) in enumerate(pairwise(ends.tolist())):
         Scale(scale.loc[d], scale.scale[d]).apply(x[:, low:high], out=values[:, low:high])
     return values
-
-
-def records_of(entity: Sequence[str], series: Sequence[tuple[str, ...]], held: Mapping[str, Record]) -> list[Record]:
-    """What the metadata say of each series; for sums over queues, the values that all of its queues share."""
-    if "panda_queue" in entity:
-        at = entity.index("panda_queue")
-        return [held.get(key[at], {}) for key in series]
-    fields = [(i, f) for i, f in enumerate(entity) if f not in ROW_FIELDS]
-    members: dict[tuple[str, ...], list[Record]] = {}
-    for record in held.values():
-        members.setdefault(tuple(record.get(f, "") for _, f in fields), []).append(record)
-    return [_common(members.get(tuple(key[i] for i, _ in fields), [])) for key in series]
-
-
-def _common(records: Sequence[Record]) -> Record:
-    first, *rest = records or [{}]
-    return {f: v for f, v in first.items() if all(r.get(f) == v for r in rest)}
-
-
-def _group(record: Record) -> str:
-    return joined_key(tuple(record.get(f, "") for f in GROUP_FIELDS))
-
-
-def joined_key(key: Sequence[str]) -> str:
-    """One string for a key; the separator is a control character that no name has."""
-    return "\x1f".join(key)
 
 
 def _recovering(grid: Grid, day: int) -> NDArray[np.bool_]:

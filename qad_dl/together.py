@@ -25,8 +25,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from qad_dl.causes import SHARED_FIELDS, WIDEST, kinds_of
-from qad_dl.gathering import ROW_FIELDS
-from qad_dl.incidents_file import QUEUE_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,17 +68,6 @@ class Group(NamedTuple):
     kinds: NDArray[np.int64]
 
 
-def queue_of_each(entity: Sequence[str], series: Sequence[tuple[str, ...]]) -> NDArray[np.int64]:
-    """Which queue each series is of, [N], numbered as they come first.
-
-    Where the entity has no queue, it is the rest of what names a series but for what differs from row to row: the
-    resources of one site go up and down together.
-    """
-    rest = [i for i, field in enumerate(entity) if field not in ROW_FIELDS]
-    at, numbers = [entity.index(QUEUE_FIELD)] if QUEUE_FIELD in entity else rest, dict[tuple[str, ...], int]()
-    return np.array([numbers.setdefault(tuple(key[i] for i in at), len(numbers)) for key in series], np.int64)
-
-
 def groups_of(
     records: Sequence[Record], queues: NDArray[np.int64], fields: Sequence[str], kinds: Sequence[str]
 ) -> list[Group]:
@@ -117,7 +104,7 @@ def together(
         log_ratios: [N, T, K] of each kind of incident, finite where it counts.
         counts: [N, T] scored, and a fall is not expected: the others say nothing, and are told nothing.
         groups: of these series; all series of a queue or none.
-        queues: [N] of `queue_of_each`.
+        queues: [N] of `records.queue_of_each`.
 
     Returns:
         [N, T, K], and `log_ratios` itself where no group is.

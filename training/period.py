@@ -11,7 +11,8 @@ from qad_dl.backtest import newest_tick
 from qad_dl.errors import InputError
 from qad_dl.grid import build_grid
 from qad_dl.histories import open_history
-from qad_dl.preprocess import Preprocess, lasting
+from qad_dl.preprocess import lasting
+from qad_dl.preprocess_fit import fit_preprocess
 from qad_dl.scaling import Quantity
 from qad_dl.timeparse import format_time
 from qad_dl.windows import WindowPlan
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from qad_dl.histories import History
     from qad_dl.metadata import Metadata
     from qad_dl.prepared import Prepared, Rows, Windowed
+    from qad_dl.preprocess import Preprocess
     from qad_dl.schema import Tick, Times
     from training.reviewed import Marks, Reviewed
     from training.settings import Settings
@@ -161,7 +163,7 @@ def make_period(
     split = Split.of(grid.times, grid.tick, data)
     marks = None if reviewed is None else reviewed.of(np.arange(len(grid.series)))
     learn = learnable(grid, split, marks)
-    preprocess = Preprocess.fit(grid, metadata, learn, tuple(data["metadata"]), data["select"], quantity)
+    preprocess = fit_preprocess(grid, metadata, learn, tuple(data["metadata"]), data["select"], quantity)
     ready = make_ready(preprocess, grid, metadata, marks)
     labels = None
     if reviewed is not None:

@@ -171,8 +171,8 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
     from qad_dl.metadata import read_cric
     from qad_dl.nn.export import export_network
     from qad_dl.pooling import parts_of, power_mean
-    from qad_dl.preprocess import records_of
     from qad_dl.reconstruction import Model
+    from qad_dl.records import records_of
     from qad_dl.scoring import accumulate
     from training.fit import fit_network
     from training.freeze import example_windows, exported_errors

@@ -2,9 +2,9 @@
 
 ```
 STORE/store.json                       format version and tick length
-      jobs/2010-05-01/00000003.parquet  the log of a day (see `qad_dl.store.log`): wholes and parts
+      jobs/2010-05-01/00000003.parquet  the log of a day (see `qad_dl.store.daylog`): wholes and parts
       cric/...                          see `qad_dl.store.dumps`
-      downtimes/00000001.csv            a log of wholes
+      downtimes/00000001.csv            a log of wholes (see `qad_dl.store.downtimes`)
       1h/ 1d/                           stores of hours and days (see `qad_dl.store.retention`)
 ```
 Any number of processes may read and write at the same time, on a network file system too; each sees whole entries only.
@@ -18,36 +18,42 @@ import hashlib
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
 from qad_dl.arrow import from_numpy
 from qad_dl.atomic import TEMPORARY, clock, create_file, sweep
-from qad_dl.downtimes import Downtime, declared_now, format_downtimes, parse_downtimes
+from qad_dl.downtimes import declared_now
 from qad_dl.errors import StoreError
 from qad_dl.objects import place_of
 from qad_dl.rows import concat_rows, conforming, merge_rows, seconds_of, split_days
 from qad_dl.schema import Tick
-from qad_dl.store.dayfile import FORMAT, SUFFIX, DayFile, encode, read_footer, read_rows, read_series
+from qad_dl.store.dayfile import FORMAT, read_rows, read_series
+from qad_dl.store.daylog import (
+    append_rows,
+    compact_day,
+    day_log,
+    day_logs,
+    put_rows,
+    read_footers,
+    read_if_within,
+    whole_content,
+)
+from qad_dl.store.downtimes import change_downtimes, read_downtimes
 from qad_dl.store.dumps import add_dump, dump_versions, read_dumps
-from qad_dl.store.log import TRIES, Log, Snapshot
+from qad_dl.store.log import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
+    from qad_dl.downtimes import Downtime
     from qad_dl.metadata import Metadata, Record
     from qad_dl.objects import ObjectPath, Place
+    from qad_dl.store.log import Log
 
 SETTINGS: Final = "store.json"
-
-
-class _DowntimesFile(NamedTuple):
-    """An entry of the downtimes' log."""
-
-    rows: tuple[Downtime, ...]
-    whole: bool = True
 
 
 class Store:
@@ -100,7 +106,7 @@ class Store:
             return found
         settings = {"kind": "qad store", "format": FORMAT, "tick_minutes": (tick or Tick()).minutes}
         content = json.dumps(settings, indent=1).encode() + b"\n"
-        with _writing(path):
+        with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             made = create_file(path / SETTINGS, content)
         if not isinstance(path, Path):
@@ -165,22 +171,14 @@ class Store:
         """
         rows = conforming(rows)
         self._check(rows)
-        return sum(self._put_day(day, part) for day, part in split_days(rows))
+        return sum(put_rows(self._log(day), part, self.tick) for day, part in split_days(rows))
 
     def append(self, rows: pa.Table) -> None:
         """Add rows as one small file per day: what a collector does at each tick. Merges as `put`."""
         rows = conforming(rows)  # Parquet has no seconds: what is read from a file has others
         self._check(rows)
         for day, part in split_days(rows):
-            content = encode(merge_rows([part]), self.tick.minutes, whole=False)
-            log = self._log(day)
-            for _ in range(TRIES):
-                number = log.snapshot(read_footer).last + 1
-                with _writing(log.folder):
-                    if log.publish(number, content) and not log.superseded(number, read_footer):
-                        break
-            else:
-                raise _contended(log.folder)
+            append_rows(self._log(day), part, self.tick)
 
     def scattered(self, before: np.datetime64) -> list[np.datetime64]:
         """The UTC days that end at or before `before` and are still several files, ascending, `datetime64[D]`."""
@@ -191,10 +189,10 @@ class Store:
         """Make one file of each UTC day that ends at or before `before`, and clear what killed writers left."""
         days = self.days()
         for day in self.scattered(before):
-            self._compact_day(day)
+            compact_day(self._log(day), self.tick)
         if not isinstance(self.path, Path):
             return  # killed writers leave nothing there
-        with _writing(self.path):
+        with writing(self.path):
             now = clock(self.path)
             names = ["", "cric", "cric/dumps", "downtimes", *(f"jobs/{day}" for day in days)]
             for folder in (self.path / name for name in names):
@@ -212,14 +210,42 @@ class Store:
         """
         return concat_rows(list(self.pieces(start, end)))
 
+    def pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:
+        """The rows of [start, end), merged, in pieces of at most a day, in the order of `read`.
+
+        Raises:
+            StoreError: a file is damaged.
+        """
+        start, end = start.astype("datetime64[s]"), end.astype("datetime64[s]")
+        for day, log in self._days().items():
+            low, high = day.astype("datetime64[s]"), (day + np.timedelta64(1, "D")).astype("datetime64[s]")
+            if high <= start or low >= end:
+                continue
+            # Of a day that is not over every tick has a file, and of these a range may want few.
+            read = read_rows if start <= low and high <= end else partial(read_if_within, start=start, end=end)
+            tables = [entry.rows for entry in log.snapshot(read).entries]
+            rows = tables[0] if len(tables) == 1 else merge_rows(tables)
+            del tables  # or two days were held while the next one is read
+            if low < start or end < high:
+                times = seconds_of(rows).view("datetime64[s]")
+                rows = rows.filter(from_numpy((times >= start) & (times < end), pa.bool_()))
+            if rows.num_rows:
+                yield rows
+            del rows
+            pa.default_memory_pool().release_unused()  # Arrow would keep what a day took
+
     def span(self) -> tuple[np.datetime64, np.datetime64] | None:
         """The first and the newest tick that arrived; None in a store without rows."""
         logs = list(self._days().values())
-        first = next((s.entries for s in map(_footers, logs) if s.entries), None)
-        last = next((s.entries for s in map(_footers, reversed(logs)) if s.entries), None)
+        first = next((s.entries for s in map(read_footers, logs) if s.entries), None)
+        last = next((s.entries for s in map(read_footers, reversed(logs)) if s.entries), None)
         if not first or not last:
             return None
         return min(entry.first for entry in first), max(entry.last for entry in last)
+
+    def days(self) -> list[np.datetime64]:
+        """The UTC days that have a folder, ascending, `datetime64[D]`."""
+        return list(self._days())
 
     def known_series(self, before: np.datetime64) -> set[tuple[str, str, str]]:
         """The (panda_queue, prod_source, resource) with a row on a UTC day before the day of `before`."""
@@ -246,7 +272,7 @@ class Store:
             StoreError: a file is damaged.
         """
         first, last = start.astype("datetime64[D]"), (end - np.timedelta64(1, "s")).astype("datetime64[D]")
-        days = {str(day): _content(log, self.tick) for day, log in self._days().items() if first <= day <= last}
+        days = {str(day): whole_content(log, self.tick) for day, log in self._days().items() if first <= day <= last}
         return {day: hashlib.sha256(content).hexdigest() for day, content in days.items() if content}
 
     def added(self, seen: Mapping[str, int], now: Mapping[str, int]) -> pa.Table | None:
@@ -279,37 +305,24 @@ class Store:
 
     def add_metadata(self, queues: Mapping[str, Record], time: np.datetime64) -> bool:
         """Let a dump hold from `time` on, in place of another of that very time; whether that changed anything."""
-        with _writing(self.path / "cric"):
+        with writing(self.path / "cric"):
             return add_dump(self.path / "cric", queues, time)
 
     def downtimes(self) -> list[Downtime]:
         """The declared downtimes, each once, sorted."""
-        return [down for entry in self._downtimes_log().snapshot(_read_downtimes).entries for down in entry.rows]
+        return read_downtimes(self.path / "downtimes")
 
     def add_downtimes(self, rows: Iterable[Downtime]) -> bool:
         """Add downtimes to the set of those that are known; whether that changed anything."""
         new = set(rows)
-        return self._change_downtimes(lambda known: known | new)
+        return change_downtimes(self.path / "downtimes", lambda known: known | new)
 
     def declare_downtimes(
         self, rows: Iterable[Downtime], status: str, queues: Container[str], now: np.datetime64
     ) -> bool:
         """Let these be all that a source declares, as `declared_now` has it; whether that changed anything."""
         new = set(rows)
-        return self._change_downtimes(lambda known: declared_now(known, new, status, queues, now))
-
-    def _change_downtimes(self, change: Callable[[set[Downtime]], set[Downtime]]) -> bool:
-        log = self._downtimes_log()
-        for _ in range(TRIES):
-            snapshot = log.snapshot(_read_downtimes)
-            known = {down for entry in snapshot.entries for down in entry.rows}
-            after = change(known)
-            if after == known:
-                return False
-            content = format_downtimes(after).encode()
-            if self._publish_whole(log, snapshot.last + 1, content, _read_downtimes):
-                return True
-        raise _contended(log.folder)
+        return change_downtimes(self.path / "downtimes", lambda known: declared_now(known, new, status, queues, now))
 
     def _check(self, rows: pa.Table) -> None:
         """Refuse times off the ticks: they would be rows that no grid has a place for."""
@@ -317,118 +330,13 @@ class Store:
             msg = f"{self.path}: rows hold times off the {self.tick.minutes}-minute ticks; floor them first"
             raise StoreError(msg)
 
-    def days(self) -> list[np.datetime64]:
-        """The UTC days that have a folder, ascending, `datetime64[D]`."""
-        return list(self._days())
-
     def _days(self) -> dict[np.datetime64, Log]:
-        """The logs of the days that have a folder, ascending; objects are listed once, for all days together."""
-        folder = self.path / "jobs"
-        if not isinstance(folder, Path):
-            found: dict[str, dict[str, ObjectPath]] = {}
-            for key, path in folder.listed().items():
-                day, _, name = key.partition("/")
-                if name and not day.startswith(TEMPORARY):  # which a copy of a folder may have brought
-                    found.setdefault(day, {})[name] = path
-            return {np.datetime64(day, "D"): Log(folder / day, SUFFIX, found[day]) for day in sorted(found)}
-        names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
-        days = [np.datetime64(name, "D") for name in names if not name.startswith(TEMPORARY)]
-        return {day: self._log(day) for day in days}
+        """The logs of the days that have a folder, ascending."""
+        return day_logs(self.path / "jobs")
 
     def _log(self, day: np.datetime64) -> Log:
         """The log of a day."""
-        return Log(self.path / "jobs" / str(day), SUFFIX)
-
-    def _downtimes_log(self) -> Log:
-        """The log of the downtimes."""
-        return Log(self.path / "downtimes", ".csv")
-
-    def _put_day(self, day: np.datetime64, rows: pa.Table) -> bool:
-        """Merge the rows of one day into its log."""
-        log = self._log(day)
-        for _ in range(TRIES):
-            snapshot = log.snapshot(read_rows)
-            known = [entry.rows for entry in snapshot.entries]
-            merged = merge_rows([*known, rows])
-            if known and merged.equals(merge_rows(known)):
-                if snapshot.entries[0].whole:
-                    log.discard(snapshot.older)
-                return False
-            if self._publish_whole(log, snapshot.last + 1, encode(merged, self.tick.minutes, whole=True), read_footer):
-                return True
-        raise _contended(log.folder)
-
-    def _compact_day(self, day: np.datetime64) -> None:
-        """Make one whole of a day's entries."""
-        log = self._log(day)
-        for _ in range(TRIES):
-            snapshot = log.snapshot(read_rows)
-            if len(snapshot.entries) == 1 and snapshot.entries[0].whole:
-                log.discard(snapshot.older)
-                return
-            content = encode(merge_rows([e.rows for e in snapshot.entries]), self.tick.minutes, whole=True)
-            if self._publish_whole(log, snapshot.last + 1, content, read_footer):
-                return
-        raise _contended(log.folder)
-
-    def _publish_whole(self, log: Log, number: int, content: bytes, read: Any) -> bool:
-        """Publish a whole that was made from all entries below `number`; False if others were faster."""
-        with _writing(log.folder):
-            if not log.publish(number, content):
-                return False
-            numbers = log.numbers()
-            if numbers[-1:] != [number] and log.superseded(number, read):
-                return False
-            log.discard(older for older in numbers if older < number)
-        return True
-
-    def pieces(self, start: np.datetime64, end: np.datetime64) -> Iterator[pa.Table]:
-        """The rows of [start, end), merged, in pieces of at most a day, in the order of `read`.
-
-        Raises:
-            StoreError: a file is damaged.
-        """
-        start, end = start.astype("datetime64[s]"), end.astype("datetime64[s]")
-        for day, log in self._days().items():
-            low, high = day.astype("datetime64[s]"), (day + np.timedelta64(1, "D")).astype("datetime64[s]")
-            if high <= start or low >= end:
-                continue
-            # Of a day that is not over every tick has a file, and of these a range may want few.
-            read = read_rows if start <= low and high <= end else partial(_read_if_within, start=start, end=end)
-            tables = [entry.rows for entry in log.snapshot(read).entries]
-            rows = tables[0] if len(tables) == 1 else merge_rows(tables)
-            del tables  # or two days were held while the next one is read
-            if low < start or end < high:
-                times = seconds_of(rows).view("datetime64[s]")
-                rows = rows.filter(from_numpy((times >= start) & (times < end), pa.bool_()))
-            if rows.num_rows:
-                yield rows
-            del rows
-            pa.default_memory_pool().release_unused()  # Arrow would keep what a day took
-
-
-def _footers(log: Log) -> Snapshot[DayFile]:
-    """What a day holds, without rows."""
-    return log.snapshot(read_footer)
-
-
-def _content(log: Log, tick: Tick) -> bytes:
-    """The rows of a day as the bytes of one whole file; none if there are none."""
-    for _ in range(TRIES):
-        entries = log.snapshot(read_footer).entries
-        with contextlib.suppress(FileNotFoundError):  # superseded: look again
-            if len(entries) == 1 and entries[0].whole:
-                return entries[0].path.read_bytes()
-            rows = [entry.rows for entry in log.snapshot(read_rows).entries]
-            return encode(merge_rows(rows), tick.minutes, whole=True) if rows else b""
-        log = Log(log.folder, log.suffix)
-    raise _contended(log.folder)
-
-
-def _read_if_within(path: Place, start: np.datetime64, end: np.datetime64) -> DayFile:
-    """An entry of a day, without rows where none of them is in [start, end)."""
-    footer = read_footer(path)
-    return read_rows(path) if footer.first < end and start <= footer.last else footer
+        return day_log(self.path / "jobs", day)
 
 
 def _check_exclusive(path: ObjectPath, content: bytes) -> None:
@@ -456,23 +364,3 @@ def _read_settings(path: Place) -> int:
         msg = f"{path}: is a store of format {version}, this program reads {FORMAT}; import into a new store"
         raise StoreError(msg)
     return minutes
-
-
-def _read_downtimes(path: Place) -> _DowntimesFile:
-    """An entry of the downtimes' log."""
-    return _DowntimesFile(tuple(parse_downtimes(path.read_bytes().decode(), str(path))))
-
-
-@contextlib.contextmanager
-def _writing(path: Place) -> Iterator[None]:
-    """Turn what the operating system says against writing into one line."""
-    try:
-        yield
-    except OSError as error:
-        msg = f"{path}: cannot be written ({error.strerror or error}); see to its rights, its space, and hard links"
-        raise StoreError(msg) from error
-
-
-def _contended(folder: Place) -> StoreError:
-    """The error after too many tries."""
-    return StoreError(f"{folder}: other processes were faster {TRIES} times; write to the store from fewer at a time")

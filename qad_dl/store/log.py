@@ -27,7 +27,7 @@ from qad_dl.atomic import create_file, sweep
 from qad_dl.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from qad_dl.objects import ObjectPath, Place
 
@@ -129,6 +129,17 @@ class Log:
         for number in numbers:
             self.path(number).unlink(missing_ok=True)
 
+    def publish_whole(self, number: int, content: bytes, read: Callable[[Any], E]) -> bool:
+        """Publish a whole that was made from all entries below `number`; False if others were faster."""
+        with writing(self.folder):
+            if not self.publish(number, content):
+                return False
+            numbers = self.numbers()
+            if numbers[-1:] != [number] and self.superseded(number, read):
+                return False
+            self.discard(older for older in numbers if older < number)
+        return True
+
     def _look(self, read: Callable[[Any], E], listed: Mapping[str, ObjectPath] | None) -> Snapshot[E] | None:
         """Walk from the newest entry down to a whole; None if one is missing on the way."""
         names = _names(self.folder) if listed is None else listed
@@ -177,3 +188,18 @@ def vanishing(read: Callable[[Any], E], path: Place) -> E | None:
         if error.errno == errno.ESTALE:
             return None
         raise
+
+
+@contextlib.contextmanager
+def writing(path: Place) -> Iterator[None]:
+    """Turn what the operating system says against writing into one line."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror or error}); see to its rights, its space, and hard links"
+        raise StoreError(msg) from error
+
+
+def contended(folder: Place) -> StoreError:
+    """The error after too many tries."""
+    return StoreError(f"{folder}: other processes were faster {TRIES} times; write to the store from fewer at a time")

@@ -17,7 +17,7 @@ from qad_dl.detection import fit_detection
 from qad_dl.grid import build_grid
 from qad_dl.lanes import Lane
 from qad_dl.metadata import Metadata
-from qad_dl.preprocess import Preprocess
+from qad_dl.preprocess_fit import fit_preprocess
 from qad_dl.scoring import Channel, Evidence
 from qad_dl.store import Store
 from tests.light.made import START, TICK, history
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+
+    from qad_dl.preprocess import Preprocess
 
 HORIZONS = (1, 6)
 FLOAT, INT64 = 1, 7
@@ -59,7 +61,7 @@ def fitted(days: float = 2) -> Preprocess:
     """A `Preprocess` fitted on the made history."""
     times = TICK.range(START, START + int(days * TICK.per_day) * TICK.delta)
     grid = build_grid(made_history(days), times, TICK, METADATA)
-    return Preprocess.fit(grid, METADATA, np.ones((len(QUEUES), len(times)), bool), ("cloud",))
+    return fit_preprocess(grid, METADATA, np.ones((len(QUEUES), len(times)), bool), ("cloud",))
 
 
 def write_made_bundle(path: Path, seed: int = 1, network: tuple[bytes, Stream] | None = None, **about: Any) -> str:

@@ -15,6 +15,7 @@ from qad_dl.errors import BundleError, InputError
 from qad_dl.grid import build_grid, times_of
 from qad_dl.metadata import Metadata
 from qad_dl.preprocess import Preprocess, calendar
+from qad_dl.preprocess_fit import fit_preprocess, fit_preprocess_parts
 from qad_dl.rows import merge_rows
 from qad_dl.scaling import Quantity
 from qad_dl.schema import Tick
@@ -56,8 +57,8 @@ class TestFit:
         grid = build_grid(made_history(3, seed=2), ticks(3 * DAY), TICK, METADATA)
         use = np.random.default_rng(1).random(grid.online.shape) < 0.9
         blocks = np.split(np.arange(len(grid.series)), range(size, len(grid.series), size))
-        whole = Preprocess.fit(grid, METADATA, use)
-        parts = Preprocess.fit_parts(lambda: ((grid.of(block), use[block]) for block in blocks), METADATA)
+        whole = fit_preprocess(grid, METADATA, use)
+        parts = fit_preprocess_parts(lambda: ((grid.of(block), use[block]) for block in blocks), METADATA)
         assert parts.to_json() == whole.to_json()
 
     def test_it_learns_states_series_and_the_values_of_the_fields(self, preprocess: Preprocess) -> None:
@@ -72,7 +73,7 @@ class TestFit:
         grid = build_grid(table, ticks(3 * DAY), TICK, METADATA)
         use = np.ones((len(QUEUES), 3 * DAY), bool)
         use[:, 2 * DAY :] = False
-        again = Preprocess.fit(grid, METADATA, use, ("cloud",))
+        again = fit_preprocess(grid, METADATA, use, ("cloud",))
         assert np.array_equal(again.series_scale.loc, preprocess.series_scale.loc)
         assert np.array_equal(again.series_scale.scale, preprocess.series_scale.scale)
 
@@ -81,23 +82,23 @@ class TestFit:
         grid = build_grid(_joined(made_history(6), history(odd)), ticks(6 * DAY), TICK, METADATA)
         use = np.ones((len(QUEUES), 6 * DAY), bool)
         assert 1 / use.sum() < MIN_STATE_SHARE < 3 / use.sum()
-        assert Preprocess.fit(grid, METADATA, use).states == (*STATES, "some")
+        assert fit_preprocess(grid, METADATA, use).states == (*STATES, "some")
 
     def test_a_series_of_less_than_a_day_is_not_known(self) -> None:
         table = _joined(made_history(2), history([(2 * DAY - 1 - t, "SHORT", "running", 5.0) for t in range(DAY - 1)]))
         grid = build_grid(table, ticks(2 * DAY), TICK, METADATA)
         use = np.ones((len(QUEUES) + 1, 2 * DAY), bool)
-        assert Preprocess.fit(grid, METADATA, use).vocabularies[0].values == QUEUES
+        assert fit_preprocess(grid, METADATA, use).vocabularies[0].values == QUEUES
 
     def test_too_little_history_is_refused(self) -> None:
         grid = build_grid(made_history(0.5), ticks(DAY // 2), TICK, METADATA)
         with pytest.raises(InputError, match="day of usable ticks"):
-            Preprocess.fit(grid, METADATA, np.ones((len(QUEUES), DAY // 2), bool))
+            fit_preprocess(grid, METADATA, np.ones((len(QUEUES), DAY // 2), bool))
 
     def test_a_history_of_zeros_is_refused(self) -> None:
         grid = build_grid(history([(t, "A", "running", 0.0) for t in range(2 * DAY)]), ticks(2 * DAY), TICK, METADATA)
         with pytest.raises(InputError, match="are 0"):
-            Preprocess.fit(grid, METADATA, np.ones((len(grid.series), 2 * DAY), bool))
+            fit_preprocess(grid, METADATA, np.ones((len(grid.series), 2 * DAY), bool))
 
     def test_json_keeps_every_bit(self, preprocess: Preprocess) -> None:
         again = Preprocess.from_json(json.loads(json.dumps(preprocess.to_json(), allow_nan=False)))
@@ -197,7 +198,7 @@ class TestPrepare:
         rows = [(t, q, "running", float(n + t % 7)) for t in range(2 * DAY) for q, n in levels.items()]
         grid = build_grid(history(rows), ticks(2 * DAY), TICK, metadata)
         use = np.ones((len(grid.series), 2 * DAY), bool)
-        learned = Preprocess.fit(grid, metadata, use)
+        learned = fit_preprocess(grid, metadata, use)
         prepared = prepared_of(learned, [(t, q, "running", 5.0) for t in range(3) for q in "ANX"], 3, metadata)
         place = {key[0]: i for i, key in enumerate(prepared.grid.series)}
         a, b = learned.series_scale.loc[:2]
@@ -223,7 +224,7 @@ class TestPrepare:
         )
         rows = history([(t, q, "running", 5.0 + t % 5) for t in range(2 * DAY) for q in "ABC"])
         grid = build_grid(rows, ticks(2 * DAY), TICK, metadata, ("atlas_site",))
-        learned = Preprocess.fit(grid, metadata, np.ones((2, 2 * DAY), bool), ("cloud", "tier"))
+        learned = fit_preprocess(grid, metadata, np.ones((2, 2 * DAY), bool), ("cloud", "tier"))
         ids = learned.prepare(grid, metadata).static_cat[0]
         assert ids.tolist() == [[1, 1, 0], [2, 2, 1]]
 
@@ -293,7 +294,7 @@ class TestMeasurements:
     def fitted(self, values: np.ndarray) -> tuple[Preprocess, Prepared]:
         grid = dataclasses.replace(build_grid(made_history(4), ticks(4 * DAY), TICK, METADATA), counts=values)
         use = np.ones(values.shape[:2], bool)
-        preprocess = Preprocess.fit(grid, METADATA, use, (), quantity=Quantity.MEASUREMENTS)
+        preprocess = fit_preprocess(grid, METADATA, use, (), quantity=Quantity.MEASUREMENTS)
         return preprocess, preprocess.prepare(grid, METADATA)
 
     def values(self) -> np.ndarray:

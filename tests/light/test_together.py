@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from qad_dl.causes import SHARED_FIELDS, can_have, kinds_of
+from qad_dl.records import queue_of_each
 from qad_dl.signatures import any_kind
-from qad_dl.together import IN_COMMON, JOINED_FIELDS, LARGEST, MOST, SHOWS, TICKS_BLOCK, Group, groups_of, queue_of_each
+from qad_dl.together import IN_COMMON, JOINED_FIELDS, LARGEST, MOST, SHOWS, TICKS_BLOCK, Group, groups_of
 from qad_dl.together import together as joined
 
 KINDS = ("site_down", "harvester_down", "pilots_starve", "storage_writes")

@@ -11,11 +11,12 @@ from qad_dl.grid import NEVER, Grid
 from qad_dl.metadata import Metadata
 from qad_dl.nn.highway import RIDGE, SPREAD_PRIOR, solve_highway
 from qad_dl.nn.modules import Shape
-from qad_dl.preprocess import Preprocess
+from qad_dl.preprocess_fit import fit_preprocess
 from qad_dl.schema import Tick
 
 if TYPE_CHECKING:
     from qad_dl.prepared import Prepared
+    from qad_dl.preprocess import Preprocess
 
 TICK = Tick()
 T, STATES = 3000, ("activated", "running")
@@ -45,7 +46,7 @@ def vector_autoregression(series: int = 3, seed: int = 0) -> tuple[Preprocess, P
         known=everywhere,
     )
     assert grid.quiet.max() < NEVER
-    preprocess = Preprocess.fit(grid, Metadata.empty(), everywhere)
+    preprocess = fit_preprocess(grid, Metadata.empty(), everywhere)
     return preprocess, preprocess.prepare(grid, Metadata.empty(), in_training=True)
 
 

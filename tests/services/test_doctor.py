@@ -17,7 +17,7 @@ from qad_dl.scorer import Scorer
 from qad_dl.simulator.params import WorldParams
 from qad_dl.simulator.run import Run, run
 from qad_dl.tuning.file import Thresholds, Tune, tune_path, write_tune
-from serving import doctor
+from serving import checkup, doctor
 from tests.light.made_labels import put
 from tests.services.certificates import make_certificate
 from tests.services.collector import FIRST, Collector, make_collector
@@ -240,7 +240,7 @@ def test_modules_that_every_tick_compiles_again(
     tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collector = make_collector(tmp_path / "collector", panda(url))
-    monkeypatch.setattr(doctor, "uncompiled", lambda folder: iter([folder / "tick.py"]))
+    monkeypatch.setattr(checkup, "uncompiled", lambda folder: iter([folder / "tick.py"]))
     code, lines = examine(collector, capsys)
     assert code == 0
     (note,) = of(lines, "program", "note")

@@ -64,8 +64,8 @@ RANGE: Final[Hooks] = (
 
 IMPORT: Final[Hooks] = (
     ("qad_dl.history:load_jobs", "read and check"),
-    ("qad_dl.store.embedded:merge_rows", "sort and merge"),
-    ("qad_dl.store.embedded:encode", "encode"),
+    ("qad_dl.store.daylog:merge_rows", "sort and merge"),
+    ("qad_dl.store.daylog:encode", "encode"),
     ("qad_dl.store.log:Log.publish", "write"),
 )
 """Of `qad import`."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from qad_dl.atomic import replace_directory, replace_file
 from qad_dl.preprocess import Preprocess
+from qad_dl.preprocess_fit import fit_preprocess_parts
 from qad_dl.progress import progress
 from training.period import learnable, make_ready
 from training.reviewed import review
@@ -133,7 +134,7 @@ def _fitted(recipe: Recipe, blocks: _Blocks) -> Preprocess:
     path, data = recipe.folder / PREPROCESS, recipe.data
     if not path.exists():
         fields = tuple(data["metadata"])
-        fitted = Preprocess.fit_parts(blocks.learnable, recipe.history.metadata, fields, data["select"])
+        fitted = fit_preprocess_parts(blocks.learnable, recipe.history.metadata, fields, data["select"])
         replace_file(path, json.dumps(fitted.to_json()).encode())
     return read_preprocess(path)
 
