@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.errors import ConfigError
@@ -160,20 +160,8 @@ def _check_model(model: Mapping[str, Any]) -> None:
         raise ConfigError(msg)
     for horizon in horizons:
         whole("model.horizons", horizon, 1)
-    _check_shifted(model, horizons)
     for name in ("ticks", "cells", "ids"):
         number(f"model.masking.{name}", model["masking"][name], 0, 1)
-
-
-def _check_shifted(model: Mapping[str, Any], horizons: Sequence[int]) -> None:
-    """Where the network does not change what the linear highway expects, there must be one."""
-    shifted = model["shifted"]
-    if not isinstance(shifted, list) or not set(map(str, shifted)) <= set(map(str, horizons)):
-        msg = f"model.shifted={shifted!r}: give a list of horizons of {horizons}; [] to shift none"
-        raise ConfigError(msg)
-    if not model["highway"] and len(shifted) < len(horizons):
-        msg = f"model.highway=false: the network has to reconstruct every horizon then; give model.shifted={horizons}"
-        raise ConfigError(msg)
 
 
 def _check_trainer(trainer: Mapping[str, Any]) -> None:

@@ -109,7 +109,6 @@ def _module(settings: Settings, period: Period, batches: int) -> AutoencoderModu
         settings=dict(model["settings"]),
         highway=bool(model["highway"]),
         own_spread=model["spread"] != "linear",
-        shifted=[int(h) for h in model["shifted"]],
         learning_rate=float(trainer["learning_rate"]),
         weight_decay=float(trainer["weight_decay"]),
         unknown_share=float(model["masking"]["ids"]),

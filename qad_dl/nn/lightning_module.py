@@ -12,7 +12,7 @@ from torch import Tensor, distributed
 from qad_dl.nn.modules import MaskedAutoencoder, Shape, unknown_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from qad_dl.nn.data import Batch
 
@@ -69,13 +69,12 @@ class AutoencoderModule(pl.LightningModule):
         unknown_share: float,
         total_steps: int,
         own_spread: bool = True,
-        shifted: Sequence[int] | None = None,
     ) -> None:
         """Build the network; `total_steps` is the length of the learning rate's one cycle."""
         super().__init__()
         self.save_hyperparameters()
         self.network = MaskedAutoencoder(
-            Shape.of(shape), encoder, latent, hidden, embedding, settings, highway, own_spread, shifted
+            Shape.of(shape), encoder, latent, hidden, embedding, settings, highway, own_spread
         )
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.unknown_share, self.total_steps = unknown_share, total_steps

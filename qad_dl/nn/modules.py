@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 SPREAD_FLOOR = 0.05
 """Smallest spread in standardised units: counts are integers, and no network may be surer than this."""
@@ -172,19 +172,12 @@ class LstmEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Reconstructs a hidden tick from the latent state before it: change of the linear prediction, and ln of spread.
+    """Reconstructs a hidden tick from the latent state before it: change of the linear prediction, and ln of spread."""
 
-    Args:
-        inputs: width of what it reads.
-        hidden: its own width.
-        states: S.
-        shifts: whether it changes the linear prediction; else the change is 0, and only the spread is its own.
-    """
-
-    def __init__(self, inputs: int, hidden: int, states: int, shifts: bool = True) -> None:
+    def __init__(self, inputs: int, hidden: int, states: int) -> None:
         super().__init__()
-        self.states, self.shifts = states, shifts
-        leave = nn.Linear(hidden, (2 if shifts else 1) * states)
+        self.states = states
+        leave = nn.Linear(hidden, 2 * states)
         # Zero, so that training starts from the highway and not behind it.
         nn.init.zeros_(leave.weight)
         nn.init.zeros_(leave.bias)
@@ -193,10 +186,7 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [B, M, I] and [B, J] to a shift and a ln spread, each [B, M, S]."""
         enter, bend, leave = self.net
-        out: Tensor = leave(bend(linear_of_both(cast("nn.Linear", enter), x, static)))
-        if not self.shifts:
-            return torch.zeros_like(out), out
-        shift, log_spread = torch.split(out, self.states, dim=-1)
+        shift, log_spread = leave(bend(linear_of_both(cast("nn.Linear", enter), x, static))).split(self.states, dim=-1)
         return shift, log_spread
 
 
@@ -212,7 +202,6 @@ class MaskedAutoencoder(nn.Module):
         settings: further keyword arguments of the encoder.
         highway: whether the linear highway is used; without it the network stands alone (for ablations).
         own_spread: whether the network states its own spread; else it is that of the highway's residuals.
-        shifted: horizons at which the network changes what the highway expects; all if not given.
 
     Attributes:
         own_views: indices of horizons that are given a second time, after all of them, in the network's own spread.
@@ -230,7 +219,6 @@ class MaskedAutoencoder(nn.Module):
         settings: Mapping[str, Any],
         highway: bool = True,
         own_spread: bool = True,
-        shifted: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -243,8 +231,7 @@ class MaskedAutoencoder(nn.Module):
         kind = {"tcn": TcnEncoder, "lstm": LstmEncoder}[encoder]
         self.encoder = kind(inputs, latent, **settings)
         after = latent + shape.calendar + static
-        moves = shape.horizons if shifted is None else shifted
-        self.decoders = nn.ModuleList(Decoder(after, hidden, shape.states, h in moves) for h in shape.horizons)
+        self.decoders = nn.ModuleList(Decoder(after, hidden, shape.states) for _ in shape.horizons)
 
     def forward(
         self, values: Tensor, observed: Tensor, calendar: Tensor, static_cat: Tensor, static_num: Tensor

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -18,7 +16,7 @@ ENCODERS = {
 }
 
 
-def network(encoder: str, trained: bool = True, **options: Any) -> MaskedAutoencoder:
+def network(encoder: str, trained: bool = True, **options: bool) -> MaskedAutoencoder:
     """A network; `trained` gives random weights to what starts at zero."""
     torch.manual_seed(3)
     made = MaskedAutoencoder(SHAPE, encoder, latent=4, hidden=8, embedding=4, settings=ENCODERS[encoder], **options)

@@ -65,23 +65,6 @@ def test_an_untrained_network_is_the_highway(encoder: str) -> None:
 
 
 @KINDS
-@pytest.mark.parametrize("shifted", [(), (1,), (4,)])
-def test_at_a_horizon_that_is_not_shifted_the_network_expects_what_the_highway_does(
-    encoder: str, shifted: tuple[int, ...]
-) -> None:
-    net, batch = network(encoder, shifted=shifted), windows()
-    linear, of_highway = (
-        a.detach().numpy()
-        for a in net.highway(torch.from_numpy(batch.values), torch.from_numpy(batch.static_cat[:, 0]))
-    )
-    location, spread = run(net, batch)
-    for i, h in enumerate(SHAPE.horizons):
-        assert np.array_equal(location[:, :, i], linear[:, :, i]) is (h not in shifted)
-        # How sure it is of that is its own at every horizon.
-        assert not np.allclose(spread[:, :, i], of_highway[:, :, i] + SPREAD_FLOOR, atol=1e-2)
-
-
-@KINDS
 def test_without_the_highway_an_untrained_network_expects_the_median(encoder: str) -> None:
     assert not run(network(encoder, trained=False, highway=False), windows())[0].any()
 
