@@ -286,8 +286,7 @@ accept-collector-8: env system ## a wrong certificate, token, key or mode: one c
 # Rows of what reviewers see and say.
 .PHONY: $(REVIEW_ROWS:%=accept-review-%)
 accept-review-1: env system ## the page in a real browser, as a file and live: every interaction, times, axe-core
-	$(ACCEPT) tests/services/test_review_page.py tests/services/test_review_speed.py tests/services/test_review_incidents.py \
-		tests/services/test_review_plots.py tests/services/test_review_views.py \
+	$(ACCEPT) tests/services/test_review_page.py tests/services/test_review_speed.py tests/services/incidents_page \
 		tests/services/test_review_labels.py tests/services/test_review_live_page.py tests/services/test_review_axe.py
 
 accept-review-2: screenshots ## the pictures of docs/review.md

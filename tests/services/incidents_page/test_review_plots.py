@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.services.review_pages import GROUP, content_of, past_of, reload_kept, row_of, write_page
-from tests.services.review_places import QUEUES, TICKS, params, placed
-from tests.services.synthetic_results import THRESHOLD, make_results
+from tests.services.incidents_page.places import QUEUES, TICKS, params
+from tests.services.review_pages import GROUP, past_of, reload_kept, row_of, write_page
+from tests.services.synthetic_results import THRESHOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Locator, Page
@@ -23,25 +22,6 @@ if TYPE_CHECKING:
     from tests.services.conftest import Visit
 
 pytestmark = pytest.mark.program("chromium")
-
-
-@pytest.fixture(scope="session")
-def results() -> Results:
-    return make_results(QUEUES, TICKS)
-
-
-@pytest.fixture(scope="session")
-def content(results: Results) -> Content:
-    return content_of(results)
-
-
-@pytest.fixture(scope="module", params=["file", "server"])
-def place(
-    request: pytest.FixtureRequest, results: Results, content: Content, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path | str]:
-    """The page as a file, and as a server gives it: everything works in both."""
-    with placed(request.param, results, content, tmp_path_factory.mktemp("page")) as found:
-        yield found
 
 
 def hover(page: Page, panel: Locator, tick: int) -> None:

@@ -7,38 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.services.review_pages import GROUP, content_of, incidents_of, names, reload_kept
-from tests.services.review_places import QUEUES, TICKS, heading, params, placed, shown_incidents
-from tests.services.synthetic_results import make_results
+from tests.services.incidents_page.places import heading, params, shown_incidents
+from tests.services.review_pages import GROUP, incidents_of, names, reload_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from qad_dl.results import Results
-    from qad_dl.review.page import Content
     from tests.services.conftest import Visit
 
 pytestmark = pytest.mark.program("chromium")
-
-
-@pytest.fixture(scope="session")
-def results() -> Results:
-    return make_results(QUEUES, TICKS)
-
-
-@pytest.fixture(scope="session")
-def content(results: Results) -> Content:
-    return content_of(results)
-
-
-@pytest.fixture(scope="module", params=["file", "server"])
-def place(
-    request: pytest.FixtureRequest, results: Results, content: Content, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path | str]:
-    """The page as a file, and as a server gives it: everything works in both."""
-    with placed(request.param, results, content, tmp_path_factory.mktemp("page")) as found:
-        yield found
 
 
 def test_filters_hold_for_incidents_too(visit: Visit, place: Path | str, results: Results) -> None:

@@ -12,10 +12,10 @@ from qad_dl.metadata import Metadata
 from qad_dl.review.page import gather, load_uplot, static_page
 from qad_dl.tuning.file import Thresholds, Tune, tuned
 from qad_dl.tuning.order import Order
+from tests.services.incidents_page.places import heading, params, shown_incidents
 from tests.services.review_pages import (
     GROUP,
     HOSTILE,
-    content_of,
     downtimes_of,
     drawn,
     incident_of,
@@ -25,11 +25,9 @@ from tests.services.review_pages import (
     reload_kept,
     row_of,
 )
-from tests.services.review_places import QUEUES, TICKS, heading, params, placed, shown_incidents
 from tests.services.synthetic_results import make_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from qad_dl.results import Results
@@ -37,25 +35,6 @@ if TYPE_CHECKING:
     from tests.services.conftest import Visit
 
 pytestmark = pytest.mark.program("chromium")
-
-
-@pytest.fixture(scope="session")
-def results() -> Results:
-    return make_results(QUEUES, TICKS)
-
-
-@pytest.fixture(scope="session")
-def content(results: Results) -> Content:
-    return content_of(results)
-
-
-@pytest.fixture(scope="module", params=["file", "server"])
-def place(
-    request: pytest.FixtureRequest, results: Results, content: Content, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path | str]:
-    """The page as a file, and as a server gives it: everything works in both."""
-    with placed(request.param, results, content, tmp_path_factory.mktemp("page")) as found:
-        yield found
 
 
 def test_it_opens_with_the_worst_incident(visit: Visit, place: Path | str, results: Results) -> None:
