@@ -14,7 +14,7 @@ def test_the_tests_that_the_review_page_is_held_to_exist(root: Path) -> None:
     named = set(re.findall(r"`(test_[a-z_0-9]+)`", text))
     written = {
         name
-        for path in (root / "tests" / "services").glob("test_*.py")
+        for path in (root / "tests" / "services").rglob("test_*.py")
         for name in re.findall(r"^def (test_\w+)\(", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert len(named) > 40
