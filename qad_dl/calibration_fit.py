@@ -57,6 +57,9 @@ far off in the mean square, the one that is far off now and then is worth less w
 MEAN_SQUARE: Final = 2
 """Likewise for signatures, which have learned what to think of tails."""
 
+DOUBT_UNIT: Final = 0.5
+"""Of ln of a ratio of spreads: what is usual is within one or two of them, as errors are."""
+
 NEW_QUANTILE: Final = 0.7
 """Of the spreads that known series would have if they were new, the one that all new series get."""
 
@@ -292,13 +295,20 @@ def _spreads(
     found = [power_mean(accumulate(e.z, calibration.evidence), mine, parts, power) for _, e, mine in _blocks(data, use)]
     of, rows = Measured.joined(found), _rows(calibration, ids)
     if calibration.signatures is not None:
-        return signature_spreads(of, ids, rows, per_day)
+        return signature_spreads(of, ids, rows, per_day, calibration.evidence)
     return pooled_table(of, ids, rows, per_day, SPREAD_LEAST)
 
 
-def signature_spreads(of: Measured, ids: NDArray[np.int64], n_ids: int, per_day: int) -> NDArray[np.float32]:
-    """The spreads that signatures were learned with, [ids, P, S], of the `power_mean` of `MEAN_SQUARE`."""
-    return pooled_table(of, ids, n_ids, per_day, SPREAD_LEAST, PRIOR_DAYS)
+def signature_spreads(
+    of: Measured, ids: NDArray[np.int64], n_ids: int, per_day: int, how: Evidence
+) -> NDArray[np.float32]:
+    """The spreads that signatures were learned with, [ids, P, S], of the `power_mean` of `MEAN_SQUARE`.
+
+    Doubts are read as they are, whoever has them: `DOUBT_UNIT` of any is 1.
+    """
+    table = pooled_table(of, ids, n_ids, per_day, SPREAD_LEAST, PRIOR_DAYS)
+    table[:, [channel.doubt for channel in how.channels]] = DOUBT_UNIT
+    return table
 
 
 def _levels(

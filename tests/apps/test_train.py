@@ -199,7 +199,7 @@ class TestResume:
         (["model.masking.ids=1.5"], "model.masking.ids"),
         (["calibration.channels=[[2,0.3]]"], "calibration.channels"),
         (["calibration.channels=[0.3]"], "calibration.channels"),
-        (["calibration.channels=[[1,0.3,mine]]"], "and own after them"),
+        (["calibration.channels=[[1,0.3,mine]]"], "and after them own"),
         (["calibration.shared=[site]"], "calibration.shared: no field 'site'"),
         (["calibration.shared=[prod_source]"], "there are: atlas_site, "),
         (["model.spread=linear"], "one spread for all errors"),

@@ -12,7 +12,7 @@ from qad_dl.calibration import Errors
 from qad_dl.calibration_fit import fit_calibration
 from qad_dl.detection import known_detection
 from qad_dl.scoring import Channel, Evidence
-from qad_dl.signatures import EPISODE_RATES, Convolution, Signatures, any_kind, shipped_signatures
+from qad_dl.signatures import DOUBT, EPISODE_RATES, OWN, Convolution, Signatures, any_kind, shipped_signatures
 from qad_dl.stretch import known_survival
 
 HORIZONS = (1, 6, 18)
@@ -24,10 +24,10 @@ def shipped() -> Signatures:
 
 
 def evidence(shipped: Signatures, **states: float) -> np.ndarray:
-    """One tick with the same evidence in all channels: [1, 1, P, S]."""
+    """One tick with the same evidence in all channels of errors, and no doubt: [1, 1, P, S]."""
     out = np.zeros((1, 1, len(shipped.channels), len(shipped.states)), np.float32)
     for name, value in states.items():
-        out[..., shipped.states.index(name)] = value
+        out[:, :, [DOUBT not in channel for channel in shipped.channels], shipped.states.index(name)] = value
     return out
 
 
@@ -131,10 +131,12 @@ def test_known_normal_life_gives_the_score_its_meaning(shipped: Signatures) -> N
 
 def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> None:
     rng = np.random.default_rng(2)
-    z = rng.standard_normal((40, 2000, 2 * len(HORIZONS), len(shipped.states))).astype(np.float32)
+    z = rng.standard_normal((40, 2000, 3 * len(HORIZONS), len(shipped.states))).astype(np.float32)
+    z[:, :, 2 * len(HORIZONS) :] = 0  # it is as sure as it always is
     use, none = np.ones((40, 2000), bool), np.zeros((40, 2000), bool)
-    views = [*((h, False) for h in HORIZONS), *((h, True) for h in HORIZONS)]
-    how = Evidence(tuple(Channel(views.index((h, bool(own))), w) for h, w, *own in shipped.channels), ticks=72)
+    views = [(h, *way) for way in ([], [OWN], [DOUBT]) for h in HORIZONS]
+    ways = [(views.index((h, *way)), w, DOUBT in way) for h, w, *way in shipped.channels]
+    how = Evidence(tuple(Channel(*way) for way in ways), ticks=72)
     calm = np.zeros(use.shape, np.float32)
     data = Errors(z, calm, calm, none, none, np.arange(1, 41))
     fit = fit_calibration(data, use, how, shipped.states, 41, 144, shipped)
@@ -168,6 +170,7 @@ def test_what_is_read_of_a_series_is_the_same_bits_whoever_is_read_beside_it(shi
 def test_what_adds_to_the_statistic_is_told_where_it_is_odd(shipped: Signatures) -> None:
     f = np.random.default_rng(3).normal(0, 1, (40, 70, len(shipped.channels), len(shipped.states))).astype(np.float32)
     f[::2] *= 3
+    f[:, :, [DOUBT in channel for channel in shipped.channels]] = 0
     ratios, pull = shipped.read(f, shipped.states, 60)
     odd = any_kind(ratios) >= shipped.healthy.values[4]
     assert 0.1 < odd.mean() < 0.9
