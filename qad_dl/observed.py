@@ -69,7 +69,7 @@ def errors_of(
     whole: bool = True,
     doubts: Sequence[tuple[int, int]] = (),
 ) -> Errors:
-    """Observed against expected, over the reconstructed range; 0 where a tick was not counted.
+    """Observed against expected, over the reconstructed range; errors are 0 where a tick was not counted.
 
     Args:
         prepared: a grid.
@@ -84,8 +84,7 @@ def errors_of(
     values = np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
     z, first = errors(values, made.location, made.spread), made.start
     if doubts:
-        unsure = np.where(made.counted[:, :, None, None], doubts_of(made.spread, doubts), np.float32(0))
-        z = np.concatenate([z, unsure], axis=2)
+        z = np.concatenate([z, doubts_of(made.spread, doubts)], axis=2)
     if before is not None:
         # Tick by tick, as they were kept and as they are going to be averaged.
         known = before.reshape(*before.shape[:2], *z.shape[2:]).swapaxes(0, 1)

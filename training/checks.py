@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.errors import ConfigError
 from qad_dl.metadata import spelling
-from qad_dl.signatures import all_shipped
+from qad_dl.signatures import DOUBT, all_shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,9 @@ def _check_channels(settings: Settings) -> None:
             msg = (
                 f"calibration.channels has [{horizon}, {weight}]: wanted a horizon of {horizons} and a weight in (0, 1]"
             )
+            raise ConfigError(msg)
+        if DOUBT in own and weight < 1:
+            msg = f"calibration.channels has [{horizon}, {weight}, doubt]: a doubt is of one tick, give it the weight 1"
             raise ConfigError(msg)
         if own and spread != "training":
             msg = (

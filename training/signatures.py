@@ -49,7 +49,7 @@ AFTER_TICKS: Final = 144
 RECOVERING_RATES: Final = (0.1, 0.03, 0.01)
 """Episodes per series and day at which the day after a time offline is compared with any other,"""
 
-RECOVERING_SHARE: Final = 0.5
+RECOVERING_SHARE: Final = 0.25
 """and the share of them that is wanted there: who has been told of a downtime needs no false alarm about it."""
 
 
@@ -231,7 +231,7 @@ def _scaled(
     import tempfile
 
     from qad_dl.calibration import scaled_evidence
-    from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
+    from qad_dl.calibration_fit import MEAN_SQUARE, doubts_apart, signature_spreads
     from qad_dl.nn.export import export_network
     from qad_dl.pooling import parts_of, power_mean
     from qad_dl.reconstruction import Model
@@ -246,8 +246,9 @@ def _scaled(
     kept, calibrating = accumulate(data.z, how), use.copy()
     calibrating[:, -scored:] = False
     own = power_mean(kept, calibrating, parts_of(np.arange(calibrating.shape[1])), MEAN_SQUARE)
-    spread = signature_spreads(own, data.ids, len(preprocess.vocabularies[0]), preprocess.plan.day, how)
-    scaled = scaled_evidence(kept, spread[data.ids], data.expected, preprocess.states)
+    spread = signature_spreads(own, data.ids, len(preprocess.vocabularies[0]), preprocess.plan.day)
+    spread, centre = doubts_apart(how, data, calibrating, spread)
+    scaled = scaled_evidence(kept, spread[data.ids], data.expected, preprocess.states, centre)
     return scaled[:, -scored:].astype(np.float16), use[:, -scored:]
 
 

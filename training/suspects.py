@@ -138,7 +138,7 @@ def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatur
         use[rows] = period.weight[rows, span[0] : span[1]]
         own.append(power_mean(evidence(rows), use[rows], parts, MEAN_SQUARE))
     ids = prepared.ids(np.full(n, -1), np.arange(n))[:, 0]
-    spread = signature_spreads(Measured.joined(own), ids, shape.vocabulary[0], preprocess.plan.day, how)
+    spread = signature_spreads(Measured.joined(own), ids, shape.vocabulary[0], preprocess.plan.day)
     for rows in progress(_blocks(n), "incidents to leave out, evidence", unit="block"):
         part = prepared.of(rows)
         expected, recovering = (mask[:, span[0] : span[1]] for mask in (part.expected, part.recovering))

@@ -200,6 +200,7 @@ class TestResume:
         (["calibration.channels=[[2,0.3]]"], "calibration.channels"),
         (["calibration.channels=[0.3]"], "calibration.channels"),
         (["calibration.channels=[[1,0.3,mine]]"], "and after them own"),
+        (["calibration.channels=[[1,0.3,doubt]]", "calibration.signatures=false"], "give it the weight 1"),
         (["calibration.shared=[site]"], "calibration.shared: no field 'site'"),
         (["calibration.shared=[prod_source]"], "there are: atlas_site, "),
         (["model.spread=linear"], "one spread for all errors"),
