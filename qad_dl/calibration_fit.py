@@ -60,6 +60,10 @@ MEAN_SQUARE: Final = 2
 DOUBT_LEAST: Final = 0.01
 """What doubts, ln of a ratio of spreads, differ by at the least: those of a network that learned nothing are alike."""
 
+DOUBT_LEARNED: Final = 0.1
+"""What they differ by in the mean where a network has learned of which ticks it cannot be sure: 0.3 to 0.6 after six
+epochs of 300 queues, 0.01 to 0.02 after three of 30."""
+
 NEW_QUANTILE: Final = 0.7
 """Of the spreads that known series would have if they were new, the one that all new series get."""
 
@@ -319,16 +323,27 @@ def doubts_apart(
     doubts = [p for p, channel in enumerate(how.channels) if channel.doubt]
     if not doubts:
         return spread, None
-    views, count = [how.channels[p].horizon for p in doubts], max(int(use.sum()), 1)
-    total = np.zeros((2, len(doubts), spread.shape[2]))
-    for _, errors, mine in _blocks(data, use):
-        values = errors.z[:, :, views][mine].astype(np.float64)
-        total += values.sum(axis=0), (values**2).sum(axis=0)
-    mean, square = total / count
-    wide = np.maximum(np.sqrt(np.maximum(square - mean**2, 0)), DOUBT_LEAST)
+    mean, apart = _doubts(how, data, use)
+    wide = np.maximum(apart, DOUBT_LEAST)
     spread, centre = spread.copy(), np.zeros(spread.shape[1:], np.float32)
     spread[:, doubts], centre[doubts] = wide, mean / wide
     return spread, centre
+
+
+def doubts_differ(how: Evidence, data: Errors, use: NDArray[np.bool_]) -> float:
+    """What doubts differ by, the mean over their channels and the states; see `DOUBT_LEARNED`."""
+    return float(_doubts(how, data, use)[1].mean())
+
+
+def _doubts(how: Evidence, data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean and standard deviation of doubts over all ticks in use, [2, D, S], channel by channel."""
+    views = [channel.horizon for channel in how.channels if channel.doubt]
+    total = np.zeros((2, len(views), data.z.shape[3]))
+    for _, errors, mine in _blocks(data, use):
+        values = errors.z[:, :, views][mine].astype(np.float64)
+        total += values.sum(axis=0), (values**2).sum(axis=0)
+    mean, square = total / max(int(use.sum()), 1)
+    return np.stack([mean, np.sqrt(np.maximum(square - mean**2, 0))])
 
 
 def _levels(

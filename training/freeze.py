@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,7 +14,7 @@ import numpy as np
 
 from qad_dl.bundle import write_bundle
 from qad_dl.calibration import Errors
-from qad_dl.calibration_fit import find_usual, fit_calibration, unseen_statistics
+from qad_dl.calibration_fit import DOUBT_LEARNED, doubts_differ, find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_stream
@@ -68,6 +69,9 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     scratch = Scratch(period.scratch)
     evidence = settings.evidence(preprocess.plan.evidence)
     data, use = exported_errors(period, model, course, evidence.doubts)
+    if evidence.doubts and (apart_by := doubts_differ(evidence, data, use)) < DOUBT_LEARNED:
+        _say_unlearned(apart_by)
+        return freeze(settings.without_own(), period, network)
     as_new = exported_errors(period, model, course, evidence.doubts, as_if_new=True)
     expected = None if reviewed is None else _expected(reviewed, use, scratch)
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
@@ -98,6 +102,13 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         "statistics": sorted(calibration.survival),
     }
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, stream)
+
+
+def _say_unlearned(doubts: float) -> None:
+    sys.stderr.write(
+        f"the network is about as sure of every tick as of any (its spreads differ by {doubts:.2g}, ln; by over "
+        f"{DOUBT_LEARNED:g} where it has learned): errors are told by the signatures of the linear part\n"
+    )
 
 
 def exported_errors(
