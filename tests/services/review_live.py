@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,9 @@ class LiveServer:
 
     def stop(self) -> None:
         """Take no more connections; those that are open end when the browser goes."""
-        self._server.trigger.pull_trigger(self._server.close)
+        # Its loop may be awake, and close itself and the trigger, before the trigger is pulled.
+        with suppress(OSError):
+            self._server.trigger.pull_trigger(self._server.close)
 
 
 def _now() -> np.datetime64:
