@@ -107,7 +107,7 @@ screenshots: $(DEMO)/review.html system ## the pictures of docs/review.md, of th
 	$(BIN)/python -m tests.services.screenshots $(DEMO)/review.html docs/review
 
 .PHONY: signatures
-signatures: env ## learn again what incidents look like (qad_dl/signatures.json): two hours
+signatures: env ## learn again what incidents look like (qad_dl/signatures*.json): an hour or two
 	$(BIN)/python -m training.signatures
 
 # Parts that `make quality` makes at a time.

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 
-READABLE: Final = (3, 4, FORMAT_VERSION)
-"""Formats that are read: in 3 all numbers were decimals, up to 4 each series was judged by itself."""
+READABLE: Final = (3, 4, 5, FORMAT_VERSION)
+"""Formats that are read: in 3 all numbers were decimals, up to 4 each series was judged by itself, up to 5 nobody
+asked how unsure the network is."""
 
 ERRORS: Final = "errors"
 """The name of errors among what is made of a tick."""
@@ -116,8 +117,8 @@ class Bundle:
     def judged(self) -> dict[str, Lane]:
         """`made`, less what the network reads: what a tick is judged by, however it was reconstructed."""
         calibration, signatures = self.calibration, self.calibration.signatures
-        errors = len(self.manifest["horizons"]) * len(self.preprocess.states)
-        lanes = {ERRORS: Lane.of_all(errors, calibration.evidence.ticks - 1)}
+        given = len(self.manifest["horizons"]) + len(calibration.evidence.doubts)
+        lanes = {ERRORS: Lane.of_all(given * len(self.preprocess.states), calibration.evidence.ticks - 1)}
         if signatures is not None:
             width, course = signatures.enter.shape[1], signatures.course
             lanes |= {f"course_{i}": Lane(width, tuple(one.lags()[:-1])) for i, one in enumerate(course)}

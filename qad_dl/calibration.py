@@ -112,7 +112,7 @@ class Calibration:
     Attributes:
         evidence: how errors are accumulated.
         states: names of the S states.
-        spread: [ids, P, S] healthy root mean square of the evidence.
+        spread: [ids, P, S] healthy root mean square of the evidence; of doubts what they differ by, all series alike.
         level: [ids, P] 99th percentile of the root mean square over states on healthy ticks.
         band: [ids, H, S] half width of the 95 % band in units of the model's spread.
         signatures: what incidents look like; None where they cannot be read off this data.
@@ -123,6 +123,7 @@ class Calibration:
         usual: by id, of the series that have any.
         shared: metadata fields that may be the cause of an incident: what series with a common value show is joined
             (`together`); none without signatures, or where each series is judged by itself.
+        centre: [P, S] where doubts usually are, in units of their spread, and 0 of errors; None without doubts.
     """
 
     evidence: Evidence
@@ -137,6 +138,7 @@ class Calibration:
     combine: str = "max"
     usual: Mapping[int, Usual] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    centre: NDArray[np.float32] | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -173,7 +175,8 @@ class Calibration:
         )  # older evidence has no say
         begin = max(0, since - read)
         evidence = accumulate(errors.z, self.evidence, begin)
-        seen = scaled_evidence(evidence, self.spread[errors.ids], errors.expected[:, begin:], self.states)
+        expected = errors.expected[:, begin:]
+        seen = scaled_evidence(evidence, self.spread[errors.ids], expected, self.states, self.centre)
         scaled = seen[:, since - begin :]
         if self.signatures is None:
             return self._deviation(errors, since, scaled)
@@ -234,7 +237,7 @@ class Calibration:
         alone.
         """
         if judged.pull is not None:
-            signed = _farthest(judged.scaled)
+            signed = _farthest(judged.scaled[:, :, [not channel.doubt for channel in self.evidence.channels]])
             pull = np.maximum(judged.pull, 0)
             weight = np.where(pull.any(axis=2, keepdims=True), pull, bad_news(signed, self.states) ** 2)
             return weight.astype(np.float32, copy=False), np.where(signed < 0, np.int8(-1), np.int8(1))
@@ -269,12 +272,13 @@ class Calibration:
             "whitening": None if self.whitening is None else floats.to_json(self.whitening),
             "combine": self.combine,
             "shared": list(self.shared),
+            "centre": None if self.centre is None else floats.to_json(self.centre),
         } | ({"usual": {str(i): [u.odd, u.rare] for i, u in self.usual.items()}} if self.usual else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Calibration:
         """Read what `to_json` wrote."""
-        signatures, whitening = data["signatures"], data.get("whitening")
+        signatures, whitening, centre = data["signatures"], data.get("whitening"), data.get("centre")
         return cls(
             evidence=Evidence.from_json(data["evidence"]),
             states=tuple(data["states"]),
@@ -288,14 +292,31 @@ class Calibration:
             combine=str(data.get("combine", "max")),
             usual={int(i): Usual(float(odd), float(rare)) for i, (odd, rare) in data.get("usual", {}).items()},
             shared=tuple(data.get("shared", ())),
+            centre=None if centre is None else floats.from_json(centre),
         )
 
 
 def scaled_evidence(
-    evidence: NDArray[np.float32], spread: NDArray[np.float32], expected: NDArray[np.bool_], states: Sequence[str]
+    evidence: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    expected: NDArray[np.bool_],
+    states: Sequence[str],
+    centre: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Evidence [N, T, P, S] over spread [N, P, S], clipped; of expected falls only what is a burst of failures."""
-    scaled: NDArray[np.float32] = allow_expected(evidence, expected, states) / spread[:, None]
+    """Evidence [N, T, P, S] over spread [N, P, S], clipped; of expected falls only what is a burst of failures.
+
+    Args:
+        evidence: of `accumulate`.
+        spread: of each series.
+        expected: [N, T] whether a fall is.
+        states: names of the states.
+        centre: [P, S] of `Calibration`.
+    """
+    scaled: NDArray[np.float32] = evidence / spread[:, None]
+    if centre is not None:
+        for p in np.flatnonzero(centre.any(axis=1)):
+            scaled[:, :, p] -= centre[p]
+    scaled = allow_expected(scaled, expected, states)
     return np.clip(scaled, -SCALED_CLIP, SCALED_CLIP, out=scaled)
 
 

@@ -86,7 +86,8 @@ class Judge:
         prepared, mine = preprocess.prepare(asked.grid.of(series), asked.metadata), np.arange(len(series))
         made, lanes = self._reconstruct(prepared, low, before, asked.remember, done)
         errors, course = (None, None) if before is None else self._split(before)
-        seen = errors_of(prepared, mine, made, preprocess.states, errors, whole=calibration.signatures is None)
+        whole, doubts = calibration.signatures is None, calibration.evidence.doubts
+        seen = errors_of(prepared, mine, made, preprocess.states, errors, whole, doubts)
         judged = calibration.judge(seen, seen.z.shape[1] - (len(asked.grid.times) - start), course, asked.remember)
         reason = reasons(preprocess.plan, prepared, mine, start, made)
         skip = start - low

@@ -9,7 +9,7 @@ import numpy as np
 from qad_dl.calibration import Errors
 from qad_dl.scaling import Quantity, to_values
 from qad_dl.schema import REASONS
-from qad_dl.scoring import errors, unexplained_stop
+from qad_dl.scoring import doubts_of, errors, unexplained_stop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,8 +67,9 @@ def errors_of(
     states: Sequence[str],
     before: NDArray[np.float32] | None = None,
     whole: bool = True,
+    doubts: Sequence[tuple[int, int]] = (),
 ) -> Errors:
-    """Observed against expected, over the reconstructed range; 0 where a tick was not counted.
+    """Observed against expected, over the reconstructed range; errors are 0 where a tick was not counted.
 
     Args:
         prepared: a grid.
@@ -78,9 +79,12 @@ def errors_of(
         before: [N, B, H S] errors of the ticks before the range, where they are known: what is given then begins
             with them, but for the volume, which is 0 there.
         whole: also what only histories without signatures are judged by, the stop and the volume; else they are 0.
+        doubts: of what the model gives, see `doubts_of`; they stand behind the errors.
     """
     values = np.where(made.counted[:, :, None], prepared.values[series, made.start :], np.float32(np.nan))
     z, first = errors(values, made.location, made.spread), made.start
+    if doubts:
+        z = np.concatenate([z, doubts_of(made.spread, doubts)], axis=2)
     if before is not None:
         # Tick by tick, as they were kept and as they are going to be averaged.
         known = before.reshape(*before.shape[:2], *z.shape[2:]).swapaxes(0, 1)

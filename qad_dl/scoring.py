@@ -1,6 +1,7 @@
 """From reconstructions to what is calibrated: errors, evidence over time, and three statistics of a tick.
 
 errors      z = (x - reconstruction) / spread, clipped, one per horizon and state
+doubts      d = ln(spread that the network states / spread of its linear part), read as they are beside the errors
 evidence    e = sum over k < K of w (1 - w)^k z at t - k, with its sign: a small error that stays adds up, a noisy
             one cancels; several weights w, fast for big deviations and patient for small ones
 signature   L, how much more likely the evidence is under an incident than in normal life (`signatures`)
@@ -42,12 +43,15 @@ class Channel(NamedTuple):
     """One way of accumulating evidence.
 
     Attributes:
-        horizon: index of what the model gives: its horizons, and after them those in its own spread.
+        horizon: index of what the model gives: its horizons, after them those in its own spread, and after these the
+            doubts.
         weight: share of the newest error in the exponential average.
+        doubt: whether it is a doubt (`doubts_of`) and no error.
     """
 
     horizon: int
     weight: float
+    doubt: bool = False
 
 
 class Evidence(NamedTuple):
@@ -56,19 +60,23 @@ class Evidence(NamedTuple):
     Attributes:
         channels: P ways of accumulating.
         ticks: K, errors older than this have no influence.
+        doubts: of each doubt what the model gives in the linear part's spread, and the same in its own, by index.
     """
 
     channels: tuple[Channel, ...]
     ticks: int
+    doubts: tuple[tuple[int, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; `from_json` is the inverse."""
-        return {"channels": [[c.horizon, c.weight] for c in self.channels], "ticks": self.ticks}
+        channels = [[c.horizon, c.weight, *([True] if c.doubt else [])] for c in self.channels]
+        return {"channels": channels, "ticks": self.ticks, "doubts": [list(pair) for pair in self.doubts]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Evidence:
-        """Read what `to_json` wrote."""
-        return cls(tuple(Channel(int(h), float(w)) for h, w in data["channels"]), int(data["ticks"]))
+        """Read what `to_json` wrote; the first bundles had no doubts."""
+        channels = tuple(Channel(int(h), float(w), *map(bool, doubt)) for h, w, *doubt in data["channels"])
+        return cls(channels, int(data["ticks"]), tuple((int(a), int(b)) for a, b in data.get("doubts", [])))
 
 
 def errors(
@@ -89,6 +97,21 @@ def errors(
     np.clip(z, -ERROR_CLIP, ERROR_CLIP, out=z)
     np.copyto(z, np.float32(0), where=np.isnan(z))
     return z
+
+
+def doubts_of(spread: NDArray[np.float32], of: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """How unsure the network is of a tick beside what its linear part always is: ln of the ratio of their spreads.
+
+    Args:
+        spread: [N, T, H, S] > 0.
+        of: D pairs of indices, of what is in the linear part's spread and of the same in the network's own.
+
+    Returns:
+        [N, T, D, S] float32, within the limits of errors.
+    """
+    wide, own = ([pair[k] for pair in of] for k in (0, 1))
+    ratio: NDArray[np.float32] = np.log(spread[:, :, own] / spread[:, :, wide])
+    return np.clip(ratio, -ERROR_CLIP, ERROR_CLIP, out=ratio)
 
 
 def accumulate(z: NDArray[np.float32], how: Evidence, since: int = 0) -> NDArray[np.float32]:

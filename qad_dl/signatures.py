@@ -32,11 +32,17 @@ if TYPE_CHECKING:
 SHIPPED: Final = "signatures.json"
 """The file that comes with the package; `make signatures` learns it again."""
 
+SHIPPED_LINEAR: Final = "signatures_linear.json"
+"""Likewise: for errors of which it is not said how sure the network is."""
+
 OWN: Final = "own"
 """After the horizon and the weight of a channel: of errors in units of the network's own spread."""
 
+DOUBT: Final = "doubt"
+"""Likewise: of how unsure the network is of the tick (`scoring.doubts_of`)."""
+
 ChannelName = tuple[int, float] | tuple[int, float, str]
-"""(horizon in ticks, weight), or with `OWN` after them."""
+"""(horizon in ticks, weight), or with `OWN` or `DOUBT` after them."""
 
 MIN_STATES: Final = 8
 """With fewer of the states that were learned from, what is missing would be taken for quiet: no signatures then."""
@@ -160,7 +166,7 @@ class Signatures:
 
     Attributes:
         states: names of the S states that it reads.
-        channels: (ticks hidden, weight of the newest error) of the P channels that it reads, some with `OWN`.
+        channels: (ticks hidden, weight of the newest error) of the P channels that it reads, some with more after them.
         kinds: names of the K kinds of incident.
         clip: evidence beyond this is clipped.
         enter: W [P S, D] and enter_bias: b [D]; inputs are channel by channel.
@@ -380,9 +386,14 @@ class Signatures:
         )
 
 
-def shipped_signatures() -> Signatures:
-    """Those that come with the package."""
-    return Signatures.from_json(json.loads(Path(__file__).with_name(SHIPPED).read_text(encoding="utf-8")))
+def shipped_signatures(name: str = SHIPPED) -> Signatures:
+    """Those that come with the package: `SHIPPED` or `SHIPPED_LINEAR`."""
+    return Signatures.from_json(json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8")))
+
+
+def all_shipped() -> tuple[Signatures, ...]:
+    """All that come with the package, the default ones first."""
+    return shipped_signatures(), shipped_signatures(SHIPPED_LINEAR)
 
 
 def any_kind(log_ratios: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.errors import ConfigError
 from qad_dl.metadata import spelling
-from qad_dl.signatures import shipped_signatures
+from qad_dl.signatures import DOUBT, all_shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +40,8 @@ def check_settings(settings: Settings) -> None:
     _check_model(settings.model)
     _check_trainer(settings.trainer)
     _check_channels(settings)
-    if settings.signatures and settings.channels != shipped_signatures().channels:
-        wanted = [list(c) for c in shipped_signatures().channels]
+    if settings.signatures and settings.channels not in (readable := [one.channels for one in all_shipped()]):
+        wanted = " or ".join(str([list(channel) for channel in channels]) for channels in readable)
         msg = f"calibration.channels: signatures read {wanted}: give these, or calibration.signatures=false"
         raise ConfigError(msg)
     if settings.combine not in ("max", "mean"):
@@ -61,10 +61,13 @@ def _check_channels(settings: Settings) -> None:
                 f"calibration.channels has [{horizon}, {weight}]: wanted a horizon of {horizons} and a weight in (0, 1]"
             )
             raise ConfigError(msg)
+        if DOUBT in own and weight < 1:
+            msg = f"calibration.channels has [{horizon}, {weight}, doubt]: a doubt is of one tick, give it the weight 1"
+            raise ConfigError(msg)
         if own and spread != "training":
             msg = (
-                f"calibration.channels has [{horizon}, {weight}, own], and model.spread={spread} has one spread for "
-                "all errors: leave out own, or give model.spread=training"
+                f"calibration.channels has [{horizon}, {weight}, {own[0]}], and model.spread={spread} has one spread "
+                f"for all errors: leave out {own[0]}, or give model.spread=training"
             )
             raise ConfigError(msg)
 

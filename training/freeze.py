@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,7 +14,7 @@ import numpy as np
 
 from qad_dl.bundle import write_bundle
 from qad_dl.calibration import Errors
-from qad_dl.calibration_fit import find_usual, fit_calibration, unseen_statistics
+from qad_dl.calibration_fit import DOUBT_LEARNED, doubts_differ, find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_stream
@@ -21,12 +22,12 @@ from qad_dl.observed import errors_of, reasons
 from qad_dl.progress import counting
 from qad_dl.reconstruction import Model, reconstruct, window_starts
 from qad_dl.scratch import Scratch
-from qad_dl.signatures import Signatures, shipped_signatures
+from qad_dl.signatures import Signatures, all_shipped
 from qad_dl.timeparse import format_time
 from training.fit import in_use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -66,10 +67,13 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     course = 0 if signatures is None else signatures.reach
     model, reviewed = Model(content), period.reviewed
     scratch = Scratch(period.scratch)
-    data, use = exported_errors(period, model, course)
-    as_new = exported_errors(period, model, course, as_if_new=True)
-    expected = None if reviewed is None else _expected(reviewed, use, scratch)
     evidence = settings.evidence(preprocess.plan.evidence)
+    data, use = exported_errors(period, model, course, evidence.doubts)
+    if evidence.doubts and (apart_by := doubts_differ(evidence, data, use)) < DOUBT_LEARNED:
+        _say_unlearned(apart_by)
+        return freeze(settings.without_own(), period, network)
+    as_new = exported_errors(period, model, course, evidence.doubts, as_if_new=True)
+    expected = None if reviewed is None else _expected(reviewed, use, scratch)
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
     calibration = fit_calibration(
         data,
@@ -100,8 +104,19 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, stream)
 
 
+def _say_unlearned(doubts: float) -> None:
+    sys.stderr.write(
+        f"the network is about as sure of every tick as of any (its spreads differ by {doubts:.2g}, ln; by over "
+        f"{DOUBT_LEARNED:g} where it has learned): errors are told by the signatures of the linear part\n"
+    )
+
+
 def exported_errors(
-    period: Period, model: Model, course: int, as_if_new: bool = False
+    period: Period,
+    model: Model,
+    course: int,
+    doubts: Sequence[tuple[int, int]] = (),
+    as_if_new: bool = False,
 ) -> tuple[Errors, NDArray[np.bool_]]:
     """Errors of the exported model on the calibration time and the evidence's reach before it; what to learn from.
 
@@ -109,6 +124,7 @@ def exported_errors(
         period: what it was trained on; where it has a folder to work in, the errors lie there.
         model: the exported one.
         course: ticks of evidence that are read before each.
+        doubts: which are wanted beside the errors (`scoring.doubts_of`).
         as_if_new: as they would be had all series been new when the period was over.
 
     Raises:
@@ -122,7 +138,8 @@ def exported_errors(
     with counting(windows, "model", "window") as done:
         for low in range(0, n, SERIES_BLOCK):
             part = period.part(np.arange(low, min(low + SERIES_BLOCK, n)))
-            errors, mine = _errors_since(part.as_if_new() if as_if_new else part, model, course, first, done)
+            wanted = part.as_if_new() if as_if_new else part
+            errors, mine = _errors_since(wanted, model, course, first, doubts, done)
             if data is None:
                 data, use = _room(errors, n, scratch), scratch.empty((n, mine.shape[1]), np.bool_)
             use[low : low + len(mine)] = mine
@@ -142,7 +159,12 @@ def _room(errors: Errors, series: int, scratch: Scratch) -> Errors:
 
 
 def _errors_since(
-    part: Part, model: Model, course: int, first: int, done: Callable[[int], object] | None = None
+    part: Part,
+    model: Model,
+    course: int,
+    first: int,
+    doubts: Sequence[tuple[int, int]],
+    done: Callable[[int], object] | None = None,
 ) -> tuple[Errors, NDArray[np.bool_]]:
     """Errors from the evidence's reach before a grid position on; ticks that count from there on."""
     prepared, plan = part.prepared, part.preprocess.plan
@@ -151,7 +173,7 @@ def _errors_since(
     scored = reasons(plan, prepared, series, reach, made) == 0
     use = scored & part.weight[:, reach:]
     use[:, : first - reach] = False
-    return errors_of(prepared, series, made, part.preprocess.states), use
+    return errors_of(prepared, series, made, part.preprocess.states, doubts=doubts), use
 
 
 def _reach(preprocess: Preprocess, first: int, course: int) -> int:
@@ -183,7 +205,8 @@ def _usual(period: Period, reviewed: Reviewed, model: Model, calibration: Calibr
     labelled = reviewed.rows[reviewed.marks.expected.any(axis=1)]
     for series in np.split(labelled, range(SERIES_BLOCK, len(labelled), SERIES_BLOCK)):
         if series.size:
-            data, use = _errors_since(period.part(series), model, course, period.fit[0])
+            doubts = calibration.evidence.doubts
+            data, use = _errors_since(period.part(series), model, course, period.fit[0], doubts)
             expected = reviewed.of(series).expected[:, -use.shape[1] :]
             first = use.shape[1] - (len(period.prepared.times) - period.fit[0])
             found |= find_usual(calibration, data, use, expected, first)
@@ -191,11 +214,11 @@ def _usual(period: Period, reviewed: Reviewed, model: Model, calibration: Calibr
 
 
 def _signatures(settings: Settings, preprocess: Preprocess) -> Signatures | None:
-    """Those of the package, if the configuration asks for them and this history has the states that they read."""
+    """Those of the package for these channels, if they are asked for and this history has the states that they read."""
     if not settings.signatures:
         return None
-    shipped = shipped_signatures()
-    return shipped if shipped.fits(preprocess.states, settings.channels, preprocess.plan.course) else None
+    states, longest = preprocess.states, preprocess.plan.course
+    return next((one for one in all_shipped() if one.fits(states, settings.channels, longest)), None)
 
 
 def example_windows(period: Period) -> Windows:

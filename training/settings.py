@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qad_dl.errors import ConfigError
 from qad_dl.scoring import Channel, Evidence
-from qad_dl.signatures import OWN, ChannelName
+from qad_dl.signatures import DOUBT, OWN, ChannelName
 from qad_dl.timeparse import parse_time
 from qad_dl.together import JOINED_FIELDS
 from training.checks import check_settings, number, selection, whole
@@ -73,7 +73,7 @@ class Settings:
 
     @property
     def own_views(self) -> tuple[int, ...]:
-        """Indices of the horizons that channels want in the network's own spread as well."""
+        """Indices of the horizons that channels want in the network's own spread as well, or beside it."""
         wanted = {horizon for horizon, _, *own in self.channels if own}
         return tuple(i for i, h in enumerate(self.model["horizons"]) if int(h) in wanted)
 
@@ -89,9 +89,14 @@ class Settings:
 
     def evidence(self, ticks: int) -> Evidence:
         """How errors are accumulated, those older than `ticks` without influence."""
-        alike = len(self.model["horizons"])
-        views = [(h, i >= alike) for i, h in enumerate(self.views)]
-        return Evidence(tuple(Channel(views.index((h, bool(own))), w) for h, w, *own in self.channels), ticks)
+        horizons = [int(h) for h in self.model["horizons"]]
+        views: list[tuple[int | str, ...]] = [(h,) for h in horizons]
+        views += [(horizons[i], OWN) for i in self.own_views]
+        unsure = [h for h in horizons if any(h == of and DOUBT in way for of, _, *way in self.channels)]
+        doubts = tuple((views.index((h,)), views.index((h, OWN))) for h in unsure)
+        views += [(h, DOUBT) for h in unsure]
+        channels = tuple(Channel(views.index((h, *way)), w, DOUBT in way) for h, w, *way in self.channels)
+        return Evidence(channels, ticks, doubts)
 
 
 def read_settings(config: DictConfig) -> Settings:
@@ -131,10 +136,10 @@ def read_settings(config: DictConfig) -> Settings:
 def _channels(value: Any) -> tuple[ChannelName, ...]:
     ways = value if isinstance(value, list) and value else [value]
     for way in ways:
-        if not isinstance(way, list) or len(way) not in (2, 3) or way[2:] not in ([], [OWN]):
+        if not isinstance(way, list) or len(way) not in (2, 3) or way[2:] not in ([], [OWN], [DOUBT]):
             msg = (
-                f"calibration.channels={value!r}: give pairs of a horizon and a weight, and own after them for the "
-                "network's own spread, for example '[[1,0.3],[1,0.3,own]]'"
+                f"calibration.channels={value!r}: give pairs of a horizon and a weight, and after them own for the "
+                "network's own spread or doubt for how unsure it is, for example '[[1,0.3],[1,0.3,own],[1,1.0,doubt]]'"
             )
             raise ConfigError(msg)
     return tuple(

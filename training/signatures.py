@@ -1,6 +1,6 @@
 """Learn what incidents look like, from simulated worlds: `qad_dl/signatures.json`, which every bundle copies.
 
-python -m training.signatures [out=FILE] [work=DIR]
+python -m training.signatures [out=FILE] [linear=FILE] [work=DIR]
 
 Each world is simulated, a network is trained on its first half, and the errors of the exported network on the rest
 become evidence. It is kept under `work` by the hash of what it was made from: a run that was cut off goes on.
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from qad_dl.metrics.truth import Window
+    from qad_dl.nn.modules import MaskedAutoencoder
     from qad_dl.nn.signatures import Course
-    from qad_dl.signatures import Healthy, Signatures
+    from qad_dl.signatures import ChannelName, Healthy, Signatures
+    from training.period import Period
+    from training.settings import Settings
 
 LEFT_OUT: Final = ("central", "brokerage_stop")
 """Kinds that hit everyone at once: a queue alone cannot tell them from work that dries up, which is normal life."""
@@ -46,7 +49,7 @@ AFTER_TICKS: Final = 144
 RECOVERING_RATES: Final = (0.1, 0.03, 0.01)
 """Episodes per series and day at which the day after a time offline is compared with any other,"""
 
-RECOVERING_SHARE: Final = 0.5
+RECOVERING_SHARE: Final = 0.25
 """and the share of them that is wanted there: who has been told of a downtime needs no false alarm about it."""
 
 
@@ -54,28 +57,45 @@ def main(config: DictConfig) -> None:
     """Worlds to evidence to signatures."""
     from omegaconf import OmegaConf
 
-    from qad_dl.atomic import replace_file
-    from qad_dl.nn.signatures import Plan, fit_signatures
     from qad_dl.progress import progress
-    from qad_dl.signatures import shipped_signatures
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     work, worlds = Path(plain["work"]), progress(plain["worlds"], "worlds", unit="world")
     made = [_evidence(work, {**plain["world"], **world}, plain["networks"], plain["scored_days"]) for world in worlds]
     kinds = tuple(sorted({str(k) for one in made for k in one["hit_kind"]} - set(LEFT_OUT)))
+    channels = [tuple(json.loads(channel)) for channel in made[0]["channels"].tolist()]
+    _learn(plain, made, kinds, channels, "out")
+    # Of the linear part alone there is but one spread: what it shows stands where its errors are in it.
+    errors = [at for at, (_, _, *way) in enumerate(channels) if not way]
+    alone = [{**one, "scaled": one["linear"][:, :, errors]} for one in made]
+    _learn(plain, alone, kinds, [channels[at] for at in errors], "linear")
+
+
+def _learn(
+    plain: Mapping[str, Any],
+    made: Sequence[Mapping[str, NDArray[Any]]],
+    kinds: tuple[str, ...],
+    channels: Sequence[ChannelName],
+    what: str,
+) -> None:
+    """Learn signatures from evidence in some channels, and write them to the file that is configured as `what`."""
+    from qad_dl.atomic import replace_file
+    from qad_dl.nn.signatures import Plan, fit_signatures
+    from qad_dl.signatures import SHIPPED, SHIPPED_LINEAR, shipped_signatures
+
     if plain["learn"]:
         learned = fit_signatures(
             [_course(one, kinds) for one in made],
             [str(s) for s in made[0]["states"]],
-            [tuple(json.loads(channel)) for channel in made[0]["channels"].tolist()],
+            channels,
             kinds,
             Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
         )
     else:
-        learned = shipped_signatures()
+        learned = shipped_signatures({"out": SHIPPED, "linear": SHIPPED_LINEAR}[what])
     signatures = replace(learned, healthy=_healthy(learned, made))
-    replace_file(Path(plain["out"]), (json.dumps(_rounded(signatures.to_json())) + "\n").encode())
-    sys.stderr.write(f"signatures of {len(kinds)} kinds from {len(made)} worlds written to {plain['out']}\n")
+    replace_file(Path(plain[what]), (json.dumps(_rounded(signatures.to_json())) + "\n").encode())
+    sys.stderr.write(f"signatures of {len(kinds)} kinds from {len(made)} worlds written to {plain[what]}\n")
 
 
 def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]]) -> Healthy:
@@ -144,9 +164,9 @@ def _evidence(
 
     The network leaves out what the signatures that are there take for an incident: others make other evidence.
     """
-    from qad_dl.signatures import shipped_signatures
+    from qad_dl.signatures import SHIPPED_LINEAR, shipped_signatures
 
-    made_from = [dict(world), list(overrides), scored_days, shipped_signatures().to_json()]
+    made_from = [dict(world), list(overrides), scored_days, shipped_signatures(SHIPPED_LINEAR).to_json()]
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:12]
     kept = work / f"{key}.npz"
     if not kept.exists():
@@ -161,21 +181,13 @@ def _evidence(
 
 def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], scored_days: int) -> dict[str, Any]:
     """Simulate, train, read the evidence, and choose the ticks to learn from."""
-    import tempfile
-
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
-    from qad_dl.calibration import scaled_evidence
-    from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
     from qad_dl.metadata import read_cric
-    from qad_dl.nn.export import export_network
-    from qad_dl.pooling import parts_of, power_mean
-    from qad_dl.reconstruction import Model
+    from qad_dl.nn.modules import highway_alone
     from qad_dl.records import records_of
-    from qad_dl.scoring import accumulate
     from training.fit import fit_network
-    from training.freeze import example_windows, exported_errors
     from training.period import load_period
     from training.settings import read_settings
     from training.start import CONFIGS
@@ -188,34 +200,56 @@ def _made(place: Path, world: Mapping[str, Any], overrides: Sequence[str], score
         settings = read_settings(hydra.compose("train", given))
     period = leave_out_suspects(settings, load_period(settings))
     network = fit_network(settings, period)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_network(network, example_windows(period), path)
-        data, use = exported_errors(period, Model(path.read_bytes()), 0)
-    preprocess = period.preprocess
-    kept = accumulate(data.z, settings.evidence(preprocess.plan.evidence))
-    day = preprocess.plan.day
-    calibrating = use.copy()  # as a bundle would: calibrated on some days, in use on the days after
-    calibrating[:, -scored_days * day :] = False
-    own = power_mean(kept, calibrating, parts_of(np.arange(calibrating.shape[1])), MEAN_SQUARE)
-    spread = signature_spreads(own, data.ids, len(preprocess.vocabularies[0]), day)
-    scaled = scaled_evidence(kept, spread[data.ids], data.expected, preprocess.states)
+    scored = scored_days * period.preprocess.plan.day
+    scaled, use = _scaled(settings, period, network, scored)
+    linear, _ = _scaled(settings, period, highway_alone(network), scored)
     prepared = period.prepared.of(np.arange(len(period.prepared.series)))
-    first = len(prepared.grid.times) - scored_days * day
+    first = len(prepared.grid.times) - scored
     windows = truth(prepared.grid.series, prepared.grid.times)
     records = records_of(prepared.grid.entity, prepared.grid.series, read_cric(place / "cric.json"))
-    use = use[:, -scored_days * day :]
     running = np.nan_to_num(prepared.grid.counts[:, :, prepared.grid.states.index("running")])
     return {
-        "scaled": scaled[:, -scored_days * day :].astype(np.float16),
+        "scaled": scaled,
+        "linear": linear,
         "scored": use,
         "normal": use & ~_touched(windows, prepared.grid.times, first, use.shape),
-        "recovering": prepared.recovering[:, -scored_days * day :],
-        "states": np.array(preprocess.states),
+        "recovering": prepared.recovering[:, -scored:],
+        "states": np.array(period.preprocess.states),
         "records": np.array([json.dumps(dict(record)) for record in records]),
         "channels": np.array([json.dumps(channel) for channel in settings.channels]),
         **_hits(windows, prepared.grid.times, first, running),
     }
+
+
+def _scaled(
+    settings: Settings, period: Period, network: MaskedAutoencoder, scored: int
+) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """Evidence of the last `scored` ticks, [N, T, P, S], and which of them count, [N, T].
+
+    Scaled as a bundle would: calibrated on some days, in use on the days after.
+    """
+    import tempfile
+
+    from qad_dl.calibration import scaled_evidence
+    from qad_dl.calibration_fit import MEAN_SQUARE, doubts_apart, signature_spreads
+    from qad_dl.nn.export import export_network
+    from qad_dl.pooling import parts_of, power_mean
+    from qad_dl.reconstruction import Model
+    from qad_dl.scoring import accumulate
+    from training.freeze import example_windows, exported_errors
+
+    preprocess, how = period.preprocess, settings.evidence(period.preprocess.plan.evidence)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_network(network, example_windows(period), path)
+        data, use = exported_errors(period, Model(path.read_bytes()), 0, how.doubts)
+    kept, calibrating = accumulate(data.z, how), use.copy()
+    calibrating[:, -scored:] = False
+    own = power_mean(kept, calibrating, parts_of(np.arange(calibrating.shape[1])), MEAN_SQUARE)
+    spread = signature_spreads(own, data.ids, len(preprocess.vocabularies[0]), preprocess.plan.day)
+    spread, centre = doubts_apart(how, data, calibrating, spread)
+    scaled = scaled_evidence(kept, spread[data.ids], data.expected, preprocess.states, centre)
+    return scaled[:, -scored:].astype(np.float16), use[:, -scored:]
 
 
 def _world(place: Path, world: Mapping[str, Any]) -> Any:

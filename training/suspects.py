@@ -21,7 +21,7 @@ from qad_dl.pooling import Measured, parts_of, power_mean
 from qad_dl.progress import progress
 from qad_dl.scoring import Channel, Evidence, accumulate
 from qad_dl.scratch import Scratch
-from qad_dl.signatures import EPISODE_RATES, any_kind, shipped_signatures
+from qad_dl.signatures import EPISODE_RATES, SHIPPED_LINEAR, any_kind, shipped_signatures
 from training.fit import network_shape
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def leave_out_suspects(settings: Settings, period: Period) -> Period:
         ConfigError: the network looks back further than a window reaches.
         ShardError: there is no room to work in.
     """
-    signatures, preprocess = shipped_signatures(), period.preprocess
+    signatures, preprocess = shipped_signatures(SHIPPED_LINEAR), period.preprocess
     horizons = {int(h) for h in settings.model["horizons"]}
     reads = signatures.fits(preprocess.states, signatures.channels, preprocess.plan.course)
     if settings.learn_suspects or not reads or not {h for h, *_ in signatures.channels} <= horizons:
@@ -126,7 +126,7 @@ def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatur
     preprocess, span, scratch = period.preprocess, (period.fit[0], period.validation[1]), Scratch(period.scratch)
     prepared, n, ticks = period.prepared, len(period.prepared.series), span[1] - span[0]
     solved = solve_highway(preprocess, prepared, period.weight, period.fit, shape, bool(settings.model["pooled"]))
-    horizons = list(shape.horizons)  # whatever the spread that a channel asks for, the linear part has but one
+    horizons = list(shape.horizons)
     how = Evidence(tuple(Channel(horizons.index(h), w) for h, w, *_ in signatures.channels), preprocess.plan.evidence)
 
     def evidence(rows: NDArray[np.int64]) -> NDArray[np.float32]:

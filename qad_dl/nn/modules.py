@@ -8,6 +8,7 @@ does with the very ticks that matter.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -280,6 +281,16 @@ class MaskedAutoencoder(nn.Module):
         before, now = latent.narrow(1, c - h, outputs), calendar.narrow(1, c, outputs)
         out: tuple[Tensor, Tensor] = self.decoders[i](torch.cat([before, now], dim=2), static)
         return out
+
+
+def highway_alone(network: MaskedAutoencoder) -> MaskedAutoencoder:
+    """A copy whose decoders say nothing, as before training: what the linear part alone says."""
+    alone = deepcopy(network)
+    for decoder in alone.decoders:
+        leave = cast("Decoder", decoder).net[-1]
+        nn.init.zeros_(cast("Tensor", leave.weight))
+        nn.init.zeros_(cast("Tensor", leave.bias))
+    return alone
 
 
 def unknown_ids(static_cat: Tensor, share: float) -> Tensor:

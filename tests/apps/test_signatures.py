@@ -14,6 +14,7 @@ from qad_dl.signatures import Signatures
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "qad_dl" / "signatures.json"
+SHIPPED_LINEAR = ROOT / "qad_dl" / "signatures_linear.json"
 
 
 def learn(out: Path, work: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -27,8 +28,17 @@ def learn(out: Path, work: Path, *more: str) -> subprocess.CompletedProcess[str]
         f"worlds={worlds}",
     ]
     network = "networks=['trainer=smoke','data.held_out=0.6']"
-    command = [sys.executable, "-m", "training.signatures", f"out={out}", f"work={work}", *small, network, *more]
+    files = [f"out={out}", f"linear={linear_of(out)}", f"work={work}"]
+    command = [sys.executable, "-m", "training.signatures", *files, *small, network, *more]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def linear_of(out: Path) -> Path:
+    return out.with_suffix(".linear.json")
+
+
+def read(path: Path) -> Signatures:
+    return Signatures.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +50,31 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_they_can_be_read_and_know_normal_life(learned: tuple[Path, Path]) -> None:
-    signatures = Signatures.from_json(json.loads(learned[0].read_text(encoding="utf-8")))
-    assert len(signatures.kinds) >= 4
-    assert not {"central", "brokerage_stop"} & set(signatures.kinds)
-    assert (np.diff(signatures.healthy.values) >= 0).all()
-    assert np.isfinite(signatures.enter).all()
+    for signatures in (read(learned[0]), read(linear_of(learned[0]))):
+        assert len(signatures.kinds) >= 4
+        assert not {"central", "brokerage_stop"} & set(signatures.kinds)
+        assert (np.diff(signatures.healthy.values) >= 0).all()
+        assert np.isfinite(signatures.enter).all()
+
+
+def test_what_is_learned_is_what_the_defaults_of_training_read(learned: tuple[Path, Path]) -> None:
+    for file, shipped in ((learned[0], SHIPPED), (linear_of(learned[0]), SHIPPED_LINEAR)):
+        assert read(file).channels == read(shipped).channels
+        assert read(file).states == read(shipped).states
+    assert not any(way for _, _, *way in read(SHIPPED_LINEAR).channels)
+    assert read(SHIPPED_LINEAR).channels == read(SHIPPED).channels[:5]
+
+
+def test_evidence_of_the_linear_part_has_no_doubt_and_one_spread(learned: tuple[Path, Path]) -> None:
+    for kept in learned[1].glob("*.npz"):
+        with np.load(kept) as one:
+            ways = [json.loads(channel)[2:] for channel in one["channels"].tolist()]
+            doubts = [way == ["doubt"] for way in ways]
+            assert not one["linear"][:, :, doubts].any()
+            assert one["scaled"][:, :, doubts].any()
+            linear, whole = (one[name].astype(np.float32) for name in ("linear", "scaled"))
+            assert np.allclose(linear[:, :, ways.index(["own"])], linear[:, :, 0], atol=0.01)
+            assert not np.allclose(whole[:, :, ways.index(["own"])], whole[:, :, 0], atol=0.01)
 
 
 def test_a_run_that_goes_on_from_kept_evidence_learns_the_same(learned: tuple[Path, Path], tmp_path: Path) -> None:
@@ -52,7 +82,9 @@ def test_a_run_that_goes_on_from_kept_evidence_learns_the_same(learned: tuple[Pa
     assert len(before) == 2
     assert learn(tmp_path / "again.json", learned[1]).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in learned[1].glob("*.npz")} == before
-    assert (tmp_path / "again.json").read_bytes() == learned[0].read_bytes()
+    again = tmp_path / "again.json"
+    for file, before_it in ((again, learned[0]), (linear_of(again), linear_of(learned[0]))):
+        assert file.read_bytes() == before_it.read_bytes()
 
 
 def test_normal_life_can_be_measured_anew_with_the_network_that_is_there(
@@ -60,6 +92,7 @@ def test_normal_life_can_be_measured_anew_with_the_network_that_is_there(
 ) -> None:
     done = learn(tmp_path / "kept.json", learned[1], "learn=false")
     assert done.returncode == 0, done.stderr[-3000:]
-    kept, shipped = (Signatures.from_json(json.loads(p.read_text("utf-8"))) for p in (tmp_path / "kept.json", SHIPPED))
-    assert np.array_equal(kept.enter, shipped.enter)
-    assert not np.array_equal(kept.healthy.values, shipped.healthy.values)
+    for file, of in ((tmp_path / "kept.json", SHIPPED), (linear_of(tmp_path / "kept.json"), SHIPPED_LINEAR)):
+        kept, shipped = read(file), read(of)
+        assert np.array_equal(kept.enter, shipped.enter)
+        assert not np.array_equal(kept.healthy.values, shipped.healthy.values)

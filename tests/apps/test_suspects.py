@@ -13,7 +13,7 @@ import pytest
 from qad_dl.nn.highway import highway_errors, solve_highway
 from qad_dl.nn.modules import SPREAD_FLOOR
 from qad_dl.scoring import ERROR_CLIP
-from qad_dl.signatures import EPISODE_RATES, shipped_signatures
+from qad_dl.signatures import EPISODE_RATES, SHIPPED_LINEAR, shipped_signatures
 from tests.apps.polluted_grid import Course, make_grid
 from training.fit import network_shape
 from training.period import load_period
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from training.settings import Settings
 
 POLLUTED = Course(seed=2, pollution=4.0, queues=24, days=19, first=0, split=14)
-HEALTHY = shipped_signatures().healthy
+HEALTHY = shipped_signatures(SHIPPED_LINEAR).healthy
 
 
 def load(place: Path, course: Course, *more: str) -> tuple[Settings, Period]:

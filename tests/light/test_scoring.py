@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from qad_dl.scoring import (
     accumulate,
     allow_expected,
     bad_news,
+    doubts_of,
     errors,
     statistic,
     unexplained_stop,
@@ -52,7 +55,17 @@ def test_older_errors_have_no_influence_at_all() -> None:
 
 
 def test_evidence_json() -> None:
-    assert Evidence.from_json(HOW.to_json()) == HOW
+    doubtful = Evidence((*HOW.channels, Channel(2, 1.0, doubt=True)), HOW.ticks, doubts=((0, 1),))
+    for how in (HOW, doubtful):
+        assert Evidence.from_json(json.loads(json.dumps(how.to_json()))) == how
+    assert Evidence.from_json({"channels": [[0, 0.3], [1, 1.0]], "ticks": 20}).doubts == ()  # as it was written before
+
+
+def test_doubts_are_ln_of_how_much_wider_the_spread_is() -> None:
+    spread = np.array([[[[1.0, 2.0], [4.0, 4.0], [2.0, 1.0], [4.0, 1e6]]]], np.float32)  # [1, 1, 4, 2]
+    doubts = doubts_of(spread, [(0, 2), (1, 3)])
+    assert np.allclose(doubts[0, 0], [[np.log(2), -np.log(2)], [0, ERROR_CLIP]], atol=1e-6)
+    assert doubts.dtype == np.float32
 
 
 def test_errors_are_in_units_of_spread_clipped_and_zero_where_nothing_was_counted() -> None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qad_dl.calibration import Errors
-from qad_dl.calibration_fit import fit_calibration
+from qad_dl.calibration import Errors, scaled_evidence
+from qad_dl.calibration_fit import doubts_apart, fit_calibration
 from qad_dl.detection import known_detection
-from qad_dl.scoring import Channel, Evidence
-from qad_dl.signatures import EPISODE_RATES, Convolution, Signatures, any_kind, shipped_signatures
+from qad_dl.scoring import Channel, Evidence, accumulate
+from qad_dl.signatures import DOUBT, EPISODE_RATES, OWN, Convolution, Signatures, any_kind, shipped_signatures
 from qad_dl.stretch import known_survival
 
 HORIZONS = (1, 6, 18)
@@ -24,10 +24,10 @@ def shipped() -> Signatures:
 
 
 def evidence(shipped: Signatures, **states: float) -> np.ndarray:
-    """One tick with the same evidence in all channels: [1, 1, P, S]."""
+    """One tick with the same evidence in all channels of errors, and no doubt: [1, 1, P, S]."""
     out = np.zeros((1, 1, len(shipped.channels), len(shipped.states)), np.float32)
     for name, value in states.items():
-        out[..., shipped.states.index(name)] = value
+        out[:, :, [DOUBT not in channel for channel in shipped.channels], shipped.states.index(name)] = value
     return out
 
 
@@ -129,23 +129,70 @@ def test_known_normal_life_gives_the_score_its_meaning(shipped: Signatures) -> N
     assert detection.threshold(1e-4) > detection.threshold(1e-3)
 
 
-def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> None:
-    rng = np.random.default_rng(2)
-    z = rng.standard_normal((40, 2000, 2 * len(HORIZONS), len(shipped.states))).astype(np.float32)
-    use, none = np.ones((40, 2000), bool), np.zeros((40, 2000), bool)
-    views = [*((h, False) for h in HORIZONS), *((h, True) for h in HORIZONS)]
-    how = Evidence(tuple(Channel(views.index((h, bool(own))), w) for h, w, *own in shipped.channels), ticks=72)
+def doubtful(shipped: Signatures, rng: np.random.Generator, ticks: int = 2000) -> tuple[Errors, np.ndarray, Evidence]:
+    """Errors of forty series in normal life, ticks in use, how they are accumulated; doubts are around -0.4."""
+    z = rng.standard_normal((40, ticks, 3 * len(HORIZONS), len(shipped.states))).astype(np.float32)
+    z[:, :, 2 * len(HORIZONS) :] = rng.normal(-0.4, 0.02, (40, 1, len(HORIZONS), len(shipped.states)))
+    use, none = np.ones((40, ticks), bool), np.zeros((40, ticks), bool)
+    views = [(h, *way) for way in ([], [OWN], [DOUBT]) for h in HORIZONS]
+    ways = [(views.index((h, *way)), w, DOUBT in way) for h, w, *way in shipped.channels]
     calm = np.zeros(use.shape, np.float32)
-    data = Errors(z, calm, calm, none, none, np.arange(1, 41))
+    return (
+        Errors(z, calm, calm, none, none, np.arange(1, 41)),
+        use,
+        Evidence(tuple(Channel(*w) for w in ways), ticks=72),
+    )
+
+
+def test_doubts_are_read_against_those_of_all_series(shipped: Signatures) -> None:
+    data, use, how = doubtful(shipped, np.random.default_rng(4))
+    data.z[5, :, 2 * len(HORIZONS) :] += 0.1  # the network is always less sure of this one
+    spread, centre = doubts_apart(how, data, use, np.full((41, len(how.channels), len(shipped.states)), 7, np.float32))
+    doubts = np.array([channel.doubt for channel in how.channels])
+    assert centre is not None
+    assert (spread[:, ~doubts] == 7).all()
+    assert not centre[~doubts].any()
+    own = data.z[:, 0][:, [how.channels[p].horizon for p in np.flatnonzero(doubts)]]  # [N, D, S]
+    assert np.allclose(centre[doubts] * spread[3, doubts], own.mean(axis=0), atol=1e-5)
+    assert np.allclose(spread[:, doubts], own.std(axis=0), atol=1e-5)
+    scaled = scaled_evidence(accumulate(data.z, how), spread[data.ids], data.expected, shipped.states, centre)
+    assert np.allclose(scaled[:, 50][:, doubts].mean(axis=0), 0, atol=1e-5)
+    assert scaled[5, :, doubts].mean() > 2
+    without = how._replace(channels=how.channels[:5])
+    assert doubts_apart(without, data, use, spread)[1] is None
+
+
+def test_a_network_that_learned_nothing_has_no_say_by_its_doubts(shipped: Signatures) -> None:
+    data, use, how = doubtful(shipped, np.random.default_rng(4))
+    data.z[:, :, 2 * len(HORIZONS) :] = 0
+    fit = fit_calibration(data, use, how, shipped.states, 41, 144, shipped)
+    doubts = [channel.doubt for channel in how.channels]
+    assert not fit.judge(data).scaled[:, :, doubts].any()
+
+
+def test_a_doubt_is_neither_high_nor_low(shipped: Signatures) -> None:
+    data, use, how = doubtful(shipped, np.random.default_rng(4))
+    fit = fit_calibration(data, use, how, shipped.states, 41, 144, shipped)
+    failed = shipped.states.index("failed")
+    data.z[3, 1000:1040, : 2 * len(HORIZONS), failed] = 4
+    data.z[3, 1000:1040, 2 * len(HORIZONS) :, failed] = -3
+    judged = fit.judge(data)
+    assert judged.scaled[3, 1020, -1, failed] < -judged.scaled[3, 1020, 0, failed] < 0
+    assert fit.leading(judged)[1][3, 1020, failed] == 1
+
+
+def test_a_bundle_with_signatures_says_what_was_wrong(shipped: Signatures) -> None:
+    data, use, how = doubtful(shipped, np.random.default_rng(2))
+    data.z[:, :, 2 * len(HORIZONS) :] = -0.4
     fit = fit_calibration(data, use, how, shipped.states, 41, 144, shipped)
     assert list(fit.survival) == ["signature"]
-    z[3, 1000:1040, :, shipped.states.index("failed")] = 6
+    data.z[3, 1000:1040, : 2 * len(HORIZONS), shipped.states.index("failed")] = 6
     judged = fit.judge(data)
     assert fit.score(judged.statistics)[3, 1020] > 3 > fit.score(judged.statistics)[3, 900]
     weight, sign = fit.leading(judged)
     assert shipped.states[int(weight[3, 1020].argmax())] == "failed"
     assert sign[3, 1020, shipped.states.index("failed")] == 1
-    back = data._replace(recovering=~none)  # the same of queues that were away until just now
+    back = data._replace(recovering=use)  # the same of queues that were away until just now
     assert np.allclose(
         judged.statistics["signature"] - fit.judge(back).statistics["signature"], shipped.healthy.recovering, atol=1e-4
     )
@@ -168,6 +215,7 @@ def test_what_is_read_of_a_series_is_the_same_bits_whoever_is_read_beside_it(shi
 def test_what_adds_to_the_statistic_is_told_where_it_is_odd(shipped: Signatures) -> None:
     f = np.random.default_rng(3).normal(0, 1, (40, 70, len(shipped.channels), len(shipped.states))).astype(np.float32)
     f[::2] *= 3
+    f[:, :, [DOUBT in channel for channel in shipped.channels]] = 0
     ratios, pull = shipped.read(f, shipped.states, 60)
     odd = any_kind(ratios) >= shipped.healthy.values[4]
     assert 0.1 < odd.mean() < 0.9
