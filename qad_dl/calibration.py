@@ -5,7 +5,7 @@ What a series has too little of it borrows from all series together (partial poo
 
 A history with PanDA's states is judged by the signatures of incidents alone. Its calibration time holds incidents that
 nobody labelled, and they are most of what stands out there; so the tail of the statistic is that of normal life that is
-known to be normal (`signatures.Healthy`), stretched to fit the bulk of the history's own.
+known to be normal (`healthy.Healthy`), stretched to fit the bulk of the history's own.
 
 Any other history is judged by two statistics, deviation and stop (`scoring`). Each is turned into a probability p_k by
 its own calibration time, they share the false alarms, p = min over k of p_k / share_k (Bonferroni), and p is calibrated

@@ -107,12 +107,28 @@ def _model(bundle: Bundle) -> str:
     ]
     rows += [
         ("statistics", ", ".join(bundle.manifest.get("statistics", [])) or "?"),
+        ("incidents are told by", _told_by(bundle)),
         ("kinds of incident that it tells", ", ".join(bundle.calibration.kinds) or "none"),
         ("ticks that a score looks back", str(bundle.manifest.get("lookback_ticks", "?"))),
         ("size of the network's file", f"{len(bundle.model) / 1e6:.2f} MB"),
         ("exported model differs from the trained one by", f"{bundle.manifest.get('parity', float('nan')):.1e}"),
     ]  # fmt: skip
     return _table(("setting", "value"), rows)
+
+
+def _told_by(bundle: Bundle) -> str:
+    """What is read of a tick; what the network's doubts differ by is in the manifest since format 6."""
+    if bundle.calibration.signatures is None:
+        return "how far off counts are, and running jobs that vanish: signatures are not in use"
+    doubts = bundle.manifest.get("doubts")
+    if doubts is None:
+        return "the signatures of errors"
+    if bundle.calibration.evidence.doubts:
+        return f"the signatures of errors and of how unsure the network is (which differs by {doubts:.2g}, ln)"
+    return (
+        f"the signatures of errors of the linear part: the network is about as sure of every tick (differs by "
+        f"{doubts:.2g}, ln)"
+    )
 
 
 def _thresholds(bundle: Bundle) -> str:

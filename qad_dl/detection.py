@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from qad_dl.errors import ConfigError
+from qad_dl.healthy import EPISODE_RATES
 from qad_dl.metrics.episodes import count_episodes
 from qad_dl.scratch import IN_MEMORY, Scratch
-from qad_dl.signatures import EPISODE_RATES
 from qad_dl.stretch import known_survival
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.signatures import Healthy
+    from qad_dl.healthy import Healthy
 
 DEFAULT_BUDGET: Final = 0.01
 """False alarm episodes per series and day."""

@@ -223,16 +223,20 @@ class _Search:
     def _take(self, e: int, shared: _Shared) -> Found:
         """The group's events: those that begin together, and those that begin while any of these lasts or just after.
 
-        What joins later does not make it last longer: of a hundred queues one always shows something.
+        What joins later does not make it last longer: of a hundred queues one always shows something. One that was
+        flagged up to two hours earlier, alone, and still is when the group's begin, was the first of them.
         """
         events, member = self.events, self.values.member[shared.value]
-        first, together = (int(events.start[e]) + ticks for ticks in (-TOGETHER_TICKS, TOGETHER_TICKS))
+        onset = int(events.start[e])
+        first, together = (onset + ticks for ticks in (-TOGETHER_TICKS, TOGETHER_TICKS))
         until, taken, queues = together, [], set()
-        for k in range(int(np.searchsorted(events.start, first)), len(events.start)):
+        for k in range(int(np.searchsorted(events.start, first - TOGETHER_TICKS)), len(events.start)):
             queue, start = int(events.series[k]), int(events.start[k])
             if start >= until + FLAP_TICKS:
                 break
             if not (self.free[k] and member[queue] and (start < until or queue in queues)):
+                continue
+            if start < first and not (events.flagged[k] and events.end[k] > onset):
                 continue
             self.free[k] = False
             if events.level[k] >= shared.level:

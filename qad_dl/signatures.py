@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from qad_dl import floats
+from qad_dl.healthy import NOT_KNOWN, Healthy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,55 +52,8 @@ MIN_STATES: Final = 8
 ROWS: Final = 4096
 """Ticks that go through the network together, of some series: they should stay in the processor's cache."""
 
-SURVIVAL_SCORES: Final = np.arange(0.0, 4.01, 0.25)
-"""-log10 of the shares of normal ticks at which the statistic is known."""
-
 ODD: Final = 4
-"""Of `SURVIVAL_SCORES`: a tenth of normal ticks."""
-
-EPISODE_RATES: Final = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-"""Episodes per series and day of normal life at which its threshold is known."""
-
-
-class Healthy(NamedTuple):
-    """The statistic L in normal life that is known to be normal, the median over the worlds that were learned from.
-
-    A history's own calibration time holds incidents that nobody has labelled, and beyond a share of a hundredth or so
-    they are most of what stands out. So only the bulk is taken from there, the tail from here.
-
-    Attributes:
-        values: at each of `SURVIVAL_SCORES`, ascending.
-        thresholds: at each of `EPISODE_RATES`, ascending.
-        alone: likewise of what a series shows by itself, where `values` and `thresholds` are of all that is known of it
-            (`together`).
-        recovering: taken off L in the day after a queue was away (`Prepared.recovering`). Work comes back in ways
-            that look like an incident: ln of how much more likely such evidence is then without one.
-    """
-
-    values: NDArray[np.float64]
-    thresholds: NDArray[np.float64]
-    alone: NDArray[np.float64]
-    recovering: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; `from_json` is the inverse."""
-        return {
-            "values": self.values.tolist(),
-            "thresholds": self.thresholds.tolist(),
-            "alone": self.alone.tolist(),
-            "recovering": self.recovering,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Healthy:
-        """Read what `to_json` wrote; the first bundles took nothing off, and joined nothing."""
-        alone = data.get("alone", data["thresholds"])
-        values, thresholds, alone = (np.array(of, np.float64) for of in (data["values"], data["thresholds"], alone))
-        return cls(values, thresholds, alone, float(data.get("recovering", 0.0)))
-
-
-NOT_KNOWN: Final = Healthy(SURVIVAL_SCORES.copy(), *[-np.log10(np.array(EPISODE_RATES))] * 2)
-"""Before it has been measured."""
+"""Of `healthy.SURVIVAL_SCORES`: a tenth of normal ticks."""
 
 
 class Convolution(NamedTuple):

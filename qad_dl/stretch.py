@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from qad_dl.healthy import EPISODE_RATES, SURVIVAL_SCORES, Healthy
 from qad_dl.metrics.episodes import Counts, count_episodes
-from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy
 from qad_dl.survival import Survival
 
 if TYPE_CHECKING:

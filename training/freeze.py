@@ -52,6 +52,11 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
         BundleError: the exported model does not say what the network says.
         InputError: nothing in the calibration time could be scored.
     """
+    return _freeze(settings, period, network, None)
+
+
+def _freeze(settings: Settings, period: Period, network: MaskedAutoencoder, doubts: float | None) -> str:
+    """`freeze`; `doubts` are what it was found to differ by where that is too little to be read (`DOUBT_LEARNED`)."""
     preprocess = period.preprocess
     signatures = _signatures(settings, preprocess)
     if signatures is None:
@@ -69,9 +74,11 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     scratch = Scratch(period.scratch)
     evidence = settings.evidence(preprocess.plan.evidence)
     data, use = exported_errors(period, model, course, evidence.doubts)
-    if evidence.doubts and (apart_by := doubts_differ(evidence, data, use)) < DOUBT_LEARNED:
-        _say_unlearned(apart_by)
-        return freeze(settings.without_own(), period, network)
+    if evidence.doubts:
+        doubts = doubts_differ(evidence, data, use)
+        if doubts < DOUBT_LEARNED:
+            _say_unlearned(doubts)
+            return _freeze(settings.without_own(), period, network, doubts)
     as_new = exported_errors(period, model, course, evidence.doubts, as_if_new=True)
     expected = None if reviewed is None else _expected(reviewed, use, scratch)
     n_ids, per_day = len(preprocess.vocabularies[0]), preprocess.plan.day
@@ -100,6 +107,7 @@ def freeze(settings: Settings, period: Period, network: MaskedAutoencoder) -> st
     about = _about(settings, period, max(parity, apart)) | {
         "horizons": settings.views,
         "statistics": sorted(calibration.survival),
+        "doubts": doubts,
     }
     return write_bundle(settings.bundle, content, preprocess, calibration, detection, about, stream)
 

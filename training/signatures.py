@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from omegaconf import DictConfig
 
+    from qad_dl.healthy import Healthy
     from qad_dl.metrics.truth import Window
     from qad_dl.nn.modules import MaskedAutoencoder
     from qad_dl.nn.signatures import Course
-    from qad_dl.signatures import ChannelName, Healthy, Signatures
+    from qad_dl.signatures import ChannelName, Signatures
     from training.period import Period
     from training.settings import Settings
 
@@ -100,8 +101,9 @@ def _learn(
 
 def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]]) -> Healthy:
     """How the statistic behaves in the normal life of the worlds: known to be normal, since incidents are known."""
+    from qad_dl.healthy import EPISODE_RATES, SURVIVAL_SCORES, Healthy
     from qad_dl.progress import progress
-    from qad_dl.signatures import EPISODE_RATES, SURVIVAL_SCORES, Healthy, any_kind
+    from qad_dl.signatures import any_kind
     from qad_dl.together import JOINED_FIELDS, groups_of, together
 
     apart, returns = [], []

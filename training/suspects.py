@@ -16,19 +16,21 @@ import numpy as np
 
 from qad_dl.calibration import scaled_evidence
 from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
+from qad_dl.healthy import EPISODE_RATES
 from qad_dl.nn.highway import highway_errors, solve_highway
 from qad_dl.pooling import Measured, parts_of, power_mean
 from qad_dl.progress import progress
 from qad_dl.scoring import Channel, Evidence, accumulate
 from qad_dl.scratch import Scratch
-from qad_dl.signatures import EPISODE_RATES, SHIPPED_LINEAR, any_kind, shipped_signatures
+from qad_dl.signatures import SHIPPED_LINEAR, any_kind, shipped_signatures
 from training.fit import network_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qad_dl.healthy import Healthy
     from qad_dl.nn.modules import Shape
-    from qad_dl.signatures import Healthy, Signatures
+    from qad_dl.signatures import Signatures
     from training.period import Period
     from training.settings import Settings
 

@@ -10,10 +10,11 @@ import hydra
 import numpy as np
 import pytest
 
+from qad_dl.healthy import EPISODE_RATES
 from qad_dl.nn.highway import highway_errors, solve_highway
 from qad_dl.nn.modules import SPREAD_FLOOR
 from qad_dl.scoring import ERROR_CLIP
-from qad_dl.signatures import EPISODE_RATES, SHIPPED_LINEAR, shipped_signatures
+from qad_dl.signatures import SHIPPED_LINEAR, shipped_signatures
 from tests.apps.polluted_grid import Course, make_grid
 from training.fit import network_shape
 from training.period import load_period

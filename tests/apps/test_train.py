@@ -16,14 +16,16 @@ import torch
 import training.freeze
 from qad_dl.backtest import run_backtest
 from qad_dl.bundle import read_bundle
+from qad_dl.calibration_fit import DOUBT_LEARNED
 from qad_dl.card import card
 from qad_dl.cli import main as qad
 from qad_dl.history import normalise_jobs
 from qad_dl.nn.lightning_module import AutoencoderModule
 from qad_dl.schema import Tick
 from qad_dl.scorer import Scorer
+from qad_dl.signatures import SHIPPED_LINEAR, shipped_signatures
 from qad_dl.store import Store
-from tests.apps.conftest import START, TRAINED, start_in_process
+from tests.apps.conftest import START, TRAINED, doubts_are_read, start_in_process
 from training.fit import fit_network
 from training.period import load_period
 from training.settings import read_settings
@@ -73,10 +75,27 @@ class TestBundle:
         assert 0 < manifest["training"]["suspects"] < 0.3
         share = f"{100 * manifest['training']['suspects']:.1f} % of the ticks that it learned from"
         assert f"| left out, since it looks like an incident | {share} |" in card("it", read_bundle(bundle))
+        doubts = (
+            f"the signatures of errors and of how unsure the network is (which differs by {manifest['doubts']:.2g}, ln)"
+        )
+        assert f"| incidents are told by | {doubts} |" in card("it", read_bundle(bundle))
         assert manifest["lookback_ticks"] == 7 * 144
         assert manifest["config"]["seed"] == 1
         assert set(manifest["versions"]) >= {"qad-dl", "torch", "onnxruntime"}
         assert manifest["parity"] < 2e-4
+
+    def test_a_network_that_has_not_learned_what_to_doubt_is_told_by_errors_alone(
+        self, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert train(f"bundle={tmp_path / 'bundle'}", SMALL, "trainer.limit_batches=2") == 0
+        read = read_bundle(tmp_path / "bundle")
+        assert 0 <= read.manifest["doubts"] < DOUBT_LEARNED
+        assert read.calibration.signatures is not None
+        assert read.calibration.signatures.to_json() == shipped_signatures(SHIPPED_LINEAR).to_json()
+        assert read.manifest["horizons"] == [1, 6, 18]
+        said = f"differ by {read.manifest['doubts']:.2g}"
+        assert said in capsys.readouterr().err
+        assert "incidents are told by | the signatures of errors of the linear part: " in card("it", read)
 
     def test_checkpoints_load_without_running_code(self, bundle: Path) -> None:
         for name in ("best.ckpt", "last.ckpt"):
@@ -117,7 +136,8 @@ class TestBundle:
 class TestSeed:
     def test_the_same_seed_gives_the_same_bundle(self, world: World, train: Train, bundle: Path) -> None:
         again = world.path / "again"
-        assert train(f"bundle={again}", "model=tcn") == 0
+        with doubts_are_read():
+            assert train(f"bundle={again}", "model=tcn") == 0
         for name in ("model.onnx", "preprocess.json", "calibration.json", "detection.json"):
             assert (again / name).read_bytes() == (bundle / name).read_bytes(), name
 
@@ -126,7 +146,8 @@ class TestSeed:
         words = ["--jobs", str(world.jobs), "--cric", str(world.path / "cric.json")]
         assert qad(["import", address, *words, "--downtimes", str(world.path / "downtimes.csv")]) == 0
         period = (f"store={address}", f"data.start={START}", f"data.end={TRAINED}", "trainer=smoke")
-        assert start_in_process(*period, f"bundle={tmp_path / 'bundle'}", "model=tcn") == 0
+        with doubts_are_read():
+            assert start_in_process(*period, f"bundle={tmp_path / 'bundle'}", "model=tcn") == 0
         for name in ("model.onnx", "preprocess.json", "calibration.json", "detection.json"):
             assert (tmp_path / "bundle" / name).read_bytes() == (bundle / name).read_bytes(), name
 

@@ -152,6 +152,15 @@ def test_a_late_member_joins_while_the_incident_lasts_and_not_a_day_later(values
     assert [len(f.series) for f in find_incidents(results(hit), values)] == [14, 1]
 
 
+@pytest.mark.parametrize(("begin", "end", "joins"), [(83, 140, True), (83, 100, False), (75, 140, False)])
+def test_one_that_was_flagged_before_the_others_and_still_is_was_the_first_of_the_group(
+    values: Values, begin: int, end: int, joins: bool
+) -> None:
+    found = find_incidents(results({9: [(begin, end)], 10: [(100, 140)], 11: [(104, 140)]}), values)
+    assert ("atlas_site", "S3", (9, 10, 11) if joins else (10, 11)) in [(f.field, f.value, f.series) for f in found]
+    assert len(found) == (1 if joins else 2)
+
+
 def test_those_who_join_late_do_not_make_it_last_until_the_next_cause(values: Values) -> None:
     harvester = {i: [(50, 120)] for i in range(2, 42, 4)}
     late = {42: [(110, 180)], 46: [(170, 225)]}  # each begins before the one before it has ended

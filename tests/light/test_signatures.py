@@ -11,8 +11,9 @@ import pytest
 from qad_dl.calibration import Errors, scaled_evidence
 from qad_dl.calibration_fit import doubts_apart, fit_calibration
 from qad_dl.detection import known_detection
+from qad_dl.healthy import EPISODE_RATES
 from qad_dl.scoring import Channel, Evidence, accumulate
-from qad_dl.signatures import DOUBT, EPISODE_RATES, OWN, Convolution, Signatures, any_kind, shipped_signatures
+from qad_dl.signatures import DOUBT, OWN, Convolution, Signatures, any_kind, shipped_signatures
 from qad_dl.stretch import known_survival
 
 HORIZONS = (1, 6, 18)
