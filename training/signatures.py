@@ -50,8 +50,11 @@ AFTER_TICKS: Final = 144
 RECOVERING_RATES: Final = (0.1, 0.03, 0.01)
 """Episodes per series and day at which the day after a time offline is compared with any other,"""
 
-RECOVERING_SHARE: Final = 0.25
+RECOVERING_SHARE: Final = 0.1
 """and the share of them that is wanted there: who has been told of a downtime needs no false alarm about it."""
+
+FOLDS: Final = 2
+"""It is measured in each such part of the worlds by signatures that are learned from the others."""
 
 
 def main(config: DictConfig) -> None:
@@ -81,55 +84,94 @@ def _learn(
 ) -> None:
     """Learn signatures from evidence in some channels, and write them to the file that is configured as `what`."""
     from qad_dl.atomic import replace_file
-    from qad_dl.nn.signatures import Plan, fit_signatures
     from qad_dl.signatures import SHIPPED, SHIPPED_LINEAR, shipped_signatures
 
     if plain["learn"]:
-        learned = fit_signatures(
-            [_course(one, kinds) for one in made],
-            [str(s) for s in made[0]["states"]],
-            channels,
-            kinds,
-            Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
-        )
+        learned = _fit(plain, made, kinds, channels)
+        recovering = _recovering(plain, made, kinds, channels)
     else:
         learned = shipped_signatures({"out": SHIPPED, "linear": SHIPPED_LINEAR}[what])
-    signatures = replace(learned, healthy=_healthy(learned, made))
+        recovering = learned.healthy.recovering
+    signatures = replace(learned, healthy=_healthy(learned, made, recovering))
     replace_file(Path(plain[what]), (json.dumps(_rounded(signatures.to_json())) + "\n").encode())
     sys.stderr.write(f"signatures of {len(kinds)} kinds from {len(made)} worlds written to {plain[what]}\n")
 
 
-def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]]) -> Healthy:
+def _fit(
+    plain: Mapping[str, Any],
+    made: Sequence[Mapping[str, NDArray[Any]]],
+    kinds: tuple[str, ...],
+    channels: Sequence[ChannelName],
+) -> Signatures:
+    """Signatures of some worlds, without what normal life does."""
+    from qad_dl.nn.signatures import Plan, fit_signatures
+
+    return fit_signatures(
+        [_course(one, kinds) for one in made],
+        [str(s) for s in made[0]["states"]],
+        channels,
+        kinds,
+        Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
+    )
+
+
+def _recovering(
+    plain: Mapping[str, Any],
+    made: Sequence[Mapping[str, NDArray[Any]]],
+    kinds: tuple[str, ...],
+    channels: Sequence[ChannelName],
+) -> float:
+    """What has to be taken off in days of coming back (`Healthy.recovering`), by signatures of the other worlds.
+
+    Such days are few, and what is learned from them is known by heart.
+    """
+    apart, returns = [], []
+    for fold in range(min(FOLDS, len(made))):
+        held = made[fold::FOLDS]
+        signatures = _fit(plain, [one for i, one in enumerate(made) if i % FOLDS != fold] or made, kinds, channels)
+        for one in held:
+            statistic = _statistic(signatures, one)
+            apart.append([_threshold([(statistic, one["normal"] & ~one["recovering"])], r) for r in RECOVERING_RATES])
+            back = one["normal"] & one["recovering"]
+            returns.append((statistic[back.any(axis=1)], back[back.any(axis=1)]))
+    # Of all worlds together, and of rates that they are long enough for: few days are spent coming back.
+    more = [
+        _threshold(returns, rate * RECOVERING_SHARE) - elsewhere
+        for rate, elsewhere in zip(RECOVERING_RATES, np.nanmedian(apart, axis=0), strict=True)
+    ]
+    known = [m for m in more if np.isfinite(m)]  # worlds of a test may be too short for any: nothing is taken off then
+    return max(0.0, float(np.median(known))) if known else 0.0
+
+
+def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]], recovering: float) -> Healthy:
     """How the statistic behaves in the normal life of the worlds: known to be normal, since incidents are known."""
     from qad_dl.healthy import EPISODE_RATES, SURVIVAL_SCORES, Healthy
     from qad_dl.progress import progress
     from qad_dl.signatures import any_kind
     from qad_dl.together import JOINED_FIELDS, groups_of, together
 
-    apart, returns = [], []
+    alone, values, thresholds = [], [], []
     for one in progress(made, "normal life", unit="world"):
+        usual = one["normal"] & ~one["recovering"]
         ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
-        statistic, usual = _where_scored(any_kind(ratios), one), one["normal"] & ~one["recovering"]
-        apart.append([_threshold([(statistic, usual)], rate) for rate in EPISODE_RATES])
-        returns.append((statistic, one["normal"] & one["recovering"]))
-    alone = np.nanmedian(apart, axis=0)
-    # Of all worlds together, and of rates that they are long enough for: few days are spent coming back.
-    more = [
-        _threshold(returns, rate * RECOVERING_SHARE) - alone[EPISODE_RATES.index(rate)] for rate in RECOVERING_RATES
-    ]
-    known = [m for m in more if np.isfinite(m)]  # worlds of a test may be too short for any: nothing is taken off then
-    recovering = max(0.0, float(np.median(known))) if known else 0.0
-    values, thresholds = [], []
-    for one in progress(made, "what queues show together", unit="world"):
-        ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
+        statistic = _where_scored(any_kind(ratios), one)
+        alone.append([_threshold([(statistic, usual)], rate) for rate in EPISODE_RATES])
         ratios -= np.where(one["recovering"], np.float32(recovering), np.float32(0))[:, :, None]
         records = [json.loads(record) for record in one["records"].tolist()]
         queues = np.arange(len(records))  # a series each
         groups = groups_of(records, queues, JOINED_FIELDS, signatures.kinds)
-        statistic, usual = any_kind(together(ratios, one["scored"], groups, queues)), one["normal"] & ~one["recovering"]
+        statistic = any_kind(together(ratios, one["scored"], groups, queues))
         values.append(np.quantile(statistic[usual], 1 - 10.0**-SURVIVAL_SCORES))
         thresholds.append([_threshold([(_where_scored(statistic, one), usual)], rate) for rate in EPISODE_RATES])
-    return Healthy(np.median(values, axis=0), np.nanmedian(thresholds, axis=0), alone, recovering)
+    return Healthy(np.median(values, axis=0), np.nanmedian(thresholds, axis=0), np.nanmedian(alone, axis=0), recovering)
+
+
+def _statistic(signatures: Signatures, one: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """L of each series of a world by itself, [N, T]."""
+    from qad_dl.signatures import any_kind
+
+    ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
+    return _where_scored(any_kind(ratios), one)
 
 
 def _where_scored(statistic: NDArray[np.float32], one: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

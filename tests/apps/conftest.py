@@ -127,11 +127,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="session")
 def train(world: World) -> Train:
-    """Train on the first six days of the world, on one thread, with the smoke trainer."""
+    """Train on the first six days of the world, on one thread, with the smoke trainer; doubts are read."""
     period = (f"store={world.store}", f"data.start={START}", f"data.end={TRAINED}", "trainer=smoke")
 
     def run(*overrides: str) -> int:
-        return start_in_process(*period, *overrides)
+        with doubts_are_read():
+            return start_in_process(*period, *overrides)
 
     return run
 
@@ -140,7 +141,6 @@ def train(world: World) -> Train:
 def bundle(world: World, train: Train) -> Path:
     """The bundle most tests score with: temporal convolution, whose doubts are read although it has learned little."""
     path = world.path / "bundle"
-    with doubts_are_read():
-        assert train(f"bundle={path}", "model=tcn") == 0
+    assert train(f"bundle={path}", "model=tcn") == 0
     assert read_bundle(path).calibration.evidence.doubts
     return path
