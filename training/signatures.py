@@ -133,13 +133,17 @@ def _recovering(
             statistic = _statistic(signatures, one)
             apart.append([_threshold([(statistic, one["normal"] & ~one["recovering"])], r) for r in RECOVERING_RATES])
             back = one["normal"] & one["recovering"]
-            returns.append((statistic[back.any(axis=1)], back[back.any(axis=1)]))
+            some = back.any(axis=1)
+            if some.any():
+                returns.append((statistic[some], back[some]))
+    if not returns:  # worlds of a test may be too short for any: nothing is taken off then
+        return 0.0
     # Of all worlds together, and of rates that they are long enough for: few days are spent coming back.
     more = [
         _threshold(returns, rate * RECOVERING_SHARE) - elsewhere
         for rate, elsewhere in zip(RECOVERING_RATES, np.nanmedian(apart, axis=0), strict=True)
     ]
-    known = [m for m in more if np.isfinite(m)]  # worlds of a test may be too short for any: nothing is taken off then
+    known = [m for m in more if np.isfinite(m)]
     return max(0.0, float(np.median(known))) if known else 0.0
 
 
