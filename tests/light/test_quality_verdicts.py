@@ -16,7 +16,7 @@ from training.quality.verdicts import Verdict, missing_area_gone, over_budget, r
 
 BUDGETS = ("0.1", "0.01", "0.001")
 CONFIG: dict[str, Any] = {
-    "scale": {"trained_days": 24, "seeds": [2], "without": None, "week_days": 7},
+    "scale": {"trained_days": 24, "seeds": [2], "seeded": ["default"], "without": None, "week_days": 7},
     "closer": "a",
     "pollution": 4.0,
     "ricc": {},
@@ -94,6 +94,7 @@ def figures() -> dict[str, Any]:
     for world in "ab":
         parts[f"facts/{world}"] = FACTS
         parts |= {f"measure/{world}/{v}/1": model(a) for v, a in (("default", 0.9), ("lstm", 0.8), ("linear", 0.7))}
+        parts[f"measure/{world}/default/2"] = model(0.9)
         parts |= {f"measure/{world}/{v}/1": model(0.85) for v in ("no_ids", "no_embeddings")}
         parts[f"bundle/{world}/default/1"] = {"wall_s": 600.0, "cpu_s": 1100.0}
         parts[f"peer-figures/{world}/ridge"] = score(0.75, 0.6, {"x": 30.0, "y": None, "z": None})
@@ -141,11 +142,19 @@ def test_one_missing_world_leaves_a_row_open() -> None:
 
 
 def test_the_worst_world_decides() -> None:
-    short = score(0.9, 0.8, {}) | {"auc_pr": 0.74}
-    parts = changed("measure/b/default/1", auc_pr=short["auc_pr"])
-    rows = by_row(parts)
+    rows = by_row(changed("measure/b/default/1", auc_pr=0.74))
     assert rows[3][:2] == [False, True], "the ridge has 0.75 in AUC-PR"
-    assert rows[11] == [True, False, False], "0.7 the linear part, 0.85 without ids"
+    assert rows[11] == [True, False, False], "0.7 the linear part, 0.85 without ids, 0.82 the mean of the seeds"
+
+
+def test_what_is_held_against_each_other_is_the_mean_of_its_seeds() -> None:
+    parts = changed("measure/b/default/2", auc_pr=0.79)
+    assert by_row(parts)[11] == [True, False, False], "0.845 of the seeds, 0.85 without ids"
+    (said,) = [v for v in verdicts(reader(parts)) if v.row == 8]
+    assert said.measured == "default 0.8725, lstm 0.8000"
+    del parts["measure/b/default/2"]
+    assert by_row(parts)[8] == [None]
+    assert by_row(parts)[11] == [None] * 3
 
 
 @pytest.mark.parametrize(("name", "values", "row"), [
@@ -154,7 +163,7 @@ def test_the_worst_world_decides() -> None:
     ("commands/a", {"with_queues": 2}, 12),
     ("commands/a", {"incidents": 0, "with_queues": 0, "with_value": 0}, 12),
     ("life-figures/a/day_old", {"happened": score(0.5, 0.3, {}) | decision(0)}, 9),
-    ("measure/b/default/1", {"auc_pr": 0.6}, 8),
+    ("measure/b/default/2", {"auc_pr": 0.4}, 8),
     ("measure/a/default/1", {"told": [{"true": False}]}, 5),
 ])  # fmt: skip
 def test_a_figure_that_is_missed_is_said(name: str, values: dict[str, Any], row: int) -> None:

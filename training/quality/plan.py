@@ -20,7 +20,7 @@ from training.quality.no_ids import WITHOUT_IDS, make_no_ids
 from training.quality.parts import Part
 from training.quality.peer_figures import measure_peer
 from training.quality.peers import make_peer, peer_digest
-from training.quality.reader import ablation_name, ablations
+from training.quality.reader import SEED, ablation_name, ablations, seeds_of
 from training.quality.ricc import make_ricc, measure_ricc
 from training.quality.scored import make_scores
 from training.quality.sources import ROOT, source_digest
@@ -33,7 +33,6 @@ TRAINING_FILES: Final = ("configs/train.yaml", "configs/[cdmt]*/*.yaml", "qad_dl
 COMMANDS: Final = ("qad_dl.cli.cmd_backtest", "qad_dl.cli.cmd_incidents")
 QUIET: Final = "quiet"
 POLLUTED: Final = "polluted"
-SEED: Final = 1
 
 
 @dataclass(frozen=True)
@@ -140,14 +139,13 @@ class Plan:
     def _models(self, world: World) -> Iterator[Part]:
         """Every variant on a reporting world."""
         for variant, overrides in self.config["variants"].items():
-            yield from self._model(world, variant, overrides)
+            for seed in seeds_of(self.scale, variant):
+                yield from self._model(world, variant, overrides, seed)
         yield from self._no_ids(world)
 
     def _further(self) -> Iterator[Part]:
         """What is looked at on one world only."""
         world, default = self.world(self.config["closer"]), self.config["variants"]["default"]
-        for seed in self.scale["seeds"]:
-            yield from self._model(world, "default", default, seed)
         days = np.timedelta64(self.scale["week_days"], "D")
         week = replace(world, start=str(np.datetime64(world.split) - days))
         yield from self._model(week, "week", default)
@@ -192,10 +190,11 @@ class Plan:
         """The default bundle with all metadata ids 0, calibrated anew."""
         default = self.config["variants"]["default"]
         for variant, overrides in WITHOUT_IDS.items():
-            bundle, *others = self._model(world, variant, [*default, *overrides])
-            needs = (*bundle.needs, f"bundle/{world.name}/default/{SEED}")
-            yield replace(bundle, make=make_no_ids, needs=needs, code=self.code["no ids"], guess_s=200)
-            yield from others
+            for seed in seeds_of(self.scale, variant):
+                bundle, *others = self._model(world, variant, [*default, *overrides], seed)
+                needs = (*bundle.needs, f"bundle/{world.name}/default/{seed}")
+                yield replace(bundle, make=make_no_ids, needs=needs, code=self.code["no ids"], guess_s=200)
+                yield from others
 
     def _world(self, name: str) -> Part:
         return Part(f"world/{name}", make_world, self.world(name).params, self.code["world"], (), 90)

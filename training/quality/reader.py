@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from training.quality.parts import Made
 
 DEFAULT = "default"
+
+SEED: Final = 1
+"""Of what is trained with one seed."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Reader:
         """Figures of a bundle on a world."""
         return self.result(f"measure/{world}/{variant}/{seed}")
 
+    def area(self, world: str, variant: str = DEFAULT) -> float | None:
+        """AUC-PR of a variant on a world, the mean of its training seeds."""
+        made = [self.model(world, variant, seed) for seed in seeds_of(self.config["scale"], variant)]
+        return mean([None if m is None else m["auc_pr"] for m in made])
+
     def bundle(self, world: str, variant: str = DEFAULT, seed: int = 1) -> Mapping[str, Any] | None:
         """What training said."""
         return self.result(f"bundle/{world}/{variant}/{seed}")
@@ -64,6 +72,11 @@ class Reader:
     def all_models(self, variant: str = DEFAULT) -> list[Mapping[str, Any]]:
         """Figures of a variant on all reporting worlds; empty if any is missing."""
         return complete([self.model(world, variant) for world in self.worlds])
+
+
+def seeds_of(scale: Mapping[str, Any], variant: str) -> list[int]:
+    """Training seeds of a variant on every reporting world."""
+    return [SEED, *(scale["seeds"] if variant in scale["seeded"] else [])]
 
 
 def complete(values: Sequence[Any]) -> list[Any]:

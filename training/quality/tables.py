@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from qad_dl.schema import Tick
 from training.quality.no_ids import WITHOUT_IDS
-from training.quality.reader import ablation_name, ablations, ratio
+from training.quality.reader import ablation_name, ablations, ratio, seeds_of
 from training.quality.told import confusion
 from training.quality.verdicts import MIDDLE, over_budget, rate, share, stop_delay
 
@@ -299,11 +299,16 @@ def ablation(reader: Reader) -> Table:
 
 
 def seeds(reader: Reader) -> Table:
-    """The default with other training seeds."""
-    world = reader.config["closer"]
-    rows = [[str(s), *short_row(reader.model(world, seed=s))] for s in [1, *reader.config["scale"]["seeds"]]]
-    text = f"The default on {world}, trained with other seeds."
-    return Table("Training seeds", text, ["seed", *SHORT_HEAD], rows, f"measure/{world}/default/*")
+    """What is held against each other, with every training seed."""
+    scale = reader.config["scale"]
+    rows = [
+        [world, variant, str(seed), *short_row(reader.model(world, variant, seed))]
+        for variant in scale["seeded"]
+        for world in reader.worlds
+        for seed in seeds_of(scale, variant)
+    ]
+    text = "What is held against each other (rows 8 and 11: of AUC-PR the mean of the seeds), with every training seed."
+    return Table("Training seeds", text, ["world", "model", "seed", *SHORT_HEAD], rows, "measure/*/*/*")
 
 
 def costs(reader: Reader) -> Table:

@@ -192,10 +192,11 @@ def _kinds(reader: Reader, needed: Mapping[str, Any]) -> list[Verdict]:
 
 
 def _encoders(reader: Reader, _needed: Mapping[str, Any]) -> list[Verdict]:
-    areas = {v: mean([m["auc_pr"] for m in reader.all_models(v)]) for v in ("default", "lstm")}
+    areas = {v: mean([reader.area(w, v) for w in reader.worlds]) for v in ("default", "lstm")}
     known = complete(list(areas.values()))
     holds = known[0] >= known[1] if known else None
-    return [Verdict(8, "mean AUC-PR of the default and of the LSTM", "the default is the better", listed(areas), holds)]
+    said = ", ".join(f"{v} {'not measured' if area is None else f'{area:.4f}'}" for v, area in areas.items())
+    return [Verdict(8, "mean AUC-PR of the default and of the LSTM", "the default is the better", said, holds)]
 
 
 def _life(reader: Reader, needed: Mapping[str, Any]) -> list[Verdict]:
@@ -213,16 +214,15 @@ def _training(reader: Reader, needed: Mapping[str, Any]) -> list[Verdict]:
 def _parts(reader: Reader, _needed: Mapping[str, Any]) -> list[Verdict]:
     out = []
     for variant, name in LESS.items():
-        more = {w: _difference(reader.model(w), reader.model(w, variant)) for w in reader.worlds}
+        more = {w: _difference(reader.area(w), reader.area(w, variant)) for w in reader.worlds}
         known = complete(list(more.values()))
         holds = min(known) > 0 if known else None
         out.append(Verdict(11, f"AUC-PR over {name}", "above it on every world", listed(more), holds))
     return out
 
 
-def _difference(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> float | None:
-    areas = complete([(m or _NOTHING)["auc_pr"] for m in (one, other)])
-    return float(areas[0] - areas[1]) if areas else None
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
 
 
 def _commands(reader: Reader, _needed: Mapping[str, Any]) -> list[Verdict]:
