@@ -151,7 +151,7 @@ def test_what_is_held_against_each_other_is_the_mean_of_its_seeds() -> None:
     parts = changed("measure/b/default/2", auc_pr=0.79)
     assert by_row(parts)[11] == [True, False, False], "0.845 of the seeds, 0.85 without ids"
     (said,) = [v for v in verdicts(reader(parts)) if v.row == 8]
-    assert said.measured == "default 0.8725, lstm 0.8000"
+    assert said.measured == "default 0.8725 and 0.4500, lstm 0.8000 and 0.4000"
     del parts["measure/b/default/2"]
     assert by_row(parts)[8] == [None]
     assert by_row(parts)[11] == [None] * 3
@@ -163,7 +163,7 @@ def test_what_is_held_against_each_other_is_the_mean_of_its_seeds() -> None:
     ("commands/a", {"with_queues": 2}, 12),
     ("commands/a", {"incidents": 0, "with_queues": 0, "with_value": 0}, 12),
     ("life-figures/a/day_old", {"happened": score(0.5, 0.3, {}) | decision(0)}, 9),
-    ("measure/b/default/2", {"auc_pr": 0.4}, 8),
+    ("measure/b/default/2", {"auc_pr": 0.2}, 8),
     ("measure/a/default/1", {"told": [{"true": False}]}, 5),
 ])  # fmt: skip
 def test_a_figure_that_is_missed_is_said(name: str, values: dict[str, Any], row: int) -> None:

@@ -43,10 +43,10 @@ class Reader:
         """Figures of a bundle on a world."""
         return self.result(f"measure/{world}/{variant}/{seed}")
 
-    def area(self, world: str, variant: str = DEFAULT) -> float | None:
-        """AUC-PR of a variant on a world, the mean of its training seeds."""
+    def area(self, world: str, variant: str = DEFAULT, key: str = "auc_pr") -> float | None:
+        """AUC-PR, or VUS-PR (`vus_pr`), of a variant on a world, the mean of its training seeds."""
         made = [self.model(world, variant, seed) for seed in seeds_of(self.config["scale"], variant)]
-        return mean([None if m is None else m["auc_pr"] for m in made])
+        return mean([None if m is None else m[key] for m in made])
 
     def bundle(self, world: str, variant: str = DEFAULT, seed: int = 1) -> Mapping[str, Any] | None:
         """What training said."""

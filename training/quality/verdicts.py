@@ -192,11 +192,14 @@ def _kinds(reader: Reader, needed: Mapping[str, Any]) -> list[Verdict]:
 
 
 def _encoders(reader: Reader, _needed: Mapping[str, Any]) -> list[Verdict]:
-    areas = {v: mean([reader.area(w, v) for w in reader.worlds]) for v in ("default", "lstm")}
-    known = complete(list(areas.values()))
-    holds = known[0] >= known[1] if known else None
-    said = ", ".join(f"{v} {'not measured' if area is None else f'{area:.4f}'}" for v, area in areas.items())
-    return [Verdict(8, "mean AUC-PR of the default and of the LSTM", "the default is the better", said, holds)]
+    def both(variant: str) -> list[float]:
+        return complete([mean([reader.area(w, variant, k) for w in reader.worlds]) for k in ("auc_pr", "vus_pr")])
+
+    of = {variant: both(variant) for variant in ("default", "lstm")}
+    holds = sum(of["default"]) >= sum(of["lstm"]) if all(of.values()) else None
+    said = ", ".join(f"{v} {' and '.join(f'{a:.4f}' for a in areas) or 'not measured'}" for v, areas in of.items())
+    needed = "the default is the better, both areas together"
+    return [Verdict(8, "mean AUC-PR and VUS-PR of the default and of the LSTM", needed, said, holds)]
 
 
 def _life(reader: Reader, needed: Mapping[str, Any]) -> list[Verdict]:
