@@ -145,7 +145,7 @@ def keys(folder: Path, *overrides: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("override", "touched"), [
-    ("variants.lstm=[model=lstm,model.hidden=32]", "*/lstm/1"),
+    ("variants.lstm=[model=lstm,model.hidden=32]", "*/lstm/*"),
     ("worlds.reporting.c2.noise=0.5", "*/c2*"),
     ("needed.delay_min=20", ""),
     ("scale.ablation_training=[trainer.epochs=2]", "*/ablation-*"),

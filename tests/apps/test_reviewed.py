@@ -135,7 +135,7 @@ def test_no_calibration_on_problems_and_no_error_in_them(world: World, labels: P
     plain, without = period_of(world, None), period_of(world, labels)
     (row,), ticks = at(without, queue, start, end)
     for as_if_new in (False, True):
-        data, use = exported_errors(without, model, 0, as_if_new)
+        data, use = exported_errors(without, model, 0, as_if_new=as_if_new)
         first = data.z.shape[1] - len(without.prepared.times)
         assert not use[row, ticks.start + first : ticks.stop + GRACE + first].any()
         assert not data.z[row, ticks.start + first : ticks.stop + first].any()
