@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qad_dl.signatures import Signatures
+from training.signatures import _recovering
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "qad_dl" / "signatures.json"
@@ -24,7 +25,7 @@ def learn(out: Path, work: Path, *more: str) -> subprocess.CompletedProcess[str]
         "world.queues=25",
         "world.pollution=1.0",
         "scored_days=3",
-        "network.steps=60",
+        "network.steps=20",
         f"worlds={worlds}",
     ]
     network = "networks=['trainer=smoke','data.held_out=0.6']"
@@ -96,3 +97,30 @@ def test_normal_life_can_be_measured_anew_with_the_network_that_is_there(
         kept, shipped = read(file), read(of)
         assert np.array_equal(kept.enter, shipped.enter)
         assert not np.array_equal(kept.healthy.values, shipped.healthy.values)
+
+
+def coming_back(seed: int, oddness: float) -> dict[str, np.ndarray]:
+    """Evidence of a world of forty queues, half of which come back all the time, and look so much wilder than others."""
+    shipped, rng = read(SHIPPED), np.random.default_rng(seed)
+    scaled = rng.normal(0, 1, (40, 720, len(shipped.channels), len(shipped.states)))
+    scaled[20:] *= oddness
+    back = np.zeros((40, 720), bool)
+    back[20:] = True
+    known = {"scaled": scaled.astype(np.float16), "normal": ~np.zeros_like(back), "scored": ~np.zeros_like(back)}
+    return {**known, "recovering": back, "states": np.array(shipped.states), "seed": np.array(seed)}
+
+
+def test_days_of_coming_back_are_judged_by_what_was_learned_from_other_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned_from, shipped = [], read(SHIPPED)
+
+    def fit(_plain: object, made: list[dict[str, np.ndarray]], *_more: object) -> Signatures:
+        learned_from.append([int(one["seed"]) for one in made])
+        return shipped
+
+    monkeypatch.setattr("training.signatures._fit", fit)
+    off = {
+        oddness: _recovering({}, [coming_back(seed, oddness) for seed in range(3)], shipped.kinds, shipped.channels)
+        for oddness in (1.0, 1.5)
+    }
+    assert learned_from == [[1], [0, 2]] * 2
+    assert off[1.5] > off[1.0] + 1
