@@ -100,7 +100,7 @@ def test_normal_life_can_be_measured_anew_with_the_network_that_is_there(
 
 
 def coming_back(seed: int, oddness: float) -> dict[str, np.ndarray]:
-    """Evidence of a world of forty queues, half of which come back all the time, and look so much wilder than others."""
+    """Evidence of a world of forty queues, half of which come back all the time and look so much wilder."""
     shipped, rng = read(SHIPPED), np.random.default_rng(seed)
     scaled = rng.normal(0, 1, (40, 720, len(shipped.channels), len(shipped.states)))
     scaled[20:] *= oddness
