@@ -61,7 +61,7 @@ DOUBT_LEAST: Final = 0.01
 """What doubts, ln of a ratio of spreads, differ by at the least: those of a network that learned nothing are alike."""
 
 DOUBT_LEARNED: Final = 0.1
-"""What they differ by in the mean where a network has learned of which ticks it cannot be sure: 0.3 to 0.6 after six
+"""What they differ by in the mean where a network has learned of which ticks it cannot be sure: 0.25 to 0.6 after six
 epochs of 300 queues, 0.01 to 0.02 after three of 30."""
 
 NEW_QUANTILE: Final = 0.7
