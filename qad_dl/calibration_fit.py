@@ -18,6 +18,7 @@ from qad_dl.calibration import (
     evidence_size,
     scaled_evidence,
 )
+from qad_dl.doubts import doubts_apart
 from qad_dl.pooling import PRIOR_DAYS, Measured, measured, parts_of, pooled_table, power_mean, table_of
 from qad_dl.scoring import Evidence, accumulate
 from qad_dl.scratch import IN_MEMORY, Scratch
@@ -56,13 +57,6 @@ far off in the mean square, the one that is far off now and then is worth less w
 
 MEAN_SQUARE: Final = 2
 """Likewise for signatures, which have learned what to think of tails."""
-
-DOUBT_LEAST: Final = 0.01
-"""What doubts, ln of a ratio of spreads, differ by at the least: those of a network that learned nothing are alike."""
-
-DOUBT_LEARNED: Final = 0.1
-"""What they differ by in the mean where a network has learned of which ticks it cannot be sure: 0.25 to 0.6 after six
-epochs of 300 queues, 0.01 to 0.02 after three of 30."""
 
 NEW_QUANTILE: Final = 0.7
 """Of the spreads that known series would have if they were new, the one that all new series get."""
@@ -310,40 +304,6 @@ def _spreads(
 def signature_spreads(of: Measured, ids: NDArray[np.int64], n_ids: int, per_day: int) -> NDArray[np.float32]:
     """The spreads that signatures were learned with, [ids, P, S], of the `power_mean` of `MEAN_SQUARE`."""
     return pooled_table(of, ids, n_ids, per_day, SPREAD_LEAST, PRIOR_DAYS)
-
-
-def doubts_apart(
-    how: Evidence, data: Errors, use: NDArray[np.bool_], spread: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """The spreads of evidence [ids, P, S] with those of doubts, and where doubts usually are (`Calibration.centre`).
-
-    Of all series together: one that the network is unsure of is what they tell. A network that has learned for a minute
-    is surer or less sure of everything than one that has learned for ten; their deviations mean the same.
-    """
-    doubts = [p for p, channel in enumerate(how.channels) if channel.doubt]
-    if not doubts:
-        return spread, None
-    mean, apart = _doubts(how, data, use)
-    wide = np.maximum(apart, DOUBT_LEAST)
-    spread, centre = spread.copy(), np.zeros(spread.shape[1:], np.float32)
-    spread[:, doubts], centre[doubts] = wide, mean / wide
-    return spread, centre
-
-
-def doubts_differ(how: Evidence, data: Errors, use: NDArray[np.bool_]) -> float:
-    """What doubts differ by, the mean over their channels and the states; see `DOUBT_LEARNED`."""
-    return float(_doubts(how, data, use)[1].mean())
-
-
-def _doubts(how: Evidence, data: Errors, use: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean and standard deviation of doubts over all ticks in use, [2, D, S], channel by channel."""
-    views = [channel.horizon for channel in how.channels if channel.doubt]
-    total = np.zeros((2, len(views), data.z.shape[3]))
-    for _, errors, mine in _blocks(data, use):
-        values = errors.z[:, :, views][mine].astype(np.float64)
-        total += values.sum(axis=0), (values**2).sum(axis=0)
-    mean, square = total / max(int(use.sum()), 1)
-    return np.stack([mean, np.sqrt(np.maximum(square - mean**2, 0))])
 
 
 def _levels(

@@ -14,8 +14,9 @@ import numpy as np
 
 from qad_dl.bundle import write_bundle
 from qad_dl.calibration import Errors
-from qad_dl.calibration_fit import DOUBT_LEARNED, doubts_differ, find_usual, fit_calibration, unseen_statistics
+from qad_dl.calibration_fit import find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
+from qad_dl.doubts import DOUBT_LEARNED, doubts_differ
 from qad_dl.errors import InputError
 from qad_dl.nn.export import EXAMPLE_BATCH, check_parity, export_network, export_stream
 from qad_dl.observed import errors_of, reasons
@@ -124,6 +125,7 @@ def exported_errors(
     model: Model,
     course: int,
     doubts: Sequence[tuple[int, int]] = (),
+    *,
     as_if_new: bool = False,
 ) -> tuple[Errors, NDArray[np.bool_]]:
     """Errors of the exported model on the calibration time and the evidence's reach before it; what to learn from.

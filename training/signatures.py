@@ -279,7 +279,8 @@ def _scaled(
     import tempfile
 
     from qad_dl.calibration import scaled_evidence
-    from qad_dl.calibration_fit import MEAN_SQUARE, doubts_apart, signature_spreads
+    from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
+    from qad_dl.doubts import doubts_apart
     from qad_dl.nn.export import export_network
     from qad_dl.pooling import parts_of, power_mean
     from qad_dl.reconstruction import Model

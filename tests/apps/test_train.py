@@ -16,9 +16,9 @@ import torch
 import training.freeze
 from qad_dl.backtest import run_backtest
 from qad_dl.bundle import read_bundle
-from qad_dl.calibration_fit import DOUBT_LEARNED
 from qad_dl.card import card
 from qad_dl.cli import main as qad
+from qad_dl.doubts import DOUBT_LEARNED
 from qad_dl.history import normalise_jobs
 from qad_dl.nn.lightning_module import AutoencoderModule
 from qad_dl.schema import Tick

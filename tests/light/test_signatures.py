@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from qad_dl.calibration import Errors, scaled_evidence
-from qad_dl.calibration_fit import doubts_apart, fit_calibration
+from qad_dl.calibration_fit import fit_calibration
 from qad_dl.detection import known_detection
+from qad_dl.doubts import doubts_apart
 from qad_dl.healthy import EPISODE_RATES
 from qad_dl.scoring import Channel, Evidence, accumulate
 from qad_dl.signatures import DOUBT, OWN, Convolution, Signatures, any_kind, shipped_signatures
