@@ -26,6 +26,7 @@ def learn(out: Path, work: Path, *more: str) -> subprocess.CompletedProcess[str]
         "world.pollution=1.0",
         "scored_days=3",
         "network.steps=20",
+        "network.metadata_steps=20",
         f"worlds={worlds}",
     ]
     network = "networks=['trainer=smoke','data.held_out=0.6']"
@@ -47,7 +48,7 @@ def test_what_metadata_change_is_learned_with_all_else_as_it_is(learned: tuple[P
         without, known = read(file), read(of)
         assert without.about is None
         assert known.about is not None
-        assert {field for field, _ in known.words} == {"type", "tier", "resource_type", "capability", "workflow"}
+        assert {field for field, _ in known.words} == {"type", "resource_type"}
         assert np.abs(known.about).max(axis=1).all(), "of every value something was learned"
         for name in ("enter", "enter_bias", "leave", "leave_bias"):
             assert np.array_equal(getattr(known, name), getattr(without, name))
