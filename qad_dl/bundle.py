@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT_VERSION: Final = 7
+FORMAT_VERSION: Final = 6
 
-READABLE: Final = (3, 4, 5, 6, FORMAT_VERSION)
+READABLE: Final = (3, 4, 5, FORMAT_VERSION)
 """Formats that are read: in 3 all numbers were decimals, up to 4 each series was judged by itself, up to 5 nobody
-asked how unsure the network is, up to 6 signatures knew no metadata."""
+asked how unsure the network is."""
 
 ERRORS: Final = "errors"
 """The name of errors among what is made of a tick."""

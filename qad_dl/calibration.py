@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from qad_dl.vocab import Vocabulary
-
 VOLUME: Final = 5.0
 """Jobs: a deviation of as many counts half, of a few counts for little, however rare (as in QMonit's rule)."""
 
@@ -54,7 +52,6 @@ class Errors(NamedTuple):
         expected: [N, T] a fall is expected.
         recovering: [N, T] away, or back for less than a day (`Prepared.recovering`).
         ids: [N] the series' ids, 0 unknown.
-        metadata: [N, T, F] int32 ids of what the metadata fields say at the tick, 0 unknown.
     """
 
     z: NDArray[np.float32]
@@ -63,7 +60,6 @@ class Errors(NamedTuple):
     expected: NDArray[np.bool_]
     recovering: NDArray[np.bool_]
     ids: NDArray[np.int64]
-    metadata: NDArray[np.int32]
 
     def of(self, series: slice) -> Errors:
         """Some series; nothing is copied."""
@@ -128,8 +124,6 @@ class Calibration:
         shared: metadata fields that may be the cause of an incident: what series with a common value show is joined
             (`together`); none without signatures, or where each series is judged by itself.
         centre: [P, S] where doubts usually are, in units of their spread, and 0 of errors; None without doubts.
-        about: of each metadata field [ids, D] what its values add in the signatures (`Signatures.of_values`); none
-            where nothing has been learned of them.
     """
 
     evidence: Evidence
@@ -145,7 +139,6 @@ class Calibration:
     usual: Mapping[int, Usual] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     centre: NDArray[np.float32] | None = None
-    about: tuple[NDArray[np.float32], ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -188,12 +181,10 @@ class Calibration:
         if self.signatures is None:
             return self._deviation(errors, since, scaled)
         if course is None:
-            added = values_added(self.about, errors.metadata[:, begin:])
-            log_ratios, pull = self.signatures.read(seen, self.states, since - begin, added)
-            read_now = self.signatures.course_of(seen, self.states, added) if remember else []
+            log_ratios, pull = self.signatures.read(seen, self.states, since - begin)
+            read_now = self.signatures.course_of(seen, self.states) if remember else []
         else:
-            added = values_added(self.about, errors.metadata[:, since:])
-            log_ratios, pull, read_now = self.signatures.follow(scaled, self.states, course, added)
+            log_ratios, pull, read_now = self.signatures.follow(scaled, self.states, course)
         unusual = np.where(errors.recovering[:, since:], np.float32(self.signatures.healthy.recovering), np.float32(0))
         log_ratios -= unusual[:, :, None]
         statistics = {"signature": any_kind(log_ratios)}
@@ -282,7 +273,6 @@ class Calibration:
             "combine": self.combine,
             "shared": list(self.shared),
             "centre": None if self.centre is None else floats.to_json(self.centre),
-            "about": [floats.to_json(table) for table in self.about],
         } | ({"usual": {str(i): [u.odd, u.rare] for i, u in self.usual.items()}} if self.usual else {})
 
     @classmethod
@@ -303,29 +293,7 @@ class Calibration:
             usual={int(i): Usual(float(odd), float(rare)) for i, (odd, rare) in data.get("usual", {}).items()},
             shared=tuple(data.get("shared", ())),
             centre=None if centre is None else floats.from_json(centre),
-            about=tuple(floats.from_json(table) for table in data.get("about", ())),
         )
-
-
-def about_values(signatures: Signatures | None, vocabularies: Sequence[Vocabulary]) -> tuple[NDArray[np.float32], ...]:
-    """`Calibration.about` of vocabularies, the series' first; nothing where no metadata were learned from."""
-    if signatures is None or signatures.about is None:
-        return ()
-    return tuple(signatures.of_values(known.field, known.values) for known in vocabularies[1:])
-
-
-def values_added(about: Sequence[NDArray[np.float32]], ids: NDArray[np.integer]) -> NDArray[np.float32] | None:
-    """What metadata of these ids [n, T, F] add in signatures, [n, T, D], or [n, 1, D] where they stay the same.
-
-    Args:
-        about: of each field, see `Calibration.about`.
-        ids: 0 unknown.
-    """
-    if not about:
-        return None
-    seen = ids[:, :1] if (ids == ids[:, :1]).all() else ids
-    added: NDArray[np.float32] = np.sum([table[seen[..., f]] for f, table in enumerate(about)], axis=0)
-    return added
 
 
 def scaled_evidence(

@@ -83,7 +83,6 @@ def fit_calibration(
     expected: NDArray[np.bool_] | None = None,
     scratch: Scratch = IN_MEMORY,
     shared: Sequence[str] = (),
-    about: Sequence[NDArray[np.float32]] = (),
 ) -> Calibration:
     """Learn spreads, levels and survival curves on held-out time, some series at a time.
 
@@ -102,7 +101,6 @@ def fit_calibration(
         expected: [N, T] ticks that reviewers call expected: what stands out there is no incident.
         scratch: room for what is known of every tick.
         shared: metadata fields that may be the cause of an incident; without signatures they are not looked at.
-        about: what the values of each metadata field add in the signatures, `Calibration.about`.
     """
     counted, prior = _counted(use), PRIOR_DAYS * per_day
     band = table_of(_bands(data, use), counted, data.ids, n_ids, prior, min(prior, counted.max(initial=0.0)))
@@ -119,7 +117,6 @@ def fit_calibration(
         whitening=np.ones((*shape, len(states)), np.float32) if whiten else None,
         combine=combine,
         shared=() if signatures is None else tuple(shared),
-        about=tuple(about),
     )
     draft = _learned(blank, data, use, per_day)
     if as_new is not None:

@@ -103,7 +103,6 @@ def errors_of(
         expected=prepared.expected[series, first:],
         recovering=prepared.recovering[series, first:],
         ids=prepared.static_cat[-1, series, 0],
-        metadata=prepared.static_cat[prepared.segment[first:], :, 1:][:, series].swapaxes(0, 1).astype(np.int32),
     )
 
 

@@ -6,8 +6,7 @@ starting goes on. The kinds are those of docs/interfaces.md, section 3; the numb
 incidents, which act on the mechanism of a queue (`training.signatures`), and are the same for every bundle.
 
     f_t   evidence of the known states in all channels, in units of its own healthy spread, clipped
-    m     sum over the metadata of the queue of a            one row per value that was learned, 0 for any other
-    h     silu(f W + b + m)                                  one layer per tick
+    h     silu(f W + b)                                      one layer per tick
     h_t   h_t + silu(sum over k < 3 of h at t - k d, times W_k, + b)       causal convolutions, one per dilation d
     r     h V + c                                            ln of p(f | kind) / p(f | normal life), one per kind
     L     ln sum over kinds of exp r                         the statistic that is calibrated, less a constant in the
@@ -130,8 +129,6 @@ class Signatures:
         leave: V [D, K] and leave_bias: c [K].
         leave_bias: see leave.
         healthy: what the statistic does in normal life.
-        words: (field, value) of metadata that say what normal life is for a queue; M of them.
-        about: a [M, D] what each adds.
     """
 
     states: tuple[str, ...]
@@ -144,8 +141,6 @@ class Signatures:
     leave: NDArray[np.float32]
     leave_bias: NDArray[np.float32]
     healthy: Healthy = NOT_KNOWN
-    words: tuple[tuple[str, str], ...] = ()
-    about: NDArray[np.float32] | None = None
 
     @property
     def reach(self) -> int:
@@ -162,24 +157,7 @@ class Signatures:
         enough = len(set(states) & set(self.states)) >= MIN_STATES
         return tuple(channels) == self.channels and enough and self.reach <= longest
 
-    def of_values(self, field: str, values: Sequence[str]) -> NDArray[np.float32]:
-        """What values of a metadata field add, [1 + values, D]; row 0 is of any other, and adds nothing."""
-        out = np.zeros((1 + len(values), len(self.enter_bias)), np.float32)
-        rows = {value: i for i, value in enumerate(values, start=1)}
-        for word, (of, value) in enumerate(self.words):
-            if of == field and value in rows and self.about is not None:
-                out[rows[value]] = self.about[word]
-        return out
-
-    def of_records(self, records: Sequence[Mapping[str, str]]) -> NDArray[np.float32]:
-        """What metadata records add, [N, 1, D] for N of them."""
-        said = np.array([[record.get(f) == v for f, v in self.words] for record in records], np.float32)
-        about = np.zeros((0, len(self.enter_bias)), np.float32) if self.about is None else self.about
-        return (said.reshape(len(records), len(self.words)) @ about)[:, None]
-
-    def log_ratios(
-        self, evidence: NDArray[np.float32], states: Sequence[str], added: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
+    def log_ratios(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
         """Ln p(evidence | kind) / p(evidence | normal life): [N, T, K] of scaled evidence [N, T, P, S'].
 
         Right from tick `reach` on; before it, what lies before the first tick is taken for quiet.
@@ -187,20 +165,15 @@ class Signatures:
         Args:
             evidence: finite, in units of its own healthy spread.
             states: names of its S' states; those that were not learned are not read.
-            added: [N, T, D] or, where it stays the same, [N, 1, D], what metadata add; None where none are known.
         """
         out = np.empty((*evidence.shape[:2], len(self.kinds)), np.float32)
         for some in _blocks(*evidence.shape[:2]):
-            last, _ = self._through(self._inputs(evidence[some], states), 0, None if added is None else added[some])
+            last, _ = self._through(self._inputs(evidence[some], states), 0)
             out[some] = last @ self.leave + self.leave_bias
         return out
 
     def read(
-        self,
-        evidence: NDArray[np.float32],
-        states: Sequence[str],
-        since: int = 0,
-        added: NDArray[np.float32] | None = None,
+        self, evidence: NDArray[np.float32], states: Sequence[str], since: int = 0
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The log-likelihood ratios of the ticks from `since` on, and what each state adds to the statistic L there.
 
@@ -212,7 +185,6 @@ class Signatures:
             evidence: as in `log_ratios`, [N, T, P, S'].
             states: names of its states.
             since: the first tick to give; those before it are read.
-            added: as in `log_ratios`.
 
         Returns:
             [N, T - since, K] and [N, T - since, S'] float32.
@@ -221,17 +193,13 @@ class Signatures:
         ratios, pull = np.empty((n, t, len(self.kinds)), np.float32), np.empty((n, t, len(states)), np.float32)
         for some in _blocks(n, t + self.reach // 4):
             f = self._inputs(evidence[some], states)
-            last, passed = self._through(f, since, None if added is None else added[some])
+            last, passed = self._through(f, since)
             ratios[some] = last @ self.leave + self.leave_bias
             pull[some] = self._pull(f[:, since:], passed, ratios[some], states)
         return ratios, pull
 
     def follow(
-        self,
-        evidence: NDArray[np.float32],
-        states: Sequence[str],
-        course: Sequence[NDArray[np.float32]],
-        added: NDArray[np.float32] | None = None,
+        self, evidence: NDArray[np.float32], states: Sequence[str], course: Sequence[NDArray[np.float32]]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.float32]]]:
         """`read` of one tick more, where what the convolutions read of the ticks before it is known.
 
@@ -239,13 +207,12 @@ class Signatures:
             evidence: of the tick, [N, 1, P, S'].
             states: names of its states.
             course: for each convolution what `follow` or `course_of` gave at its lags before the tick, [N, lags, D].
-            added: as in `log_ratios`, [N, 1, D].
 
         Returns:
             As `read`, [N, 1, K] and [N, 1, S']; and for each convolution what it reads of this tick, [N, 1, D].
         """
         f = self._inputs(evidence, states)
-        h, gate = _silu(_plus(f @ self.enter + self.enter_bias, added))
+        h, gate = _silu(f @ self.enter + self.enter_bias)
         passed, read = [_Passed(h, gate)], []
         for convolution, before in zip(self.course, course, strict=True):
             read.append(h)
@@ -259,18 +226,15 @@ class Signatures:
         ratios = h @ self.leave + self.leave_bias
         return ratios, self._pull(f, passed, ratios, states), read
 
-    def course_of(
-        self, evidence: NDArray[np.float32], states: Sequence[str], added: NDArray[np.float32] | None = None
-    ) -> list[NDArray[np.float32]]:
+    def course_of(self, evidence: NDArray[np.float32], states: Sequence[str]) -> list[NDArray[np.float32]]:
         """What each convolution reads of the last tick and of `course_ticks` before it, [N, ticks + 1, D].
 
         Args:
             evidence: as in `log_ratios`, [N, T, P, S'], of `reach` + 1 ticks or more.
             states: names of its states.
-            added: as in `log_ratios`.
         """
         ticks = np.arange(evidence.shape[1])
-        h, _ = _silu(_plus(self._inputs(evidence, states) @ self.enter + self.enter_bias, added))
+        h, _ = _silu(self._inputs(evidence, states) @ self.enter + self.enter_bias)
         read = []
         for convolution, reaches in zip(self.course, self.course_ticks, strict=True):
             read.append(h[:, -reaches - 1 :])
@@ -318,9 +282,7 @@ class Signatures:
                 f[..., k] = evidence[..., states.index(state)]
         return np.clip(f, -self.clip, self.clip, out=f).reshape(*f.shape[:2], -1)
 
-    def _through(
-        self, f: NDArray[np.float32], since: int, added: NDArray[np.float32] | None
-    ) -> tuple[NDArray[np.float32], list[_Passed]]:
+    def _through(self, f: NDArray[np.float32], since: int) -> tuple[NDArray[np.float32], list[_Passed]]:
         """What the last layer gives, and how each layer passed its nonlinearity, at the ticks from `since` on.
 
         Of each layer only those ticks are computed that the newest read: of a single tick a seventh of them all.
@@ -328,7 +290,7 @@ class Signatures:
         places, newest = self._places(f.shape[1], since), f.shape[1] - since
         entered = _ticks(f, places[0]) @ self.enter
         entered += self.enter_bias
-        h, gate = _silu(_plus(entered, added if added is None or added.shape[1] == 1 else _ticks(added, places[0])))
+        h, gate = _silu(entered)
         passed = [_Passed(h[:, -newest:], gate[:, -newest:])]
         for convolution, here, there in zip(self.course, places[:-1], places[1:], strict=True):
             added, gate = _silu(convolution.before(h, here, there))
@@ -356,9 +318,7 @@ class Signatures:
             **{name: floats.to_json(getattr(self, name)) for name in ("enter", "enter_bias", "leave", "leave_bias")},
             "course": [c.to_json() for c in self.course],
             "healthy": self.healthy.to_json(),
-        } | (
-            {} if self.about is None else {"words": [list(w) for w in self.words], "about": floats.to_json(self.about)}
-        )
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Signatures:
@@ -377,8 +337,6 @@ class Signatures:
             leave=leave,
             leave_bias=leave_bias,
             healthy=Healthy.from_json(data["healthy"]),
-            words=tuple((str(field), str(value)) for field, value in data.get("words", ())),
-            about=floats.from_json(data["about"]) if "about" in data else None,
         )
 
 
@@ -415,13 +373,6 @@ def _ticks(h: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float32]
     if len(at) and at[-1] - at[0] == len(at) - 1:
         return h[:, at[0] : at[-1] + 1]
     return h[:, at]
-
-
-def _plus(x: NDArray[np.float32], added: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """The sum, in the place of x [n, T, D]; `added` [n, T or 1, D]."""
-    if added is not None:
-        x += added
-    return x
 
 
 def _silu(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from qad_dl.bundle import write_bundle
-from qad_dl.calibration import Errors, about_values
+from qad_dl.calibration import Errors
 from qad_dl.calibration_fit import find_usual, fit_calibration, unseen_statistics
 from qad_dl.detection import fit_detection, known_detection
 from qad_dl.doubts import DOUBT_LEARNED, doubts_differ
@@ -97,7 +97,6 @@ def _freeze(settings: Settings, period: Period, network: MaskedAutoencoder, doub
         expected,
         scratch,
         settings.shared,
-        about_values(signatures, preprocess.vocabularies),
     )
     if reviewed is not None:
         calibration = replace(calibration, usual=_usual(period, reviewed, model, calibration, course))

@@ -13,7 +13,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -57,22 +57,6 @@ FOLDS: Final = 2
 """It is measured in each such part of the worlds by signatures that are learned from the others."""
 
 
-class Lessons(NamedTuple):
-    """What is learned from.
-
-    Attributes:
-        made: evidence of each world.
-        kinds: names of the kinds of incident.
-        channels: of the evidence.
-        words: (field, value) of the metadata.
-    """
-
-    made: Sequence[Mapping[str, NDArray[Any]]]
-    kinds: tuple[str, ...]
-    channels: Sequence[ChannelName]
-    words: tuple[tuple[str, str], ...]
-
-
 def main(config: DictConfig) -> None:
     """Worlds to evidence to signatures."""
     from omegaconf import OmegaConf
@@ -84,66 +68,67 @@ def main(config: DictConfig) -> None:
     made = [_evidence(work, {**plain["world"], **world}, plain["networks"], plain["scored_days"]) for world in worlds]
     kinds = tuple(sorted({str(k) for one in made for k in one["hit_kind"]} - set(LEFT_OUT)))
     channels = [tuple(json.loads(channel)) for channel in made[0]["channels"].tolist()]
-    lessons = Lessons(made, kinds, channels, _words(made, plain["metadata"]))
-    _learn(plain, lessons, "out")
+    _learn(plain, made, kinds, channels, "out")
     # Of the linear part alone there is but one spread: what it shows stands where its errors are in it.
     errors = [at for at, (_, _, *way) in enumerate(channels) if not way]
     alone = [{**one, "scaled": one["linear"][:, :, errors]} for one in made]
-    _learn(plain, lessons._replace(made=alone, channels=[channels[at] for at in errors]), "linear")
+    _learn(plain, alone, kinds, [channels[at] for at in errors], "linear")
 
 
-def _words(made: Sequence[Mapping[str, NDArray[Any]]], fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """What the metadata say in some fields of any queue of any world."""
-    records = [record for one in made for record in _records(one)]
-    return tuple(sorted({(field, record[field]) for record in records for field in fields if field in record}))
-
-
-def _records(one: Mapping[str, NDArray[Any]]) -> list[dict[str, str]]:
-    """Metadata of each queue of a world."""
-    return [json.loads(record) for record in one["records"].tolist()]
-
-
-def _learn(plain: Mapping[str, Any], lessons: Lessons, what: str) -> None:
+def _learn(
+    plain: Mapping[str, Any],
+    made: Sequence[Mapping[str, NDArray[Any]]],
+    kinds: tuple[str, ...],
+    channels: Sequence[ChannelName],
+    what: str,
+) -> None:
     """Learn signatures from evidence in some channels, and write them to the file that is configured as `what`."""
     from qad_dl.atomic import replace_file
     from qad_dl.signatures import SHIPPED, SHIPPED_LINEAR, shipped_signatures
 
     if plain["learn"]:
-        learned = _fit(plain, lessons)
-        recovering = _recovering(plain, lessons)
+        learned = _fit(plain, made, kinds, channels)
+        recovering = _recovering(plain, made, kinds, channels)
     else:
         learned = shipped_signatures({"out": SHIPPED, "linear": SHIPPED_LINEAR}[what])
         recovering = learned.healthy.recovering
-    signatures = replace(learned, healthy=_healthy(learned, lessons.made, recovering))
+    signatures = replace(learned, healthy=_healthy(learned, made, recovering))
     replace_file(Path(plain[what]), (json.dumps(_rounded(signatures.to_json())) + "\n").encode())
-    learned_of = f"{len(lessons.kinds)} kinds from {len(lessons.made)} worlds"
-    sys.stderr.write(f"signatures of {learned_of} written to {plain[what]}\n")
+    sys.stderr.write(f"signatures of {len(kinds)} kinds from {len(made)} worlds written to {plain[what]}\n")
 
 
-def _fit(plain: Mapping[str, Any], lessons: Lessons) -> Signatures:
+def _fit(
+    plain: Mapping[str, Any],
+    made: Sequence[Mapping[str, NDArray[Any]]],
+    kinds: tuple[str, ...],
+    channels: Sequence[ChannelName],
+) -> Signatures:
     """Signatures of some worlds, without what normal life does."""
     from qad_dl.nn.signatures import Plan, fit_signatures
 
     return fit_signatures(
-        [_course(one, lessons.kinds, lessons.words) for one in lessons.made],
-        [str(s) for s in lessons.made[0]["states"]],
-        lessons.channels,
-        lessons.kinds,
-        lessons.words,
+        [_course(one, kinds) for one in made],
+        [str(s) for s in made[0]["states"]],
+        channels,
+        kinds,
         Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
     )
 
 
-def _recovering(plain: Mapping[str, Any], lessons: Lessons) -> float:
+def _recovering(
+    plain: Mapping[str, Any],
+    made: Sequence[Mapping[str, NDArray[Any]]],
+    kinds: tuple[str, ...],
+    channels: Sequence[ChannelName],
+) -> float:
     """What has to be taken off in days of coming back (`Healthy.recovering`), by signatures of the other worlds.
 
     Such days are few, and what is learned from them is known by heart.
     """
-    made, apart, returns = lessons.made, [], []
+    apart, returns = [], []
     for fold in range(min(FOLDS, len(made))):
         held = made[fold::FOLDS]
-        others = [one for i, one in enumerate(made) if i % FOLDS != fold] or made
-        signatures = _fit(plain, lessons._replace(made=others))
+        signatures = _fit(plain, [one for i, one in enumerate(made) if i % FOLDS != fold] or made, kinds, channels)
         for one in held:
             statistic = _statistic(signatures, one)
             apart.append([_threshold([(statistic, one["normal"] & ~one["recovering"])], r) for r in RECOVERING_RATES])
@@ -172,10 +157,11 @@ def _healthy(signatures: Signatures, made: Sequence[Mapping[str, NDArray[Any]]],
     alone, values, thresholds = [], [], []
     for one in progress(made, "normal life", unit="world"):
         usual = one["normal"] & ~one["recovering"]
-        ratios, records = _log_ratios(signatures, one), _records(one)
+        ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
         statistic = _where_scored(any_kind(ratios), one)
         alone.append([_threshold([(statistic, usual)], rate) for rate in EPISODE_RATES])
         ratios -= np.where(one["recovering"], np.float32(recovering), np.float32(0))[:, :, None]
+        records = [json.loads(record) for record in one["records"].tolist()]
         queues = np.arange(len(records))  # a series each
         groups = groups_of(records, queues, JOINED_FIELDS, signatures.kinds)
         statistic = any_kind(together(ratios, one["scored"], groups, queues))
@@ -188,13 +174,8 @@ def _statistic(signatures: Signatures, one: Mapping[str, NDArray[Any]]) -> NDArr
     """L of each series of a world by itself, [N, T]."""
     from qad_dl.signatures import any_kind
 
-    return _where_scored(any_kind(_log_ratios(signatures, one)), one)
-
-
-def _log_ratios(signatures: Signatures, one: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """Of each kind of incident in a world, [N, T, K]."""
-    added = signatures.of_records(_records(one))
-    return signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]], added)
+    ratios = signatures.log_ratios(one["scaled"].astype(np.float32), [str(s) for s in one["states"]])
+    return _where_scored(any_kind(ratios), one)
 
 
 def _where_scored(statistic: NDArray[np.float32], one: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -376,7 +357,7 @@ def _hits(
     return {f"hit_{name}": np.array([hit[k] for hit in hits]) for k, name in enumerate(names)}
 
 
-def _course(one: Mapping[str, NDArray[Any]], kinds: Sequence[str], words: Sequence[tuple[str, str]]) -> Course:
+def _course(one: Mapping[str, NDArray[Any]], kinds: Sequence[str]) -> Course:
     """What happened in a world, tick by tick; kinds that are left out are neither incident nor normal life."""
     from qad_dl.nn.signatures import Course
 
@@ -394,8 +375,7 @@ def _course(one: Mapping[str, NDArray[Any]], kinds: Sequence[str], words: Sequen
         kind[rows, ticks] = kinds.index(str(one["hit_kind"][hits[0]]))
         weight[rows, ticks] = counts / max(float(counts.sum()), 1e-6)
     evidence = one["scaled"].reshape(*scored.shape, -1)
-    said = np.array([[record.get(f) == v for f, v in words] for record in _records(one)], np.float32)
-    return Course(evidence, kind, weight, one["normal"], said.reshape(len(scored), len(words)))
+    return Course(evidence, kind, weight, one["normal"])
 
 
 if __name__ == "__main__":

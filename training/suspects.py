@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from qad_dl.calibration import about_values, scaled_evidence, values_added
+from qad_dl.calibration import scaled_evidence
 from qad_dl.calibration_fit import MEAN_SQUARE, signature_spreads
 from qad_dl.healthy import EPISODE_RATES
 from qad_dl.nn.highway import highway_errors, solve_highway
@@ -135,7 +135,7 @@ def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatur
         return accumulate(highway_errors(preprocess, prepared, rows, span, shape, solved), how)
 
     use, statistic = scratch.empty((n, ticks), np.bool_), scratch.empty((n, ticks), np.float32)
-    own, parts, about = [], parts_of(np.arange(ticks)), about_values(signatures, preprocess.vocabularies)
+    own, parts = [], parts_of(np.arange(ticks))
     for rows in progress(_blocks(n), "incidents to leave out, errors", unit="block"):
         use[rows] = period.weight[rows, span[0] : span[1]]
         own.append(power_mean(evidence(rows), use[rows], parts, MEAN_SQUARE))
@@ -145,8 +145,7 @@ def _look(settings: Settings, period: Period, shape: Shape, signatures: Signatur
         part = prepared.of(rows)
         expected, recovering = (mask[:, span[0] : span[1]] for mask in (part.expected, part.recovering))
         scaled = scaled_evidence(evidence(rows), spread[ids[rows]], expected, preprocess.states)
-        metadata = part.static_cat[part.segment[span[0] : span[1]], :, 1:].swapaxes(0, 1)
-        found = any_kind(signatures.log_ratios(scaled, preprocess.states, values_added(about, metadata)))
+        found = any_kind(signatures.log_ratios(scaled, preprocess.states))
         statistic[rows] = found - np.where(recovering, np.float32(signatures.healthy.recovering), np.float32(0))
     return _Look(statistic, use, span[0])
 

@@ -1,13 +1,9 @@
-"""Learning what incidents look like: a causal classifier of evidence into kinds and normal life.
-
-First of the evidence alone; then, with all of that kept as it is, what the metadata of a queue change in it. So a queue
-of which nothing is known is told as if metadata had never been learned from.
-"""
+"""Learning what incidents look like: a causal classifier of evidence into kinds and normal life."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -42,14 +38,12 @@ class Course:
         kind: [N, T] int64, index of the kind where an incident is.
         weight: [N, T] float32, how much a tick of an incident counts; 0 elsewhere. Each incident sums to 1.
         normal: [N, T] bool, known to be normal life.
-        said: [N, M] float32, 1 where the metadata of the series say one of the `words`.
     """
 
     evidence: NDArray[np.float16]
     kind: NDArray[np.int64]
     weight: NDArray[np.float32]
     normal: NDArray[np.bool_]
-    said: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,6 @@ class Plan:
         batch: crops in a batch, half of them of incidents.
         learning_rate, weight_decay, dropout: of AdamW with one cycle, and after each convolution.
         seed: fixes everything.
-        metadata_steps, metadata_rate: batches and learning rate of what metadata change.
     """
 
     hidden: int
@@ -74,26 +67,22 @@ class Plan:
     weight_decay: float
     dropout: float
     seed: int
-    metadata_steps: int
-    metadata_rate: float
 
 
 class Network(nn.Module):
-    """The formula of `qad_dl.signatures`, with normal life as a last class; metadata change nothing at first."""
+    """The formula of `qad_dl.signatures`, with normal life as a last class."""
 
-    def __init__(self, inputs: int, classes: int, words: int, plan: Plan) -> None:
+    def __init__(self, inputs: int, classes: int, plan: Plan) -> None:
         super().__init__()
         self.dilations = plan.dilations
         self.enter = nn.Linear(inputs, plan.hidden)
         self.course = nn.ModuleList(nn.Conv1d(plan.hidden, plan.hidden, 3, dilation=d) for d in plan.dilations)
         self.drop = nn.Dropout(plan.dropout)
         self.leave = nn.Linear(plan.hidden, classes)
-        self.about = nn.Parameter(torch.zeros(words, plan.hidden))
 
-    def forward(self, f: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
-        """Logits [B, T, C] of evidence [B, T, P S] and what metadata say [B, M]."""
-        entered = self.enter(f) + (said @ self.about).unsqueeze(1)
-        h = nn.functional.silu(entered).transpose(1, 2)  # [B, D, T]
+    def forward(self, f: torch.Tensor) -> torch.Tensor:
+        """Logits [B, T, C] of evidence [B, T, P S]."""
+        h = nn.functional.silu(self.enter(f)).transpose(1, 2)  # [B, D, T]
         for convolution, d in zip(self.course, self.dilations, strict=True):
             h = h + self.drop(nn.functional.silu(convolution(nn.functional.pad(h, (2 * d, 0)))))
         logits: torch.Tensor = self.leave(h.transpose(1, 2))
@@ -105,7 +94,6 @@ def fit_signatures(
     states: Sequence[str],
     channels: Sequence[ChannelName],
     kinds: Sequence[str],
-    words: Sequence[tuple[str, str]],
     plan: Plan,
 ) -> Signatures:
     """Fit by cross-entropy, all incidents together weighted like all normal life.
@@ -113,58 +101,30 @@ def fit_signatures(
     With equal weights, logit(kind) - logit(normal life) is ln p(f | kind) / p(f | normal life) plus the kind's share.
     """
     torch.manual_seed(plan.seed)
-    network = Network(worlds[0].evidence.shape[2], len(kinds) + 1, len(words), plan)
-    _learn(network, _batches(worlds, len(kinds), plan, metadata=False), plan.steps, plan.learning_rate, plan)
-    if words:
-        learn_metadata(network, worlds, len(kinds), plan)
-    return _frozen(network.eval(), states, channels, kinds, words)
-
-
-def learn_metadata(network: Network, worlds: Sequence[Course], n_kinds: int, plan: Plan) -> None:
-    """Learn what metadata change in a network that has learned from evidence; all else stays as it is."""
-    network.eval().requires_grad_(requires_grad=False)
-    network.about.requires_grad_()
-    _learn(network, _batches(worlds, n_kinds, plan, metadata=True), plan.metadata_steps, plan.metadata_rate, plan)
-
-
-def _learn(network: Network, batches: Iterator[Batch], steps: int, rate: float, plan: Plan) -> None:
-    """So many steps of all that is to be learned."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, rate, weight_decay=plan.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps)
-    for _ in progress(range(steps), "signatures", unit="batch"):
-        loss = _loss(network, next(batches))
+    network = Network(worlds[0].evidence.shape[2], len(kinds) + 1, plan)
+    optimizer = torch.optim.AdamW(network.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, plan.steps)
+    batches = _batches(worlds, len(kinds), plan)
+    for _ in progress(range(plan.steps), "signatures", unit="batch"):
+        loss = _loss(network, *next(batches))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
-        nn.utils.clip_grad_norm_(parameters, GRADIENT)
+        nn.utils.clip_grad_norm_(network.parameters(), GRADIENT)
         optimizer.step()
         schedule.step()
+    return _frozen(network.eval(), states, channels, kinds)
 
 
-def _loss(network: Network, batch: Batch) -> torch.Tensor:
+def _loss(network: Network, f: torch.Tensor, kind: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Cross-entropy under the weights."""
-    each = nn.functional.cross_entropy(network(batch.f, batch.said).transpose(1, 2), batch.kind, reduction="none")
-    return (each * batch.weight).sum()
+    each = nn.functional.cross_entropy(network(f).transpose(1, 2), kind, reduction="none")
+    return (each * weight).sum()
 
 
-class Batch(NamedTuple):
-    """Crops of series.
-
-    Attributes:
-        f: evidence [B, T, P S].
-        said: what metadata say [B, M].
-        kind: class [B, T].
-        weight: [B, T]; incidents and normal life weigh 1 each.
-    """
-
-    f: torch.Tensor
-    said: torch.Tensor
-    kind: torch.Tensor
-    weight: torch.Tensor
-
-
-def _batches(worlds: Sequence[Course], n_kinds: int, plan: Plan, metadata: bool) -> Iterator[Batch]:
-    """Crops, half of them of incidents; with what metadata say, or as if nothing were known."""
+def _batches(
+    worlds: Sequence[Course], n_kinds: int, plan: Plan
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Evidence [B, T, P S], class [B, T] and weight [B, T]; incidents and normal life weigh 1 each."""
     rng = np.random.default_rng(plan.seed)
     warm = 2 * sum(plan.dilations)
     begun = [(w, int(i), int(t)) for w, one in enumerate(worlds) for i, t in _onsets(one.weight)]
@@ -178,8 +138,7 @@ def _batches(worlds: Sequence[Course], n_kinds: int, plan: Plan, metadata: bool)
         f = np.stack([np.clip(one.evidence[i, at].astype(np.float32), -CLIP, CLIP) for one, i, at in (*hit, *quiet)])
         kind = [one.kind[i, at] for one, i, at in hit] + [np.full(warm + CROP, n_kinds)] * len(quiet)
         weight = np.concatenate([_shares(weights), _shares(normal)])
-        said = np.stack([one.said[i] for one, i, _ in (*hit, *quiet)]) * np.float32(metadata)
-        yield Batch(*map(torch.from_numpy, (f, said, np.stack(kind), weight)))
+        yield torch.from_numpy(f), torch.from_numpy(np.stack(kind)), torch.from_numpy(weight)
 
 
 def _crop(
@@ -212,11 +171,7 @@ def _shares(weights: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _frozen(
-    network: Network,
-    states: Sequence[str],
-    channels: Sequence[ChannelName],
-    kinds: Sequence[str],
-    words: Sequence[tuple[str, str]],
+    network: Network, states: Sequence[str], channels: Sequence[ChannelName], kinds: Sequence[str]
 ) -> Signatures:
     """As arrays, the logits as ratios to normal life."""
     k = len(kinds)
@@ -239,6 +194,4 @@ def _frozen(
         course=course,
         leave=np.ascontiguousarray((v[:k] - v[k:]).T),
         leave_bias=c[:k] - c[k],
-        words=tuple(words),
-        about=array(network.about) if words else None,
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qad_dl.signatures import Signatures
-from training.signatures import Lessons, _recovering
+from training.signatures import _recovering
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "qad_dl" / "signatures.json"
@@ -26,7 +26,6 @@ def learn(out: Path, work: Path, *more: str) -> subprocess.CompletedProcess[str]
         "world.pollution=1.0",
         "scored_days=3",
         "network.steps=20",
-        "network.metadata_steps=20",
         f"worlds={worlds}",
     ]
     network = "networks=['trainer=smoke','data.held_out=0.6']"
@@ -37,21 +36,6 @@ def learn(out: Path, work: Path, *more: str) -> subprocess.CompletedProcess[str]
 
 def linear_of(out: Path) -> Path:
     return out.with_suffix(".linear.json")
-
-
-def test_what_metadata_change_is_learned_with_all_else_as_it_is(learned: tuple[Path, Path], tmp_path: Path) -> None:
-    assert learn(tmp_path / "without.json", learned[1], "metadata=[]").returncode == 0
-    for file, of in (
-        (tmp_path / "without.json", learned[0]),
-        (linear_of(tmp_path / "without.json"), linear_of(learned[0])),
-    ):
-        without, known = read(file), read(of)
-        assert without.about is None
-        assert known.about is not None
-        assert {field for field, _ in known.words} == {"type", "resource_type"}
-        assert np.abs(known.about).max(axis=1).all(), "of every value something was learned"
-        for name in ("enter", "enter_bias", "leave", "leave_bias"):
-            assert np.array_equal(getattr(known, name), getattr(without, name))
 
 
 def read(path: Path) -> Signatures:
@@ -123,27 +107,20 @@ def coming_back(seed: int, oddness: float) -> dict[str, np.ndarray]:
     back = np.zeros((40, 720), bool)
     back[20:] = True
     known = {"scaled": scaled.astype(np.float16), "normal": ~np.zeros_like(back), "scored": ~np.zeros_like(back)}
-    records = np.array([json.dumps({"type": "production"})] * len(back))
-    return {
-        **known,
-        "recovering": back,
-        "states": np.array(shipped.states),
-        "records": records,
-        "seed": np.array(seed),
-    }
+    return {**known, "recovering": back, "states": np.array(shipped.states), "seed": np.array(seed)}
 
 
 def test_days_of_coming_back_are_judged_by_what_was_learned_from_other_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     learned_from, shipped = [], read(SHIPPED)
 
-    def fit(_plain: object, lessons: Lessons) -> Signatures:
-        learned_from.append([int(one["seed"]) for one in lessons.made])
+    def fit(_plain: object, made: list[dict[str, np.ndarray]], *_more: object) -> Signatures:
+        learned_from.append([int(one["seed"]) for one in made])
         return shipped
 
     monkeypatch.setattr("training.signatures._fit", fit)
-    off = {}
-    for oddness in (1.0, 1.5):
-        made = [coming_back(seed, oddness) for seed in range(3)]
-        off[oddness] = _recovering({}, Lessons(made, shipped.kinds, shipped.channels, shipped.words))
+    off = {
+        oddness: _recovering({}, [coming_back(seed, oddness) for seed in range(3)], shipped.kinds, shipped.channels)
+        for oddness in (1.0, 1.5)
+    }
     assert learned_from == [[1], [0, 2]] * 2
     assert off[1.5] > off[1.0] + 1

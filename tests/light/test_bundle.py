@@ -78,7 +78,7 @@ def test_another_format_version_is_said_as_such(copy: Path) -> None:
     manifest = json.loads((copy / MANIFEST).read_text())
     (copy / MANIFEST).write_text(json.dumps(manifest | {"format_version": FORMAT_VERSION + 1}))
     with pytest.raises(
-        BundleError, match=f"format version {FORMAT_VERSION + 1}, wanted 3 or 4 or 5 or 6 or {FORMAT_VERSION}:"
+        BundleError, match=f"format version {FORMAT_VERSION + 1}, wanted 3 or 4 or 5 or {FORMAT_VERSION}:"
     ):
         read_bundle(copy)
 

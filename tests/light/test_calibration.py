@@ -29,8 +29,7 @@ def healthy(n: int = 8, days: int = 14, seed: int = 0, width: float = 1.0) -> Er
     own = rng.uniform(0.5, 2, (n, 1, 1, 1)) * width
     z = (rng.standard_t(5, shape) * own).clip(-8, 8).astype(np.float32)
     many = np.full(shape[:2], 1e6, np.float32)
-    ids, metadata = np.arange(1, n + 1), np.zeros((*shape[:2], 0), np.int32)
-    return Errors(z, 0 * many, many, *np.zeros((2, *shape[:2]), bool), ids, metadata)
+    return Errors(z, 0 * many, many, *np.zeros((2, *shape[:2]), bool), np.arange(1, n + 1))
 
 
 def everything(data: Errors) -> np.ndarray:
@@ -141,8 +140,7 @@ def test_ticks_out_of_use_teach_nothing(learned: Errors) -> None:
     z[:, -200:] = 8
     use[:, -200:] = False
     fit = fitted(learned._replace(z=z), use)
-    by_tick = ("z", "stop", "volume", "expected", "recovering", "metadata")
-    parts = {name: getattr(learned, name)[:, :-200] for name in by_tick}
+    parts = {name: getattr(learned, name)[:, :-200] for name in ("z", "stop", "volume", "expected", "recovering")}
     clean = fitted(Errors(**parts, ids=learned.ids))
     assert np.allclose(fit.spread, clean.spread, rtol=1e-5)
     assert np.allclose(fit.total.values, clean.total.values, rtol=1e-4)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qad_dl.calibration import Errors, about_values, scaled_evidence, values_added
+from qad_dl.calibration import Errors, scaled_evidence
 from qad_dl.calibration_fit import fit_calibration
 from qad_dl.detection import known_detection
 from qad_dl.doubts import doubts_apart
@@ -16,7 +16,6 @@ from qad_dl.healthy import EPISODE_RATES
 from qad_dl.scoring import Channel, Evidence, accumulate
 from qad_dl.signatures import DOUBT, OWN, Convolution, Signatures, any_kind, shipped_signatures
 from qad_dl.stretch import known_survival
-from qad_dl.vocab import Vocabulary
 
 HORIZONS = (1, 6, 18)
 
@@ -122,66 +121,6 @@ def test_what_states_add_takes_the_course_into_account(shipped: Signatures) -> N
     assert not np.allclose(shipped.read(f[:, 98:], shipped.states)[1], pull[:, 98:], atol=1e-2)
 
 
-def of_type(shipped: Signatures, seed: int = 1) -> Signatures:
-    """Signatures in which the type of a queue changes much."""
-    rng = np.random.default_rng(seed)
-    about = rng.normal(0, 0.5, (2, len(shipped.enter_bias))).astype(np.float32)
-    return replace(shipped, words=(("type", "analysis"), ("type", "production")), about=about)
-
-
-def test_metadata_change_what_is_likely_and_unknown_ones_change_nothing(shipped: Signatures) -> None:
-    known, f = of_type(shipped), np.repeat(evidence(shipped, running=-2, activated=2), 4, axis=0)
-    values = known.of_values("type", ["production", "special"])
-    assert np.array_equal(values[1], known.about[1] if known.about is not None else None)
-    assert not values[[0, 2]].any()
-    assert not known.of_values("cloud", ["production"]).any()
-    records = [{"type": "production"}, {"type": "special"}, {}, {"type": "analysis", "cloud": "DE"}]
-    added = known.of_records(records)
-    assert np.array_equal(added[0, 0], values[1])
-    assert not added[1:3].any()
-    got, plain = known.log_ratios(f, known.states, added), known.log_ratios(f, known.states)
-    assert np.array_equal(got[1:3], plain[1:3])
-    assert np.abs(got - plain)[[0, 3]].max(axis=(1, 2)).min() > 0.1
-    again = Signatures.from_json(json.loads(json.dumps(known.to_json(), allow_nan=False)))
-    assert again.words == known.words
-    assert np.array_equal(again.log_ratios(f, known.states, again.of_records(records)), got)
-
-
-def test_signatures_without_metadata_add_nothing(shipped: Signatures) -> None:
-    plain = replace(shipped, words=(), about=None)
-    assert not plain.of_records([{"type": "analysis"}]).any()
-    assert not plain.of_values("type", ["analysis"]).any()
-    assert about_values(plain, (Vocabulary("series", ("a",)), Vocabulary("type", ("analysis",)))) == ()
-
-
-def test_metadata_that_change_count_from_the_tick_on(shipped: Signatures) -> None:
-    known, rng = of_type(shipped), np.random.default_rng(3)
-    f = rng.normal(0, 2, (3, 100, len(shipped.channels), len(shipped.states))).astype(np.float32)
-    about = about_values(known, (Vocabulary("series", ()), Vocabulary("type", ("analysis", "production"))))
-    ids = np.ones((3, 100, 1), np.int32)
-    ids[1, 90:] = 2
-    ids[2] = 0
-    added = values_added(about, ids)
-    assert added is not None
-    ratios, pull = known.read(f, known.states, added=added)
-    stays = values_added(about, ids[:, :90])
-    assert stays is not None
-    assert stays.shape[1] == 1
-    assert np.allclose(ratios[:, :90], known.read(f[:, :90], known.states, added=stays)[0], atol=1e-4)
-    assert np.allclose(ratios[2], known.read(f, known.states)[0][2], atol=1e-4)
-    assert not np.allclose(ratios[1, 90], known.read(f, known.states, added=stays)[0][1, 90], atol=1e-2)
-    # one tick more, from what was read of those before it
-    first = 99 - known.reach
-    read = known.course_of(f[:, first:99], known.states, added[:, first:99])
-    course = [
-        values[:, [values.shape[1] - lag for lag in convolution.lags()[:-1]]]
-        for values, convolution in zip(read, known.course, strict=True)
-    ]
-    next_ratios, next_pull, _ = known.follow(f[:, 99:], known.states, course, added[:, 99:])
-    assert np.allclose(next_ratios[:, 0], ratios[:, 99], atol=1e-4)
-    assert np.allclose(next_pull[:, 0], pull[:, 99], atol=1e-3)
-
-
 def test_known_normal_life_gives_the_score_its_meaning(shipped: Signatures) -> None:
     curve, detection = known_survival(shipped.healthy), known_detection(shipped.healthy)
     assert (np.diff(shipped.healthy.values) > 0).all()
@@ -201,7 +140,7 @@ def doubtful(shipped: Signatures, rng: np.random.Generator, ticks: int = 2000) -
     ways = [(views.index((h, *way)), w, DOUBT in way) for h, w, *way in shipped.channels]
     calm = np.zeros(use.shape, np.float32)
     return (
-        Errors(z, calm, calm, none, none, np.arange(1, 41), np.zeros((*use.shape, 0), np.int32)),
+        Errors(z, calm, calm, none, none, np.arange(1, 41)),
         use,
         Evidence(tuple(Channel(*w) for w in ways), ticks=72),
     )

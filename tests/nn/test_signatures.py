@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from qad_dl.nn.signatures import CROP, Course, Network, Plan, _batches, _frozen, fit_signatures
 from qad_dl.signatures import Signatures
 
-PLAN = Plan(
-    hidden=8,
-    dilations=(1, 2, 4),
-    steps=40,
-    batch=8,
-    learning_rate=1e-2,
-    weight_decay=0.0,
-    dropout=0.0,
-    seed=1,
-    metadata_steps=40,
-    metadata_rate=3e-2,
-)
-WORDS = (("type", "analysis"), ("type", "production"))
+PLAN = Plan(hidden=8, dilations=(1, 2, 4), steps=40, batch=8, learning_rate=1e-2, weight_decay=0.0, dropout=0.0, seed=1)
 STATES, CHANNELS, KINDS = ("activated", "running", "failed"), ((1, 1.0), (6, 0.3)), ("black_hole", "site_down")
 T = CROP + 100
 
@@ -40,26 +26,22 @@ def world() -> Course:
         evidence[row, 150:200, :, state] += 4 * sign
         kind[row, 150:200], weight[row, 150:200] = int(state == 1), 1 / 50
     normal = weight == 0
-    said = np.zeros((6, len(WORDS)), np.float32)
-    return Course(evidence.reshape(6, T, -1).astype(np.float16), kind, weight, normal, said)
+    return Course(evidence.reshape(6, T, -1).astype(np.float16), kind, weight, normal)
 
 
 def test_numpy_and_torch_agree() -> None:
     torch.manual_seed(2)
-    network = Network(len(STATES) * len(CHANNELS), len(KINDS) + 1, len(WORDS), PLAN).eval()
-    nn.init.normal_(network.about)
-    f, said = torch.randn(5, 60, len(STATES) * len(CHANNELS)), torch.tensor([[1.0, 0], [0, 1], [0, 0], [1, 0], [0, 1]])
-    logits = network(f, said).detach().numpy()
-    frozen = _frozen(network, STATES, CHANNELS, KINDS, WORDS)
-    records = [{"type": "analysis"}, {"type": "production"}, {}, {"type": "analysis"}, {"type": "production"}]
-    seen = f.numpy().reshape(5, 60, len(CHANNELS), len(STATES))
-    ratios = frozen.log_ratios(seen, STATES, frozen.of_records(records))
+    network = Network(len(STATES) * len(CHANNELS), len(KINDS) + 1, PLAN).eval()
+    f = torch.randn(5, 60, len(STATES) * len(CHANNELS))
+    logits = network(f).detach().numpy()
+    frozen = _frozen(network, STATES, CHANNELS, KINDS)
+    ratios = frozen.log_ratios(f.numpy().reshape(5, 60, len(CHANNELS), len(STATES)), STATES)
     assert np.allclose(ratios, logits[..., :-1] - logits[..., -1:], atol=1e-4)
 
 
 def test_it_reads_as_far_back_as_it_says_and_no_further() -> None:
     torch.manual_seed(2)
-    frozen = _frozen(Network(6, 3, 0, PLAN).eval(), STATES, CHANNELS, KINDS, ())
+    frozen = _frozen(Network(6, 3, PLAN).eval(), STATES, CHANNELS, KINDS)
     assert frozen.reach == 14
     f = np.random.default_rng(1).normal(0, 2, (1, 40, 2, 3)).astype(np.float32)
     whole = frozen.log_ratios(f, STATES)
@@ -71,7 +53,7 @@ def test_it_reads_as_far_back_as_it_says_and_no_further() -> None:
 
 
 def test_it_learns_which_state_tells_which_kind(world: Course) -> None:
-    learned = fit_signatures([world], STATES, CHANNELS, KINDS, WORDS, PLAN)
+    learned = fit_signatures([world], STATES, CHANNELS, KINDS, PLAN)
     ratios = learned.log_ratios(world.evidence.reshape(6, T, 2, 3).astype(np.float32), STATES)
     assert (ratios[:2, 160:200].argmax(axis=2) == 0).mean() > 0.9
     assert (ratios[2:4, 160:200].argmax(axis=2) == 1).mean() > 0.9
@@ -80,27 +62,8 @@ def test_it_learns_which_state_tells_which_kind(world: Course) -> None:
     assert Signatures.from_json(json.loads(json.dumps(learned.to_json()))).reach == learned.reach
 
 
-def test_what_is_normal_life_for_whom_is_learned_from_metadata(world: Course) -> None:
-    """Failures that rise are an incident where the type is production, and running that falls where it is analysis."""
-    said = np.zeros((6, len(WORDS)), np.float32)
-    said[[0, 2], 1] = said[[1, 3], 0] = 1
-    kind, weight, normal = world.kind.copy(), world.weight.copy(), world.normal.copy()
-    for row in (1, 2):
-        kind[row], weight[row], normal[row] = 0, 0, True
-    told = replace(world, kind=kind, weight=weight, normal=normal, said=said)
-    plan = replace(PLAN, steps=80, metadata_steps=120)
-    learned = fit_signatures([told], STATES, CHANNELS, KINDS, WORDS, plan)
-    seen = told.evidence.reshape(6, T, 2, 3).astype(np.float32)
-    records = [{field: v for (field, v), s in zip(WORDS, row, strict=True) if s} for row in said]
-    ratios = learned.log_ratios(seen, STATES, learned.of_records(records))[:4, 160:200].max(axis=2)
-    assert np.median(ratios[[0, 3]]) > np.median(ratios[[1, 2]]) + 2
-    unknown = learned.log_ratios(seen, STATES)
-    without = fit_signatures([replace(told, said=said[:, :0])], STATES, CHANNELS, KINDS, (), plan)
-    assert np.array_equal(unknown, without.log_ratios(seen, STATES))
-
-
 def test_in_a_batch_incidents_weigh_as_much_as_normal_life_and_the_warm_up_nothing(world: Course) -> None:
-    _, _, kind, weight = next(_batches([world], len(KINDS), PLAN, metadata=True))
+    _, kind, weight = next(_batches([world], len(KINDS), PLAN))
     hit = kind < len(KINDS)
     assert float(weight[: PLAN.batch // 2].sum()) == pytest.approx(1, abs=1e-5)
     assert float(weight[PLAN.batch // 2 :].sum()) == pytest.approx(1, abs=1e-5)

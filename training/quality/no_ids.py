@@ -1,25 +1,21 @@
 """The trained network without what it knows of the queues' metadata: every metadata id is 0, unknown; calibrated anew.
 
 `no_ids` is the model of which nobody knows any metadata: of queues whose site is unknown it is not known either who
-else is there, and each is judged by itself. `no_embeddings` has the ids 0 alone, in the network and in the signatures:
-who shares what with whom is known.
+else is there, and each is judged by itself. `no_embeddings` is the network alone without them: who shares what with
+whom is known.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from qad_dl.vocab import Vocabulary
 from training.quality.bundles import overrides_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from training.period import Period
+    from qad_dl.nn.modules import MaskedAutoencoder
     from training.quality.parts import Made
 
 WITHOUT_IDS: Final = {"no_ids": ("calibration.shared=[]",), "no_embeddings": ()}
@@ -45,13 +41,16 @@ def make_no_ids(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]
     period = load_period(settings)
     checkpoint = bundle.place / "run" / "best.ckpt"
     trained = AutoencoderModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).network
-    return {"bundle": freeze(settings, without_ids(period), in_use(trained, settings))}
+    network = in_use(trained, settings)
+    forget_ids(network)
+    return {"bundle": freeze(settings, period, network)}
 
 
-def without_ids(period: Period) -> Period:
-    """The same, but that every metadata value is one that nobody knows, id 0; the series keep their own ids."""
-    series, *fields = period.preprocess.vocabularies
-    unknown = (series, *(Vocabulary(known.field, ()) for known in fields))
-    preprocess = replace(period.preprocess, vocabularies=unknown)
-    prepared = preprocess.restate(period.prepared.of(np.arange(len(period.prepared.series))), period.metadata)
-    return replace(period, preprocess=preprocess, prepared=prepared)
+def forget_ids(network: MaskedAutoencoder) -> None:
+    """Give every metadata value the embedding of the unknown one, id 0; the series keep their own."""
+    import torch
+
+    with torch.no_grad():
+        for embedding in list(network.embeddings)[1:]:
+            weight: Any = embedding.weight
+            weight.copy_(weight[:1].expand_as(weight))

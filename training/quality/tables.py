@@ -106,9 +106,8 @@ def areas(reader: Reader) -> Table:
     head = ["score", *(f"{k} {w}" for k in ("AUC-PR", "VUS-PR") for w in reader.worlds)]
     return Table(
         "Areas",
-        "Over all pairs of queue and tick. no_ids: all metadata ids are 0, unknown: neither the network nor the "
-        "signatures have any use of them, and each queue is judged by itself. no_embeddings: the same, but who shares "
-        "what is known.",
+        "Over all pairs of queue and tick. no_ids: all metadata ids are 0, unknown: the network has no use of them, "
+        "and each queue is judged by itself. no_embeddings: the network has no use of them; who shares what is known.",
         head,
         rows,
         "*figures/*",

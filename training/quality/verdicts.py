@@ -18,8 +18,8 @@ MIDDLE: Final = "0.01"
 
 LESS: Final = {
     "linear": "the linear part alone",
-    "no_ids": "all metadata ids 0, who shares what unknown too",
-    "no_embeddings": "all metadata ids 0, who shares what known",
+    "no_ids": "all metadata ids 0",
+    "no_embeddings": "the network's metadata ids 0, who shares what known",
 }
 """Variants that the whole model has to be better than, in words."""
 
