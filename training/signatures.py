@@ -13,7 +13,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -57,6 +57,20 @@ FOLDS: Final = 2
 """It is measured in each such part of the worlds by signatures that are learned from the others."""
 
 
+class Lessons(NamedTuple):
+    """What is learned from.
+
+    Attributes:
+        made: evidence of each world.
+        kinds: names of the kinds of incident.
+        channels: of the evidence.
+    """
+
+    made: Sequence[Mapping[str, NDArray[Any]]]
+    kinds: tuple[str, ...]
+    channels: Sequence[ChannelName]
+
+
 def main(config: DictConfig) -> None:
     """Worlds to evidence to signatures."""
     from omegaconf import OmegaConf
@@ -68,67 +82,53 @@ def main(config: DictConfig) -> None:
     made = [_evidence(work, {**plain["world"], **world}, plain["networks"], plain["scored_days"]) for world in worlds]
     kinds = tuple(sorted({str(k) for one in made for k in one["hit_kind"]} - set(LEFT_OUT)))
     channels = [tuple(json.loads(channel)) for channel in made[0]["channels"].tolist()]
-    _learn(plain, made, kinds, channels, "out")
+    _learn(plain, Lessons(made, kinds, channels), "out")
     # Of the linear part alone there is but one spread: what it shows stands where its errors are in it.
     errors = [at for at, (_, _, *way) in enumerate(channels) if not way]
     alone = [{**one, "scaled": one["linear"][:, :, errors]} for one in made]
-    _learn(plain, alone, kinds, [channels[at] for at in errors], "linear")
+    _learn(plain, Lessons(alone, kinds, [channels[at] for at in errors]), "linear")
 
 
-def _learn(
-    plain: Mapping[str, Any],
-    made: Sequence[Mapping[str, NDArray[Any]]],
-    kinds: tuple[str, ...],
-    channels: Sequence[ChannelName],
-    what: str,
-) -> None:
+def _learn(plain: Mapping[str, Any], lessons: Lessons, what: str) -> None:
     """Learn signatures from evidence in some channels, and write them to the file that is configured as `what`."""
     from qad_dl.atomic import replace_file
     from qad_dl.signatures import SHIPPED, SHIPPED_LINEAR, shipped_signatures
 
     if plain["learn"]:
-        learned = _fit(plain, made, kinds, channels)
-        recovering = _recovering(plain, made, kinds, channels)
+        learned = _fit(plain, lessons)
+        recovering = _recovering(plain, lessons)
     else:
         learned = shipped_signatures({"out": SHIPPED, "linear": SHIPPED_LINEAR}[what])
         recovering = learned.healthy.recovering
-    signatures = replace(learned, healthy=_healthy(learned, made, recovering))
+    signatures = replace(learned, healthy=_healthy(learned, lessons.made, recovering))
     replace_file(Path(plain[what]), (json.dumps(_rounded(signatures.to_json())) + "\n").encode())
-    sys.stderr.write(f"signatures of {len(kinds)} kinds from {len(made)} worlds written to {plain[what]}\n")
+    learned_of = f"{len(lessons.kinds)} kinds from {len(lessons.made)} worlds"
+    sys.stderr.write(f"signatures of {learned_of} written to {plain[what]}\n")
 
 
-def _fit(
-    plain: Mapping[str, Any],
-    made: Sequence[Mapping[str, NDArray[Any]]],
-    kinds: tuple[str, ...],
-    channels: Sequence[ChannelName],
-) -> Signatures:
+def _fit(plain: Mapping[str, Any], lessons: Lessons) -> Signatures:
     """Signatures of some worlds, without what normal life does."""
     from qad_dl.nn.signatures import Plan, fit_signatures
 
     return fit_signatures(
-        [_course(one, kinds) for one in made],
-        [str(s) for s in made[0]["states"]],
-        channels,
-        kinds,
+        [_course(one, lessons.kinds) for one in lessons.made],
+        [str(s) for s in lessons.made[0]["states"]],
+        lessons.channels,
+        lessons.kinds,
         Plan(**{**plain["network"], "dilations": tuple(plain["network"]["dilations"])}, seed=plain["seed"]),
     )
 
 
-def _recovering(
-    plain: Mapping[str, Any],
-    made: Sequence[Mapping[str, NDArray[Any]]],
-    kinds: tuple[str, ...],
-    channels: Sequence[ChannelName],
-) -> float:
+def _recovering(plain: Mapping[str, Any], lessons: Lessons) -> float:
     """What has to be taken off in days of coming back (`Healthy.recovering`), by signatures of the other worlds.
 
     Such days are few, and what is learned from them is known by heart.
     """
-    apart, returns = [], []
+    made, apart, returns = lessons.made, [], []
     for fold in range(min(FOLDS, len(made))):
         held = made[fold::FOLDS]
-        signatures = _fit(plain, [one for i, one in enumerate(made) if i % FOLDS != fold] or made, kinds, channels)
+        others = [one for i, one in enumerate(made) if i % FOLDS != fold] or made
+        signatures = _fit(plain, lessons._replace(made=others))
         for one in held:
             statistic = _statistic(signatures, one)
             apart.append([_threshold([(statistic, one["normal"] & ~one["recovering"])], r) for r in RECOVERING_RATES])

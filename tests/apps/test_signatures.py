@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qad_dl.signatures import Signatures
-from training.signatures import _recovering
+from training.signatures import Lessons, _recovering
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "qad_dl" / "signatures.json"
@@ -113,14 +113,14 @@ def coming_back(seed: int, oddness: float) -> dict[str, np.ndarray]:
 def test_days_of_coming_back_are_judged_by_what_was_learned_from_other_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     learned_from, shipped = [], read(SHIPPED)
 
-    def fit(_plain: object, made: list[dict[str, np.ndarray]], *_more: object) -> Signatures:
-        learned_from.append([int(one["seed"]) for one in made])
+    def fit(_plain: object, lessons: Lessons) -> Signatures:
+        learned_from.append([int(one["seed"]) for one in lessons.made])
         return shipped
 
     monkeypatch.setattr("training.signatures._fit", fit)
-    off = {
-        oddness: _recovering({}, [coming_back(seed, oddness) for seed in range(3)], shipped.kinds, shipped.channels)
-        for oddness in (1.0, 1.5)
-    }
+    off = {}
+    for oddness in (1.0, 1.5):
+        made = [coming_back(seed, oddness) for seed in range(3)]
+        off[oddness] = _recovering({}, Lessons(made, shipped.kinds, shipped.channels))
     assert learned_from == [[1], [0, 2]] * 2
     assert off[1.5] > off[1.0] + 1
