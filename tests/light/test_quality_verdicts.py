@@ -230,3 +230,12 @@ def test_in_words() -> None:
     said = held_back(reader(figures()))
     assert "hindsight sees 2 incidents that the model does not; the model 0 others" in said
     assert "site_down (0.50 of 1.00, 4 incidents)" in said
+    assert "AUC-PR over" not in said
+
+
+def test_where_the_whole_is_no_better_each_seed_is_told() -> None:
+    parts = figures()
+    parts["measure/b/no_embeddings/1"] = model(0.9012)
+    said = held_back(reader(parts))
+    assert "AUC-PR over the network's metadata ids 0, who shares what known, b: by training seed -0.0012," in said
+    assert "known, a:" not in said

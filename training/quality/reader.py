@@ -45,8 +45,11 @@ class Reader:
 
     def area(self, world: str, variant: str = DEFAULT, key: str = "auc_pr") -> float | None:
         """AUC-PR, or VUS-PR (`vus_pr`), of a variant on a world, the mean of its training seeds."""
-        made = [self.model(world, variant, seed) for seed in seeds_of(self.config["scale"], variant)]
-        return mean([None if m is None else m[key] for m in made])
+        return mean([None if m is None else m[key] for m in self.by_seed(world, variant)])
+
+    def by_seed(self, world: str, variant: str = DEFAULT) -> list[Mapping[str, Any] | None]:
+        """Figures of each of its training seeds."""
+        return [self.model(world, variant, seed) for seed in seeds_of(self.config["scale"], variant)]
 
     def bundle(self, world: str, variant: str = DEFAULT, seed: int = 1) -> Mapping[str, Any] | None:
         """What training said."""
