@@ -17,7 +17,8 @@ import pyarrow as pa
 from qad_dl.arrow import codes_of, from_numpy, one_chunk
 from qad_dl.backtest import read_history
 from qad_dl.gathering import UNSAID
-from qad_dl.grid import grid_of, said_of, start_gathering, stocks_of, times_of
+from qad_dl.grid import grid_of, start_gathering, stocks_of, times_of
+from qad_dl.online import said_of
 from qad_dl.rolling import Rolling, Source, keep, load
 from qad_dl.rows import merge_rows, seconds_of, series_of
 from qad_dl.schema import is_flow

@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
 
     from qad_dl.histories import open_history
     from qad_dl.labelled import labels_in_force
+    from qad_dl.proposal.offsets import Aim
     from qad_dl.proposal.propose import propose
-    from qad_dl.proposal.thresholds import Aim
     from qad_dl.scorer import Scorer
     from qad_dl.timeparse import parse_time
     from qad_dl.tuning.file import tune_path, write_tune

@@ -14,8 +14,9 @@ from qad_dl.incidents_file import QUEUE_FIELD
 from qad_dl.label_evaluation import judged_things
 from qad_dl.labels import EXPECTED, PROBLEM
 from qad_dl.proposal.marked import marked, weak_runs
+from qad_dl.proposal.offsets import Aim, Groups, Labelling
 from qad_dl.proposal.ranking import known_incidents, propose_order
-from qad_dl.proposal.thresholds import Aim, Groups, Labelling, propose_thresholds
+from qad_dl.proposal.thresholds import propose_thresholds
 from qad_dl.proposal.trade import Line, Trade, trade
 from qad_dl.timeparse import format_time
 from qad_dl.tuning.file import Thresholds, Tune, tuned, values_of_field

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qad_dl.proposal.marked import Marked
-    from qad_dl.proposal.thresholds import Groups, Proposed
+    from qad_dl.proposal.offsets import Groups
+    from qad_dl.proposal.thresholds import Proposed
     from qad_dl.results import Results
 
 

@@ -11,9 +11,10 @@ from qad_dl.errors import ConfigError
 from qad_dl.incidents import find_incidents
 from qad_dl.label_evaluation import judged_things
 from qad_dl.proposal.marked import marked, weak_runs
+from qad_dl.proposal.offsets import Aim, Groups, Labelling
 from qad_dl.proposal.propose import Proposal, propose_from
 from qad_dl.proposal.ranking import known_incidents, propose_order
-from qad_dl.proposal.thresholds import Aim, Groups, Labelling, propose_thresholds
+from qad_dl.proposal.thresholds import propose_thresholds
 from qad_dl.tuning.file import Tune, tuned
 from tests.light.made_tuning import (
     BUNDLE,

@@ -12,7 +12,7 @@ from qad_dl.atomic import replace_file
 from training.quality.pictures import PICTURES
 from training.quality.reader import DEFAULT, complete
 from training.quality.tables import TABLES, Table, by_kind, by_size, incidents, number
-from training.quality.verdicts import LESS, Verdict, share, verdicts
+from training.quality.verdicts import LESS, Verdict, ahead, share, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,9 +82,8 @@ def held_back(reader: Reader) -> str:
 
 def _no_better(reader: Reader) -> list[str]:
     """Row 11 where it does not hold."""
-    areas = {v: [(w, reader.area(w), reader.area(w, v)) for w in reader.worlds] for v in LESS}
-    behind = {v: [w for w, whole, less in of if whole and less and whole <= less] for v, of in areas.items()}
-    return [_by_seed(reader, world, variant) for variant, worlds in behind.items() for world in worlds]
+    more = [(variant, world, by) for variant in LESS for world, by in ahead(reader, variant).items()]
+    return [_by_seed(reader, world, variant) for variant, world, by in more if by is not None and by <= 0]
 
 
 def _by_seed(reader: Reader, world: str, variant: str) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from qad_dl.atomic import replace_directory
 from qad_dl.errors import ShardError
 from qad_dl.gathering import Block, Gathering, Said
-from qad_dl.grid import assemble, counts_of, number_listed, rows_seen, said_of, start_gathering
+from qad_dl.grid import assemble, counts_of, number_listed, rows_seen, start_gathering
+from qad_dl.online import said_of
 from qad_dl.progress import progress
 from qad_dl.schema import is_flow
 from training.shards.files import map_array, read_json, reading, write_array, writing
