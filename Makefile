@@ -315,7 +315,7 @@ accept-cost-11: env ## several processes take the steps of one, shards make the 
 	$(ACCEPT) tests/apps/test_ranks.py tests/apps/test_shards.py tests/apps/test_sweeps.py
 
 accept-cost-12: env system ## a history on S3 and in InfluxDB
-	$(ACCEPT) tests/light/test_objects.py tests/services/test_storage.py
+	$(ACCEPT) tests/light/test_objects.py tests/services/test_storage.py tests/services/test_storage_influxdb.py
 
 accept-cost-13: bench ## what a million series would take
 	$(ACCEPT) tests/accept/test_bench.py -k million
