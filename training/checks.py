@@ -37,7 +37,7 @@ def check_settings(settings: Settings) -> None:
     """
     number("seed", settings.seed, 0, SEEDS)
     _check_data(settings)
-    _check_model(settings.model)
+    _check_model(settings.model, settings.data["metadata"])
     _check_trainer(settings.trainer)
     _check_channels(settings)
     if settings.signatures and settings.channels not in (readable := [one.channels for one in all_shipped()]):
@@ -141,7 +141,7 @@ def _check_data(settings: Settings) -> None:
         raise ConfigError(msg)
 
 
-def _check_model(model: Mapping[str, Any]) -> None:
+def _check_model(model: Mapping[str, Any], metadata: list[str]) -> None:
     if model["encoder"] not in ENCODERS:
         msg = f"model.encoder={model['encoder']!r}: give one of {', '.join(ENCODERS)}"
         raise ConfigError(msg)
@@ -156,6 +156,13 @@ def _check_model(model: Mapping[str, Any]) -> None:
         whole(f"model.{name}", model[name], 1)
     if model["spread"] not in SPREADS:
         msg = f"model.spread={model['spread']}: give one of {', '.join(SPREADS)}"
+        raise ConfigError(msg)
+    identity = model["identity"]
+    if not isinstance(identity, bool | None) or (identity is False and not metadata):
+        msg = (
+            f"model.identity={identity!r} with data.metadata={metadata}: give true or null, or false where there are "
+            "metadata that a series is known by"
+        )
         raise ConfigError(msg)
     horizons = model["horizons"]
     if not isinstance(horizons, list) or not horizons or len(set(map(str, horizons))) < len(horizons):

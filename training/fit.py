@@ -109,6 +109,7 @@ def _module(settings: Settings, period: Period, batches: int) -> AutoencoderModu
         settings=dict(model["settings"]),
         highway=bool(model["highway"]),
         own_spread=model["spread"] != "linear",
+        identity=_identity(settings),
         learning_rate=float(trainer["learning_rate"]),
         weight_decay=float(trainer["weight_decay"]),
         unknown_share=float(model["masking"]["ids"]),
@@ -120,6 +121,12 @@ def _module(settings: Settings, period: Period, batches: int) -> AutoencoderModu
     module.network.highway.table.copy_(torch.from_numpy(table))
     module.network.highway.spread.copy_(torch.from_numpy(spread))
     return module
+
+
+def _identity(settings: Settings) -> bool:
+    """Whether the network is to know each series by itself; `model.identity` null leaves it to the data."""
+    asked, metadata = settings.model["identity"], settings.data["metadata"]
+    return not metadata if asked is None else bool(asked)
 
 
 def _refuse_empty(period: Period, train: WindowBatches, validation: WindowBatches) -> None:

@@ -69,12 +69,13 @@ class AutoencoderModule(pl.LightningModule):
         unknown_share: float,
         total_steps: int,
         own_spread: bool = True,
+        identity: bool = True,
     ) -> None:
         """Build the network; `total_steps` is the length of the learning rate's one cycle."""
         super().__init__()
         self.save_hyperparameters()
         self.network = MaskedAutoencoder(
-            Shape.of(shape), encoder, latent, hidden, embedding, settings, highway, own_spread
+            Shape.of(shape), encoder, latent, hidden, embedding, settings, highway, own_spread, identity
         )
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.unknown_share, self.total_steps = unknown_share, total_steps

@@ -203,6 +203,8 @@ class MaskedAutoencoder(nn.Module):
         settings: further keyword arguments of the encoder.
         highway: whether the linear highway is used; without it the network stands alone (for ablations).
         own_spread: whether the network states its own spread; else it is that of the highway's residuals.
+        identity: whether the network knows each series, by an embedding of its own and its usual level; else by its
+            metadata alone, as it knows a series that is new.
 
     Attributes:
         own_views: indices of horizons that are given a second time, after all of them, in the network's own spread.
@@ -220,14 +222,16 @@ class MaskedAutoencoder(nn.Module):
         settings: Mapping[str, Any],
         highway: bool = True,
         own_spread: bool = True,
+        identity: bool = True,
     ) -> None:
         super().__init__()
         self.shape = shape
         self.highway = Highway(shape)
-        self.use_highway, self.own_spread = highway, own_spread
-        widths = [min(embedding, (n + 1) // 2) for n in shape.vocabulary]
-        self.embeddings = nn.ModuleList(nn.Embedding(n, w) for n, w in zip(shape.vocabulary, widths, strict=True))
-        static = sum(widths) + 2 * shape.states
+        self.use_highway, self.own_spread, self.identity = highway, own_spread, identity
+        vocabulary = shape.vocabulary if identity else shape.vocabulary[1:]
+        widths = [min(embedding, (n + 1) // 2) for n in vocabulary]
+        self.embeddings = nn.ModuleList(nn.Embedding(n, w) for n, w in zip(vocabulary, widths, strict=True))
+        static = sum(widths) + (2 * shape.states if identity else 0)
         inputs = 2 * shape.states + shape.calendar + static
         kind = {"tcn": TcnEncoder, "lstm": LstmEncoder}[encoder]
         self.encoder = kind(inputs, latent, **settings)
@@ -270,10 +274,17 @@ class MaskedAutoencoder(nn.Module):
         return torch.cat(locations, dim=2), torch.cat(spreads, dim=2)
 
     def static(self, static_cat: Tensor, static_num: Tensor) -> Tensor:
-        """What stays the same in a window, [B, J], of ids [B, F] and numbers [B, 2 S]."""
+        """What the network knows of a window beside its ticks, [B, J], of ids [B, F] and numbers [B, 2 S]."""
         fields = torch.split(static_cat, 1, dim=1)
-        embedded = [embedding(ids) for embedding, ids in zip(self.embeddings, fields, strict=True)]
-        return torch.cat([*embedded, static_num.unsqueeze(1)], dim=2).squeeze(1)
+        known = fields if self.identity else fields[1:]
+        embedded = [embedding(ids) for embedding, ids in zip(self.embeddings, known, strict=True)]
+        level = [static_num.unsqueeze(1)] if self.identity else []
+        return torch.cat([*embedded, *level], dim=2).squeeze(1)
+
+    @property
+    def of_metadata(self) -> list[nn.Embedding]:
+        """The embeddings of metadata values, a field each."""
+        return [cast("nn.Embedding", embedding) for embedding in self.embeddings][int(self.identity) :]
 
     def _decode(self, i: int, latent: Tensor, calendar: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
         c, h = self.shape.context, self.shape.horizons[i]

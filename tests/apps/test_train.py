@@ -225,6 +225,8 @@ class TestResume:
         (["calibration.shared=[site]"], "calibration.shared: no field 'site'"),
         (["calibration.shared=[prod_source]"], "there are: atlas_site, "),
         (["model.spread=linear"], "one spread for all errors"),
+        (["model.identity=maybe"], "model.identity"),
+        (["model.identity=false", "data.metadata=[]"], "metadata that a series is known by"),
         (["data.held_out=1.5"], "data.held_out"),
         (["data.start=yesterday"], "data.start"),
         (["data.start=2026-01-12", "data.end=2026-01-11"], "data.start"),

@@ -37,6 +37,15 @@ def test_parity_at_1_2_7_and_300(exported: tuple[str, Path]) -> None:
     assert check_parity(network(encoder), path, windows()) <= PARITY_TOLERANCE
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_network_that_knows_series_by_metadata_alone_is_fed_as_any_other(encoder: str, tmp_path: Path) -> None:
+    net = network(encoder, identity=False)
+    export_network(net, windows(), tmp_path / "model.onnx")
+    session = ort.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert {one.name for one in session.get_inputs()} == set(windows().feeds())
+    assert check_parity(net, tmp_path / "model.onnx", windows()) <= PARITY_TOLERANCE
+
+
 def test_a_network_that_differs_is_refused(exported: tuple[str, Path]) -> None:
     encoder, path = exported
     other = network(encoder)

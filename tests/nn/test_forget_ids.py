@@ -9,9 +9,10 @@ from tests.nn.made import ENCODERS, SHAPE, network, run, windows
 from training.quality.no_ids import forget_ids
 
 
+@pytest.mark.parametrize("identity", [True, False])
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_value_is_the_unknown_one(encoder: str) -> None:
-    net, batch = network(encoder), windows()
+def test_every_value_is_the_unknown_one(encoder: str, identity: bool) -> None:
+    net, batch = network(encoder, identity=identity), windows()
     unknown = batch.static_cat.copy()
     unknown[:, 1:] = 0
     wanted = run(net, batch._replace(static_cat=unknown))

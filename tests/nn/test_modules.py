@@ -70,6 +70,22 @@ def test_without_the_highway_an_untrained_network_expects_the_median(encoder: st
 
 
 @KINDS
+def test_who_is_known_by_metadata_alone_is_known_like_a_series_that_is_new(encoder: str) -> None:
+    net, known = network(encoder, identity=False), windows()
+    ids = known.static_cat.copy()
+    ids[:, 0] = 0
+    new = known._replace(static_cat=ids, static_num=known.static_num + 1)
+    said = []
+    for batch in (known, new):
+        linear, spread = net.highway(torch.from_numpy(batch.values), torch.from_numpy(batch.static_cat[:, 0]))
+        location, own = run(net, batch)
+        said.append((location - linear.numpy(), (own - SPREAD_FLOOR) / spread.numpy()))
+    for one, other in zip(*said, strict=True):
+        assert np.abs(one).max() > 0.01
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@KINDS
 def test_the_metadata_are_seen_and_every_id_has_a_place(encoder: str) -> None:
     net, batch = network(encoder), windows()
     ids = [np.stack([batch.static_cat[:, 0], np.full(5, v)], axis=1) for v in range(SHAPE.vocabulary[1])]

@@ -59,7 +59,7 @@ def test_what_a_step_keeps_is_what_a_window_that_begins_with_it_keeps() -> None:
         np.testing.assert_allclose(torch.cat([old[:, 1:], new], dim=1).numpy(), wanted.numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("option", ["highway", "own_spread"])
+@pytest.mark.parametrize("option", ["highway", "own_spread", "identity"])
 def test_without_a_part_of_the_network_it_is_without_it_too(option: str, tmp_path: Path) -> None:
     net, batch = network("tcn", **{option: False}), windows(4)
     made, _ = export_stream(net, batch, tmp_path)

@@ -47,10 +47,9 @@ def make_no_ids(place: Path, inputs: Mapping[str, Any], made: Mapping[str, Made]
 
 
 def forget_ids(network: MaskedAutoencoder) -> None:
-    """Give every metadata value the embedding of the unknown one, id 0; the series keep their own."""
+    """Give every metadata value the embedding of the unknown one, id 0; series that have one keep their own."""
     import torch
 
     with torch.no_grad():
-        for embedding in list(network.embeddings)[1:]:
-            weight: Any = embedding.weight
-            weight.copy_(weight[:1].expand_as(weight))
+        for embedding in network.of_metadata:
+            embedding.weight.copy_(embedding.weight[:1].expand_as(embedding.weight))

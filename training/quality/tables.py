@@ -289,12 +289,15 @@ def training(reader: Reader) -> Table:
 
 
 def ablation(reader: Reader) -> Table:
-    """The default without something, at a quarter of the training."""
+    """The default without something, or with it, at a quarter of the training."""
     config = reader.config["ablation"]
     names = ["all", *ablations(reader.config)]
     of = {name: reader.model(config["world"], ablation_name(name)) for name in names}
     rows = [[name, *short_row(figures)] for name, figures in of.items()]
-    text = f"On the tuning world {config['world']}, at a quarter of the training: the default, and without a part each."
+    text = (
+        f"On the tuning world {config['world']}, at a quarter of the training: the default, and without a part each, "
+        "or with one that it does without."
+    )
     return Table("Ablation", text, ["model", *SHORT_HEAD], rows, f"measure/{config['world']}/*")
 
 
