@@ -278,7 +278,8 @@ accept-collector-6: env system ## the query of every panel of the dashboards
 
 accept-collector-7: env system ## hostile names, through to every sink and the page
 	$(ACCEPT) -k "hostile or breaks_out" tests/services/test_influx_client.py \
-		tests/services/test_sinks.py tests/light/test_sinks_message.py tests/light/test_review_data.py tests/services/test_review_page.py
+		tests/services/test_alertmanager.py tests/services/test_mail.py tests/services/test_chat.py \
+		tests/light/test_sinks_message.py tests/light/test_review_data.py tests/services/test_review_page.py
 
 accept-collector-8: env system ## a wrong certificate, token, key or mode: one clear line each
 	$(ACCEPT) tests/light/test_serving_config.py tests/services/test_doctor.py tests/services/test_telling.py tests/services/test_sources.py
@@ -312,7 +313,7 @@ accept-cost-10: $(DEMO)/review.html ## two workers of Dask over one: 1.5 times, 
 	$(ACCEPT) tests/services/test_dask.py tests/accept/test_scaling.py
 
 accept-cost-11: env ## several processes take the steps of one, shards make the same bundle, sweeps
-	$(ACCEPT) tests/apps/test_ranks.py tests/apps/test_shards.py tests/apps/test_sweeps.py
+	$(ACCEPT) tests/apps/test_ranks.py tests/apps/test_shards.py tests/apps/test_mapped.py tests/apps/test_sweeps.py
 
 accept-cost-12: env system ## a history on S3 and in InfluxDB
 	$(ACCEPT) tests/light/test_objects.py tests/services/test_storage.py tests/services/test_storage_influxdb.py

@@ -11,36 +11,29 @@ that what was open by then is not taken for new. Silences are not looked at: tho
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from qad_dl.backtest import newest_tick, run_backtest
+from qad_dl.backtest import newest_tick
 from qad_dl.errors import ConfigError
-from qad_dl.evidence import plain
 from qad_dl.followed import OPENED, REOPENED, UPDATED, Transition
-from qad_dl.incident_log import KEPT_TICKS, follow
-from qad_dl.incidents import find_incidents, values_among
-from qad_dl.joined import joined
+from qad_dl.incident_log import follow
 from qad_dl.preview_hits import Heard, Hit, hits_of
+from qad_dl.preview_sights import Course, Level, flagged_at, found_at, scored_pieces
 from qad_dl.preview_tape import PEOPLE, Sent, Tape, keeping
 from qad_dl.progress import progress
-from qad_dl.results import BY_TICK
 from qad_dl.sinks.news import News, records_of
 from qad_dl.sinks.outbox import Outbox
 from qad_dl.sinks.places import places_of
 from qad_dl.sinks.plan import Gates
-from qad_dl.tuning.file import tuned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -48,18 +41,11 @@ if TYPE_CHECKING:
     from qad_dl.histories import History
     from qad_dl.incidents import Found, Values
     from qad_dl.incidents_file import Incident
-    from qad_dl.metadata import Metadata
     from qad_dl.results import Results
     from qad_dl.scorer import Scorer
     from qad_dl.sinks.policy import Policy
     from qad_dl.sinks.routing import Channel
     from qad_dl.tuning.file import Tune
-
-PIECE_BYTES: Final = 1 << 28
-"""Details of so many bytes are held at once; how long a piece is has no influence on what is told."""
-
-WORTH_A_POOL: Final = 20_000
-"""Fewer pairs of tick and series are done faster in one process."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +137,8 @@ def preview(
         raise ConfigError(msg)
     with tempfile.TemporaryDirectory(prefix="qad-preview-") as folder:
         sides = [_Replay(setting, scorers, Path(folder) / str(i)) for i, setting in enumerate(settings)]
-        courses = [_Course(store, label, scorer) for label, scorer in scorers.items()]
-        for piece in _pieces(store, courses, times):
+        courses = [Course(store, label, scorer) for label, scorer in scorers.items()]
+        for piece in scored_pieces(store, courses, times):
             _replay(piece, courses, sides)
         made = [side.side(times[0]) for side in sides]
     if incidents:
@@ -181,94 +167,6 @@ def restricted(channels: Sequence[Channel], group: Mapping[str, str]) -> tuple[C
     return tuple(kept)
 
 
-@dataclass
-class _Span:
-    """Results over some time, and what their series shared in it; whole enough to be given to another process.
-
-    Attributes:
-        past: results without details.
-        metadata: what held when.
-        known: by day, the (panda_queue, prod_source, resource) that have had rows by its end.
-    """
-
-    past: Results
-    metadata: Metadata
-    known: Mapping[np.datetime64, frozenset[tuple[str, str, str]]]
-    _values: tuple[object, Values] | None = None
-
-    def window(self, at: np.datetime64) -> Results:
-        """What a collector holds at a tick: a week of the series that are known by then."""
-        past = self.past
-        stop = int(np.searchsorted(past.times, at)) + 1
-        ticks = slice(max(0, stop - KEPT_TICKS), stop)
-        known = past.known[:, stop - 1]
-        rows: slice | NDArray[np.int64] = slice(None) if known.all() else np.flatnonzero(known)
-        arrays = {name: getattr(past, name)[:, ticks][rows] for name in BY_TICK}  # those of `past` are not tuned
-        series = tuple(key for key, there in zip(past.series, known, strict=True) if there)
-        return replace(past, times=past.times[ticks], series=series, **arrays)
-
-    def values(self, window: Results) -> Values:
-        """What its series share at its last tick."""
-        at = window.times[-1]
-        records, day = self.metadata.at(at), at.astype("datetime64[D]")
-        key = (id(records), day, window.series)
-        if self._values is None or self._values[0] != key:
-            self._values = (key, values_among(window, records, self.known[day]))
-        return self._values[1]
-
-    def found(self, at: np.datetime64, levels: Sequence[Level]) -> list[list[Found]]:
-        """The incidents of the week before a tick, at each level."""
-        window = self.window(at)
-        values = self.values(window)
-        return [find_incidents(_flagged(window, level, self.metadata), values) for level in levels]
-
-
-class _Course:
-    """One bundle, carried on piece by piece."""
-
-    def __init__(self, store: History, label: str, scorer: Scorer) -> None:
-        self.store, self.label, self.scorer = store, label, scorer
-        self.metadata: Metadata = store.metadata()
-        self.past: Results | None = None
-        self.piece: Results | None = None
-
-    def add(self, start: np.datetime64, end: np.datetime64, *, details: bool) -> None:
-        """Score the ticks of [start, end)."""
-        self.piece = run_backtest(self.store, self.scorer, start, end, details=details)
-        self.past = joined(self.past, self.piece, KEPT_TICKS + len(self.piece.times))
-
-    def span(self) -> _Span:
-        """The piece and the week before it."""
-        if self.past is None or self.piece is None:
-            raise AssertionError("nothing was scored yet")
-        known = {
-            day: frozenset(self.store.known_series((day + 1).astype("datetime64[s]")))
-            for day in np.unique(self.piece.times.astype("datetime64[D]"))
-        }
-        return _Span(self.past, self.metadata, known)
-
-
-@dataclass(frozen=True)
-class Level:
-    """From which score on a tick is flagged.
-
-    Attributes:
-        budget: false alarm episodes per series and day.
-        threshold: the score that all series share.
-        tune: what is tuned beside it.
-    """
-
-    budget: float
-    threshold: float
-    tune: Tune | None = None
-
-
-def _flagged(window: Results, level: Level, metadata: Metadata) -> Results:
-    """The window with what is flagged at a level."""
-    shared = plain(replace(window, budget=level.budget, threshold=level.threshold))
-    return tuned(shared, level.tune, metadata)
-
-
 class _Replay:
     """One setting at work."""
 
@@ -284,11 +182,11 @@ class _Replay:
         self.incidents: dict[str, tuple[Followed, ...]] = {}
         self.held = False
 
-    def follow(self, course: _Course, window: Results, values: Values, found: Sequence[Found]) -> list[News]:
+    def follow(self, course: Course, window: Results, values: Values, found: Sequence[Found]) -> list[News]:
         """What happens at the last tick of a window."""
         at, label = window.times[-1], course.label
         level = self.levels[label]
-        results = _flagged(window, level, course.metadata)
+        results = flagged_at(window, level, course.metadata)
         known = self.incidents.get(label, ())
         self.incidents[label], happened = follow(known, results, values, self.policy.rules, course.piece, found)
         records = course.metadata.at(at)
@@ -328,33 +226,11 @@ class _Replay:
 _BEGINS: Final = (OPENED, REOPENED)
 
 
-def _pieces(
-    store: History, courses: Sequence[_Course], times: NDArray[np.datetime64]
-) -> Iterator[NDArray[np.datetime64]]:
-    """Score the range, piece by piece, after the week before it."""
-    step = store.tick.delta
-    oldest = (store.span() or (times[0], times[0]))[0]
-    begin = min(times[0], max(oldest, times[0] - store.tick.per_day * step))
-    before = max(oldest, begin - KEPT_TICKS * step)
-    if before < begin:
-        for course in courses:
-            course.add(before, begin, details=False)
-    ticks = store.tick.range(begin, times[-1] + step)
-    series = len({key[0] for key in store.known_series(times[-1] + np.timedelta64(1, "D"))})
-    states = max(len(course.scorer.bundle.preprocess.states) for course in courses)
-    length = max(store.tick.per_day, PIECE_BYTES // (max(series, 1) * states * 5 * 4))
-    for i in range(0, len(ticks), length):
-        piece = ticks[i : i + length]
-        for course in courses:
-            course.add(piece[0], piece[-1] + step, details=True)
-        yield piece
-
-
-def _replay(piece: NDArray[np.datetime64], courses: Sequence[_Course], sides: Sequence[_Replay]) -> None:
+def _replay(piece: NDArray[np.datetime64], courses: Sequence[Course], sides: Sequence[_Replay]) -> None:
     """Follow and tell, tick by tick."""
     spans = [course.span() for course in courses]
     levels = [[side.levels[course.label] for side in sides] for course in courses]
-    found = [_found(span, piece, level) for span, level in zip(spans, levels, strict=True)]
+    found = [found_at(span, piece, level) for span, level in zip(spans, levels, strict=True)]
     ticks = progress(zip(piece, zip(*found, strict=True), strict=True), "replay", len(piece), "tick")
     for at, by_course in ticks:
         news: list[list[News]] = [[] for _ in sides]
@@ -365,36 +241,6 @@ def _replay(piece: NDArray[np.datetime64], courses: Sequence[_Course], sides: Se
                 said += side.follow(course, window, values, mine)
         for said, side in zip(news, sides, strict=True):
             side.tell(at, said)
-
-
-def _found(span: _Span, times: NDArray[np.datetime64], levels: Sequence[Level]) -> Iterator[list[list[Found]]]:
-    """What is found at each tick at each level: each tick by itself, so on all cores where it is worth it."""
-    workers = os.cpu_count() or 1
-    if workers < 2 or len(times) * len(span.past.series) < WORTH_A_POOL:
-        yield from (span.found(at, levels) for at in times)
-        return
-    parts = np.array_split(times, -(-len(times) // 16))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _Worker.begin, (span, levels)) as pool:
-        for done in pool.map(_Worker.found, parts):
-            yield from done
-
-
-class _Worker:
-    """What a process of the pool was given when it began."""
-
-    span: ClassVar[_Span]
-    levels: ClassVar[Sequence[Level]]
-
-    @classmethod
-    def begin(cls, span: _Span, levels: Sequence[Level]) -> None:
-        """Take it over."""
-        cls.span, cls.levels = span, levels
-
-    @classmethod
-    def found(cls, times: NDArray[np.datetime64]) -> list[list[list[Found]]]:
-        """What is found at some ticks."""
-        return [cls.span.found(at, cls.levels) for at in times]
 
 
 def _against(side: Side, hits: Sequence[Hit], start: np.datetime64, end: np.datetime64) -> Side:

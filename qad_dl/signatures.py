@@ -18,12 +18,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from qad_dl import floats
 from qad_dl.healthy import NOT_KNOWN, Healthy
+from qad_dl.layers import Convolution, silu, silu_slope, softmax, some_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,63 +56,8 @@ ROWS: Final = 4096
 ODD: Final = 4
 """Of `healthy.SURVIVAL_SCORES`: a tenth of normal ticks."""
 
-
-class Convolution(NamedTuple):
-    """One causal convolution over the course of the evidence, added to what it reads.
-
-    Attributes:
-        taps: [3, D, D], the newest tick last.
-        bias: [D].
-        dilation: ticks between taps.
-    """
-
-    taps: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    dilation: int
-
-    def lags(self) -> list[int]:
-        """How many ticks before a tick each tap reads, in the order of `taps`."""
-        return [back * self.dilation for back in range(len(self.taps) - 1, -1, -1)]
-
-    def before(self, h: NDArray[np.float32], here: NDArray[np.int64], there: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Before the nonlinearity, [n, |there|, D]; what lies before the first tick is zero.
-
-        Args:
-            h: [n, |here|, D] what is read, at the ticks `here`, ascending.
-            here: holds every tick that is read for `there`.
-            there: the ticks that are wanted, ascending.
-        """
-        out: NDArray[np.float32] = _ticks(h, np.searchsorted(here, there)) @ self.taps[-1]
-        out += self.bias
-        for lag, tap in zip(self.lags()[-2::-1], self.taps[-2::-1], strict=True):
-            first = int(np.searchsorted(there, lag))
-            if first < len(there):
-                out[:, first:] += _ticks(h, np.searchsorted(here, there[first:] - lag)) @ tap
-        return out
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; `from_json` is the inverse."""
-        return {"taps": floats.to_json(self.taps), "bias": floats.to_json(self.bias), "dilation": self.dilation}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Convolution:
-        """Read what `to_json` wrote."""
-        return cls(floats.from_json(data["taps"]), floats.from_json(data["bias"]), int(data["dilation"]))
-
-
-class _Passed(NamedTuple):
-    """How ticks passed a nonlinearity: y = silu(x) = x gate, gate = sigmoid(x); [..., D] each."""
-
-    y: NDArray[np.float32]
-    gate: NDArray[np.float32]
-
-    def at(self, places: tuple[NDArray[np.int64], ...]) -> _Passed:
-        """Some of them."""
-        return _Passed(self.y[places], self.gate[places])
-
-    def slope(self) -> NDArray[np.float32]:
-        """Derivative of silu: gate (1 + x (1 - gate))."""
-        return self.gate + self.y * (1 - self.gate)
+WAY: Final = (0.125, 0.375, 0.625, 0.875)
+"""Places on the way from a tick that shows nothing to what it shows, at which is asked what adds to the statistic."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +123,11 @@ class Signatures:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The log-likelihood ratios of the ticks from `since` on, and what each state adds to the statistic L there.
 
-        The second is gradient times input, summed over channels; 0 where L is so low that normal life is as odd in a
-        tenth of its ticks, since there is nothing to explain. The evidence of a tick holds its history already; the
-        gradient goes along the newest taps only.
+        The second is the input times the mean gradient on the way to it from a tick that shows nothing (integrated
+        gradients; Sundararajan, Taly and Yan 2017), summed over channels: states share what the tick adds to L. The
+        gradient where the way ends would be none in the middle of a burst, where more of it would change nothing. 0
+        where L is so low that normal life is as odd in a tenth of its ticks, since there is nothing to explain. The
+        evidence of a tick holds its history already; what earlier ticks give to the convolutions stays as it is.
 
         Args:
             evidence: as in `log_ratios`, [N, T, P, S'].
@@ -193,9 +141,9 @@ class Signatures:
         ratios, pull = np.empty((n, t, len(self.kinds)), np.float32), np.empty((n, t, len(states)), np.float32)
         for some in _blocks(n, t + self.reach // 4):
             f = self._inputs(evidence[some], states)
-            last, passed = self._through(f, since)
+            last, entered = self._through(f, since)
             ratios[some] = last @ self.leave + self.leave_bias
-            pull[some] = self._pull(f[:, since:], passed, ratios[some], states)
+            pull[some] = self._pull(f[:, since:], entered, ratios[some], states)
         return ratios, pull
 
     def follow(
@@ -212,19 +160,18 @@ class Signatures:
             As `read`, [N, 1, K] and [N, 1, S']; and for each convolution what it reads of this tick, [N, 1, D].
         """
         f = self._inputs(evidence, states)
-        h, gate = _silu(f @ self.enter + self.enter_bias)
-        passed, read = [_Passed(h, gate)], []
+        entered, read = [f @ self.enter + self.enter_bias], []
+        h = silu(entered[0])
         for convolution, before in zip(self.course, course, strict=True):
             read.append(h)
-            entered = h @ convolution.taps[-1]
-            entered += convolution.bias
+            x = h @ convolution.taps[-1]
+            x += convolution.bias
             for i, tap in reversed(list(enumerate(convolution.taps[:-1]))):
-                entered += before[:, i, None] @ tap
-            added, gate = _silu(entered)
-            h = h + added
-            passed.append(_Passed(added, gate))
+                x += before[:, i, None] @ tap
+            entered.append(x)
+            h = h + silu(x)
         ratios = h @ self.leave + self.leave_bias
-        return ratios, self._pull(f, passed, ratios, states), read
+        return ratios, self._pull(f, entered, ratios, states), read
 
     def course_of(self, evidence: NDArray[np.float32], states: Sequence[str]) -> list[NDArray[np.float32]]:
         """What each convolution reads of the last tick and of `course_ticks` before it, [N, ticks + 1, D].
@@ -234,43 +181,55 @@ class Signatures:
             states: names of its states.
         """
         ticks = np.arange(evidence.shape[1])
-        h, _ = _silu(self._inputs(evidence, states) @ self.enter + self.enter_bias)
+        h = silu(self._inputs(evidence, states) @ self.enter + self.enter_bias)
         read = []
         for convolution, reaches in zip(self.course, self.course_ticks, strict=True):
             read.append(h[:, -reaches - 1 :])
-            h = h + _silu(convolution.before(h, ticks, ticks))[0]
+            h = h + silu(convolution.before(h, ticks, ticks))
         return read
 
     def _pull(
         self,
         f: NDArray[np.float32],
-        passed: Sequence[_Passed],
+        entered: Sequence[NDArray[np.float32]],
         ratios: NDArray[np.float32],
         states: Sequence[str],
     ) -> NDArray[np.float32]:
-        """What each state adds to L, see `read`, [n, t, S']; of inputs [n, t, P S] and how they passed."""
+        """What each state adds to L, see `read`, [n, t, S']; of inputs [n, t, P S] and what entered the layers."""
         pull = np.zeros((*f.shape[:2], len(states)), np.float32)
         at = np.nonzero(any_kind(ratios) >= self.healthy.values[ODD])
         if len(at[0]):
-            slope = self._slope([one.at(at) for one in passed], ratios[at])
+            slope = self._slope([x[at] for x in entered])
             added = (slope * f[at]).reshape(-1, len(self.channels), len(self.states)).sum(axis=1)
             known = [k for k, state in enumerate(self.states) if state in states]
             pull[at[0][:, None], at[1][:, None], [states.index(self.states[k]) for k in known]] = added[:, known]
         # The last bits depend on how many ticks went through together; without them, ties fall alike everywhere.
         return np.round(pull, 4, out=pull)
 
-    def _slope(self, passed: Sequence[_Passed], ratios: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Gradient of L at some ticks by their own inputs, [..., P S].
+    def _slope(self, entered: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Mean gradient of L by the inputs of ticks on the way to them, [m, P S], of what entered each layer [m, D].
 
         In double precision: how many ticks are odd is a matter of all series together, and a product rounds by it.
         """
-        share = np.exp(ratios - ratios.max(axis=-1, keepdims=True), dtype=np.float64)
-        share /= share.sum(axis=-1, keepdims=True)
-        slope, (first, *others) = share @ self.leave.T, passed
-        for convolution, one in zip(reversed(self.course), reversed(others), strict=True):
-            slope += (slope * one.slope()) @ convolution.taps[-1].T
-        out: NDArray[np.float32] = (slope * first.slope()) @ self.enter.T
-        return out
+        first, *others = (x.astype(np.float64) for x in entered)
+        h, earlier = silu(first), []
+        for convolution, x in zip(self.course, others, strict=True):
+            earlier.append(x - h @ convolution.taps[-1])
+            h = h + silu(x)
+        out = np.zeros_like(first)
+        for part in WAY:
+            x = self.enter_bias + part * (first - self.enter_bias)
+            h, slopes = silu(x), [silu_slope(x)]
+            for convolution, rest in zip(self.course, earlier, strict=True):
+                x = rest + h @ convolution.taps[-1]
+                h = h + silu(x)
+                slopes.append(silu_slope(x))
+            slope = softmax(h @ self.leave + self.leave_bias) @ self.leave.T
+            for convolution, one in zip(reversed(self.course), reversed(slopes[1:]), strict=True):
+                slope = slope + (slope * one) @ convolution.taps[-1].T
+            out += slope * slopes[0]
+        mean: NDArray[np.float64] = (out / len(WAY)) @ self.enter.T
+        return mean
 
     def _inputs(self, evidence: NDArray[np.float32], states: Sequence[str]) -> NDArray[np.float32]:
         """[n, T, P S] clipped, of [n, T, P, S']; 0 where a state is not there."""
@@ -282,21 +241,20 @@ class Signatures:
                 f[..., k] = evidence[..., states.index(state)]
         return np.clip(f, -self.clip, self.clip, out=f).reshape(*f.shape[:2], -1)
 
-    def _through(self, f: NDArray[np.float32], since: int) -> tuple[NDArray[np.float32], list[_Passed]]:
-        """What the last layer gives, and how each layer passed its nonlinearity, at the ticks from `since` on.
+    def _through(self, f: NDArray[np.float32], since: int) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """What the last layer gives, and what entered each layer's nonlinearity, at the ticks from `since` on.
 
         Of each layer only those ticks are computed that the newest read: of a single tick a seventh of them all.
         """
         places, newest = self._places(f.shape[1], since), f.shape[1] - since
-        entered = _ticks(f, places[0]) @ self.enter
-        entered += self.enter_bias
-        h, gate = _silu(entered)
-        passed = [_Passed(h[:, -newest:], gate[:, -newest:])]
+        x = some_ticks(f, places[0]) @ self.enter
+        x += self.enter_bias
+        h, entered = silu(x), [x[:, -newest:]]
         for convolution, here, there in zip(self.course, places[:-1], places[1:], strict=True):
-            added, gate = _silu(convolution.before(h, here, there))
-            h = _ticks(h, np.searchsorted(here, there)) + added
-            passed.append(_Passed(added[:, -newest:], gate[:, -newest:]))
-        return h, passed
+            x = convolution.before(h, here, there)
+            h = some_ticks(h, np.searchsorted(here, there)) + silu(x)
+            entered.append(x[:, -newest:])
+        return h, entered
 
     def _places(self, n_ticks: int, since: int) -> list[NDArray[np.int64]]:
         """The ticks at which each layer is wanted, ascending, from the first layer to the last."""
@@ -366,21 +324,3 @@ def _blocks(series: int, ticks: int) -> list[slice]:
     """
     step = max(1, ROWS // max(1, ticks))
     return [slice(i, i + step) for i in range(0, series, step)]
-
-
-def _ticks(h: NDArray[np.float32], at: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Some ticks of [n, T, D]; nothing is copied where they follow each other."""
-    if len(at) and at[-1] - at[0] == len(at) - 1:
-        return h[:, at[0] : at[-1] + 1]
-    return h[:, at]
-
-
-def _silu(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """silu(x), which takes the place of x, and sigmoid(x)."""
-    gate = np.negative(x)
-    with np.errstate(over="ignore"):  # 1 / (1 + inf) is the 0 that is meant
-        np.exp(gate, out=gate)
-    gate += 1
-    np.reciprocal(gate, out=gate)
-    x *= gate
-    return x, gate

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from qad_dl.layers import Convolution
 from qad_dl.progress import progress
-from qad_dl.signatures import Convolution, Signatures
+from qad_dl.signatures import Signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

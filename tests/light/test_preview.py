@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-import qad_dl.preview
+import qad_dl.preview_sights
 from qad_dl.cli import main
 from qad_dl.errors import ConfigError
 from qad_dl.followed import Rules
@@ -112,8 +112,8 @@ def test_a_lower_budget_sends_less_and_one_backtest_serves_both(
     store: Store, scorers: dict[str, Scorer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    run = qad_dl.preview.run_backtest
-    monkeypatch.setattr(qad_dl.preview, "run_backtest", lambda *a, **k: calls.append(a) or run(*a, **k))
+    run = qad_dl.preview_sights.run_backtest
+    monkeypatch.setattr(qad_dl.preview_sights, "run_backtest", lambda *a, **k: calls.append(a) or run(*a, **k))
     both = preview(store, scorers, [Setting(replace(POLICY, budget=b)) for b in (1.0, 0.001)], START, END).sides
     assert len(calls) == 1  # the store begins where following does
     assert len(both[0].messages) > len(both[1].messages) > 0
@@ -130,11 +130,11 @@ def test_processes_and_pieces_change_nothing(
         return [(s.at, s.to, s.subject, [n.key for n in s.news]) for s in side.sent]
 
     once = said()
-    monkeypatch.setattr(qad_dl.preview, "WORTH_A_POOL", 0)
-    monkeypatch.setattr(qad_dl.preview.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(qad_dl.preview_sights, "WORTH_A_POOL", 0)
+    monkeypatch.setattr(qad_dl.preview_sights.os, "cpu_count", lambda: 2)
     assert said() == once
-    monkeypatch.setattr(qad_dl.preview, "WORTH_A_POOL", 10**9)
-    monkeypatch.setattr(qad_dl.preview, "PIECE_BYTES", 1)
+    monkeypatch.setattr(qad_dl.preview_sights, "WORTH_A_POOL", 10**9)
+    monkeypatch.setattr(qad_dl.preview_sights, "PIECE_BYTES", 1)
     assert said() == once
 
 
