@@ -25,6 +25,28 @@ HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"
 GROUP = "DE"
 """The cloud whose flagged queues are one incident."""
 
+CENSUS = """
+([selector, from, to]) => {
+  const canvas = document.querySelector(selector), { style } = canvas.parentElement.querySelector('.u-over');
+  const sides = ['left', 'top', 'width', 'height'].map((name) => parseFloat(style[name]) * devicePixelRatio);
+  const [left, top, wide, tall] = sides;
+  const box = [left + from * wide, top, (to - from) * wide, tall];
+  const copy = Object.assign(document.createElement('canvas'), { width: canvas.width, height: canvas.height });
+  const pen = copy.getContext('2d', { willReadFrequently: true });
+  pen.drawImage(canvas, 0, 0);
+  const { data } = pen.getImageData(...box.map(Math.round));
+  let ink = 0, chalk = 0, any = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] === 0) continue;
+    any++;
+    if (data[i + 3] > 200 && Math.max(data[i], data[i + 1], data[i + 2]) < 60) ink++;
+    if (data[i + 3] > 200 && Math.min(data[i], data[i + 1], data[i + 2]) > 200) chalk++;
+  }
+  return { ink, chalk, any };
+}
+"""
+"""Counts, in a part of a plot, the pixels as dark or as light as observed lines are, and those with any colour."""
+
 
 def metadata_of(results: Results) -> dict[str, dict[str, str]]:
     """Clouds in turn, two harvesters, seven more fields with few values, and one with a value for each queue."""
@@ -124,3 +146,10 @@ def names(page: Page, listed: str = "list") -> list[str]:
 def row_of(results: Results, content: Content, queue: int) -> int:
     """The row in the page of a queue of the results."""
     return [line["n"] for line in content.index["series"]].index(results.series[queue][0])
+
+
+def census(page: Page, panel: int, part: tuple[float, float] = (0.0, 1.0)) -> dict[str, int]:
+    """Pixels in a part (fractions of the time range) of plot number `panel`."""
+    page.eval_on_selector_all("#plots canvas", "(all) => all.forEach((c, k) => { c.id = `canvas${k}`; })")
+    found: dict[str, int] = page.evaluate(CENSUS, [f"#canvas{panel}", *part])
+    return found

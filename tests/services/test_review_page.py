@@ -10,7 +10,7 @@ import pytest
 
 from qad_dl.results import BY_TICK, Details
 from tests.services.review_live import LiveServer
-from tests.services.review_pages import HOSTILE, content_of, drawn, names, write_page
+from tests.services.review_pages import HOSTILE, census, content_of, drawn, names, write_page
 from tests.services.synthetic_results import DETAILS, MISSING, make_results
 
 if TYPE_CHECKING:
@@ -29,28 +29,6 @@ FIRST_STATE = 3
 """The panels are the score, the parts of the states in it, their errors, and then the states."""
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-
-CENSUS = """
-([selector, from, to]) => {
-  const canvas = document.querySelector(selector), { style } = canvas.parentElement.querySelector('.u-over');
-  const sides = ['left', 'top', 'width', 'height'].map((name) => parseFloat(style[name]) * devicePixelRatio);
-  const [left, top, wide, tall] = sides;
-  const box = [left + from * wide, top, (to - from) * wide, tall];
-  const copy = Object.assign(document.createElement('canvas'), { width: canvas.width, height: canvas.height });
-  const pen = copy.getContext('2d', { willReadFrequently: true });
-  pen.drawImage(canvas, 0, 0);
-  const { data } = pen.getImageData(...box.map(Math.round));
-  let ink = 0, chalk = 0, any = 0;
-  for (let i = 0; i < data.length; i += 4) {
-    if (data[i + 3] === 0) continue;
-    any++;
-    if (data[i + 3] > 200 && Math.max(data[i], data[i + 1], data[i + 2]) < 60) ink++;
-    if (data[i + 3] > 200 && Math.min(data[i], data[i + 1], data[i + 2]) > 200) chalk++;
-  }
-  return { ink, chalk, any };
-}
-"""
-"""Counts, in a part of a plot, the pixels as dark or as light as observed lines are, and those with any colour."""
 
 
 @pytest.fixture(scope="session")
@@ -76,13 +54,6 @@ def place(
 def current(page: Page) -> str:
     """The name of the queue on screen."""
     return page.text_content("#name") or ""
-
-
-def census(page: Page, panel: int, part: tuple[float, float] = (0.0, 1.0)) -> dict[str, int]:
-    """Pixels in a part (fractions of the time range) of plot number `panel`."""
-    page.eval_on_selector_all("#plots canvas", "(all) => all.forEach((c, k) => { c.id = `canvas${k}`; })")
-    found: dict[str, int] = page.evaluate(CENSUS, [f"#canvas{panel}", *part])
-    return found
 
 
 def shown_range(page: Page) -> tuple[str | None, str | None]:

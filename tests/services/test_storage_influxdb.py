@@ -1,4 +1,4 @@
-"""Histories beyond stores: InfluxDB and Parquet behind one protocol."""
+"""A history in InfluxDB beside stores that were imported from it: the same numbers and scores."""
 
 from __future__ import annotations
 
